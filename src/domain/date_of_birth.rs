@@ -1,0 +1,138 @@
+use std::fmt;
+
+use jiff::civil::Date;
+
+/// The calendar day a person was born on.
+///
+/// `Debug` hides the day: it is personal data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct DateOfBirth(Date);
+
+/// Why a text is no date of birth. It quotes nothing of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DateOfBirthError {
+    /// Not ten bytes `YYYY-MM-DD`.
+    #[error("dateOfBirth is not written as YYYY-MM-DD, for example 1990-05-20")]
+    NotWrittenAsDate,
+    /// Written as a date, but on no calendar.
+    #[error("dateOfBirth is not a day of the calendar: check the month and the day")]
+    NotADay,
+    /// Today or later.
+    #[error("dateOfBirth is not in the past: it must be before today")]
+    NotBeforeToday,
+}
+
+impl DateOfBirth {
+    /// Parses `YYYY-MM-DD`, from year 1 (the Gregorian calendar has no year 0)
+    /// to the day before `today`.
+    pub fn parse(text: &str, today: Date) -> Result<DateOfBirth, DateOfBirthError> {
+        let born = parse_date(text)?;
+        if born >= today {
+            return Err(DateOfBirthError::NotBeforeToday);
+        }
+        Ok(DateOfBirth(born))
+    }
+
+    /// Trusts a date that a store gave back.
+    pub fn from_stored(date: Date) -> DateOfBirth {
+        DateOfBirth(date)
+    }
+
+    /// Reads the text that a store gave back; `None` is a damaged row.
+    pub(crate) fn from_stored_text(text: &str) -> Option<DateOfBirth> {
+        parse_date(text).ok().map(DateOfBirth)
+    }
+
+    /// The day itself.
+    pub fn date(self) -> Date {
+        self.0
+    }
+}
+
+impl fmt::Debug for DateOfBirth {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("DateOfBirth(..)")
+    }
+}
+
+// jiff's own parser also takes other spellings, so the ten bytes are read here.
+fn parse_date(text: &str) -> Result<Date, DateOfBirthError> {
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text.as_bytes() else {
+        return Err(DateOfBirthError::NotWrittenAsDate);
+    };
+    let number = |digits: &[u8]| {
+        digits.iter().try_fold(0_i16, |number, digit| {
+            let digit = char::from(*digit).to_digit(10)?;
+            Some(number * 10 + i16::try_from(digit).ok()?)
+        })
+    };
+    let (Some(year), Some(month), Some(day)) =
+        (number(&[y1, y2, y3, y4]), number(&[m1, m2]), number(&[d1, d2]))
+    else {
+        return Err(DateOfBirthError::NotWrittenAsDate);
+    };
+    if year == 0 {
+        return Err(DateOfBirthError::NotADay);
+    }
+    // Two digits fit in an i8.
+    Date::new(year, month as i8, day as i8).map_err(|_| DateOfBirthError::NotADay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    #[test]
+    fn real_days_before_today_are_dates_of_birth() {
+        let today = date(2025, 6, 15);
+        for (text, day) in [
+            ("2025-06-14", date(2025, 6, 14)),
+            ("2000-02-29", date(2000, 2, 29)),
+            ("0001-01-01", date(1, 1, 1)),
+            ("1899-12-31", date(1899, 12, 31)),
+        ] {
+            assert_eq!(DateOfBirth::parse(text, today), Ok(DateOfBirth(day)), "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        use DateOfBirthError::{NotADay, NotBeforeToday, NotWrittenAsDate};
+        let today = date(2025, 6, 15);
+        let cases = [
+            ("", NotWrittenAsDate),
+            ("20000101", NotWrittenAsDate),
+            ("2000-1-1", NotWrittenAsDate),
+            ("2000-01-01 ", NotWrittenAsDate),
+            (" 2000-01-01", NotWrittenAsDate),
+            ("2000/01/01", NotWrittenAsDate),
+            ("+002000-01-01", NotWrittenAsDate),
+            ("-200-01-01", NotWrittenAsDate),
+            ("2000-01-01T00:00", NotWrittenAsDate),
+            ("2000-W01-1", NotWrittenAsDate),
+            ("２000-01-0", NotWrittenAsDate),
+            ("20a0-01-01", NotWrittenAsDate),
+            ("2000-+1-01", NotWrittenAsDate),
+            ("2023-02-29", NotADay),
+            ("1900-02-29", NotADay),
+            ("2000-13-01", NotADay),
+            ("2000-00-10", NotADay),
+            ("2000-04-31", NotADay),
+            ("2000-04-00", NotADay),
+            ("0000-01-01", NotADay),
+            ("2025-06-15", NotBeforeToday),
+            ("2025-06-16", NotBeforeToday),
+            ("9999-12-31", NotBeforeToday),
+        ];
+        for (text, error) in cases {
+            assert_eq!(DateOfBirth::parse(text, today), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_displayed_is_what_is_read_back() {
+        let born = DateOfBirth(date(987, 6, 5));
+        assert_eq!(DateOfBirth::from_stored_text(&born.date().to_string()), Some(born));
+    }
+}
