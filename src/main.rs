@@ -1,1 +1,45 @@
-fn main() {}
+//! The command: reads the flags and does what they say.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use hello_birthday::cli::{self, Cli, Command};
+use hello_birthday::{app, health, logging};
+
+fn main() -> ExitCode {
+    match run(cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hello-birthday: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
+    match command {
+        None => {
+            let database = options.database().unwrap_or_else(|error| error.exit());
+            logging::start(options.log_format, options.log_level);
+            event_loop()?.block_on(app::run(options, database))
+        }
+        Some(Command::Health(health)) => {
+            event_loop()?.block_on(health::ask(health.address, health.timeout))?;
+            print(b"OK\n")
+        }
+        Some(Command::Completions { shell }) => print(&cli::completions(shell)),
+        Some(Command::Man) => print(&cli::manual()?),
+    }
+}
+
+fn event_loop() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(bytes) {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}

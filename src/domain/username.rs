@@ -43,11 +43,8 @@ impl Username {
 
     /// Parses a name, bringing it to NFC first.
     pub fn parse(name: &str) -> Result<Username, UsernameError> {
-        let name: Cow<str> = if is_nfc(name) {
-            name.into()
-        } else {
-            name.nfc().collect::<String>().into()
-        };
+        let name: Cow<str> =
+            if is_nfc(name) { name.into() } else { name.nfc().collect::<String>().into() };
         let mut length = 0;
         for character in name.chars() {
             length += 1;
@@ -94,9 +91,7 @@ fn percent_decode(segment: &str) -> Result<Cow<'_, str>, UsernameError> {
     if !well_formed {
         return Err(UsernameError::BadlyEncoded);
     }
-    percent_decode_str(segment)
-        .decode_utf8()
-        .map_err(|_| UsernameError::BadlyEncoded)
+    percent_decode_str(segment).decode_utf8().map_err(|_| UsernameError::BadlyEncoded)
 }
 
 fn is_letter(character: char) -> bool {
@@ -117,7 +112,17 @@ mod tests {
     fn names_of_letters_are_usernames() {
         let longest = "a".repeat(Username::LEN_MAX);
         for name in [
-            "John", "john", "José", "Ærøskøbing", "Мария", "李小龍", "Ἀθηνᾶ", "नेहा", "ก้อง", "ª", &longest,
+            "John",
+            "john",
+            "José",
+            "Ærøskøbing",
+            "Мария",
+            "李小龍",
+            "Ἀθηνᾶ",
+            "नेहा",
+            "ก้อง",
+            "ª",
+            &longest,
         ] {
             let username = Username::parse(name).expect("a name of letters");
             assert_eq!(username.as_str(), name);

@@ -1,0 +1,145 @@
+//! The life of the process, from its flags to its exit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::cli::Options;
+use crate::clock::Clock;
+use crate::http::admin::Admin;
+use crate::http::handlers::Api;
+use crate::http::observation::Observed;
+use crate::http::server;
+use crate::metrics::Metrics;
+use crate::shutdown::{Lifecycle, Signals};
+use crate::store::{DatabaseUrl, Store, StoreOptions};
+use crate::systemd::{self, Sockets};
+
+/// Serves until a signal, then drains. Returns once all that was acknowledged is
+/// on disk and the database is closed.
+pub async fn run(options: Options, database: DatabaseUrl) -> anyhow::Result<()> {
+    raise_file_limit();
+    let metrics = Arc::new(Metrics::new());
+    let store = open_store(&options, database, metrics.clone()).await?;
+    let lifecycle = Arc::new(Lifecycle::default());
+    store.ping().await.context("the store does not answer")?;
+    lifecycle.store_has_answered();
+
+    let mut sockets = Sockets::from_environment();
+    let public = sockets.next_or_bind(options.listen).await?;
+    let admin = sockets.next_or_bind(options.admin_listen).await?;
+    let mut signals = Signals::catch().context("cannot catch signals")?;
+    let status = format!(
+        "serving on {}, admin on {}",
+        public.socket.local_addr()?,
+        admin.socket.local_addr()?
+    );
+    log_start(&options, &store, &status);
+
+    let api = Api {
+        store: store.clone(),
+        clock: Clock::new(options.time_zone, options.today),
+        leap_day: options.leap_day_birthday,
+        lifecycle: lifecycle.clone(),
+        observed: Observed::new(metrics.clone(), options.access_log),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let mut public = tokio::spawn(server::serve(
+        public,
+        Arc::new(api),
+        metrics.listener("public"),
+        async { drop(stopped.await) },
+        options.drain_timeout,
+    ));
+    // Probes are answered to the end, so nothing stops this one.
+    let listener = metrics.listener("admin");
+    let admin_api = Arc::new(Admin { lifecycle: lifecycle.clone(), metrics });
+    tokio::spawn(server::serve(admin, admin_api, listener, std::future::pending(), Duration::ZERO));
+    tokio::spawn(systemd::feed_watchdog());
+    systemd::ready(&status);
+
+    tokio::select! {
+        _ = signals.next() => {}
+        ended = &mut public => anyhow::bail!("the server ended by itself: {ended:?}"),
+    }
+    exit_at_next(signals);
+    lifecycle.stop();
+    drain(options.drain_delay, stop, public, &store).await
+}
+
+/// The end, in order: balancers are told, given time to notice, requests under
+/// way are finished, and what they saved is on disk.
+async fn drain(
+    delay: Duration,
+    stop: oneshot::Sender<()>,
+    public: JoinHandle<usize>,
+    store: &Store,
+) -> anyhow::Result<()> {
+    systemd::stopping("draining");
+    tracing::info!(delay_ms = delay.as_millis(), "stopping: probes say so");
+    sleep(delay).await;
+
+    tracing::info!("finishing the requests under way");
+    drop(stop);
+    let open = public.await.context("the server died")?;
+    if open > 0 {
+        tracing::warn!(connections = open, "the drain timeout passed: cutting off connections");
+    }
+
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn open_store(
+    options: &Options,
+    database: DatabaseUrl,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Arc<Store>> {
+    let store_options =
+        StoreOptions { sqlite_journal: options.sqlite_journal, trip_max: options.store_trip_max };
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let _entered = runtime.enter();
+        Store::open(&database, store_options, &metrics)
+    })
+    .await?
+    .map(Arc::new)
+    .context("cannot open the store")
+}
+
+fn log_start(options: &Options, store: &Store, status: &str) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        database = store.database(),
+        journal = store.journal(),
+        time_zone = options.time_zone.iana_name().unwrap_or("unknown"),
+        "{status}"
+    );
+    if let Some(today) = options.today {
+        tracing::warn!(%today, "the date is fixed by --today: for tests only");
+    }
+}
+
+/// Every connection takes a file descriptor, and shells allow few by default.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+    }
+}
+
+/// Whoever signals again does not want to wait.
+fn exit_at_next(mut signals: Signals) {
+    tokio::spawn(async move {
+        let signal = signals.next().await;
+        // As a shell reports a process that the signal ended.
+        std::process::exit(128 + signal.as_raw_value());
+    });
+}

@@ -1,0 +1,28 @@
+//! The one place that reads the calendar.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+/// Knows what day it is where the service's users are.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    zone: TimeZone,
+    fixed: Option<Date>,
+}
+
+impl Clock {
+    /// Tells today in `zone`, or `fixed` for ever.
+    pub fn new(zone: TimeZone, fixed: Option<Date>) -> Clock {
+        Clock { zone, fixed }
+    }
+
+    /// Today's date.
+    pub fn today(&self) -> Date {
+        self.fixed.unwrap_or_else(|| self.zone.to_datetime(now()).date())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the calendar")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

@@ -1,0 +1,243 @@
+//! What a connection is doing, and since when, so that those that take too
+//! long can be cut off.
+//!
+//! One sweep looks at all connections a few times a second. That costs a busy
+//! connection one store of a number where a timer of its own would be set and
+//! cleared for every request.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// How long a connection may wait for its next request. Longer than the 60 s of
+/// an AWS load balancer, so that it is the balancer that closes and no request
+/// meets a closing connection
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#connection-idle-timeout>).
+pub const IDLE_MAX: Duration = Duration::from_secs(75);
+
+/// The same once the server is closing: long enough for the request that a busy
+/// client is about to send, which is then answered with `Connection: close`.
+pub const IDLE_MAX_CLOSING: Duration = Duration::from_secs(1);
+
+/// How long a request's head may take from its first byte.
+pub const HEAD_MAX: Duration = Duration::from_secs(10);
+
+/// How long an answer may wait for the client to take it.
+pub const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(super) enum Phase {
+    /// Waits for a request.
+    Idle,
+    /// Reads the head of a request.
+    Head,
+    /// Answers a request; bounded by the handler.
+    Handling,
+    /// Sends the answer.
+    Answer,
+}
+
+/// One connection's phase and when it began.
+pub(super) struct Pace {
+    epoch: Instant,
+    /// Milliseconds from `epoch`, then two bits of `Phase`.
+    began: AtomicU64,
+    closing: Arc<AtomicBool>,
+    overdue: Notify,
+}
+
+impl Pace {
+    pub fn enter(&self, phase: Phase) {
+        let began = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+        // Only the connection's own task writes; the sweep may read a little late.
+        self.began.store(began << 2 | phase as u64, Ordering::Relaxed);
+    }
+
+    fn phase(&self) -> Phase {
+        match self.began.load(Ordering::Relaxed) & 3 {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Handling,
+            _ => Phase::Answer,
+        }
+    }
+
+    /// The phase that lasts longer than it may.
+    fn overdue_phase(&self) -> Option<Phase> {
+        let phase = self.phase();
+        let limit = match phase {
+            Phase::Idle if self.closing.load(Ordering::Relaxed) => IDLE_MAX_CLOSING,
+            Phase::Idle => IDLE_MAX,
+            Phase::Head => HEAD_MAX,
+            Phase::Handling => return None,
+            Phase::Answer => ANSWER_MAX,
+        };
+        let began = Duration::from_millis(self.began.load(Ordering::Relaxed) >> 2);
+        (self.epoch.elapsed() > began + limit).then_some(phase)
+    }
+
+    /// Waits until a phase lasts longer than it may.
+    pub async fn overdue(&self) -> Phase {
+        loop {
+            self.overdue.notified().await;
+            // It may have moved on since the sweep.
+            if let Some(phase) = self.overdue_phase() {
+                return phase;
+            }
+        }
+    }
+}
+
+/// All open connections of a server.
+pub(super) struct Connections {
+    epoch: Instant,
+    open: Mutex<HashMap<u64, Arc<Pace>>>,
+    next: AtomicU64,
+    closing: Arc<AtomicBool>,
+}
+
+impl Connections {
+    pub fn new() -> Connections {
+        Connections {
+            epoch: Instant::now(),
+            open: Mutex::default(),
+            next: AtomicU64::new(0),
+            closing: Arc::default(),
+        }
+    }
+
+    /// Adds a connection, which is removed when what is returned is dropped.
+    pub fn open(self: &Arc<Self>) -> Open {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let pace = Arc::new(Pace {
+            epoch: self.epoch,
+            began: AtomicU64::new(0),
+            closing: self.closing.clone(),
+            overdue: Notify::new(),
+        });
+        pace.enter(Phase::Idle);
+        self.lock().insert(id, pace.clone());
+        Open { id, pace, connections: self.clone() }
+    }
+
+    /// Wakes the connections that take too long.
+    pub fn sweep(&self) {
+        for pace in self.lock().values() {
+            if pace.overdue_phase().is_some() {
+                pace.overdue.notify_one();
+            }
+        }
+    }
+
+    /// From now on an answer closes its connection, and idle ones close soon.
+    pub fn start_closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub fn are_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Pace>>> {
+        // Nothing panics while it holds the lock.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place among the others.
+pub(super) struct Open {
+    id: u64,
+    pub pace: Arc<Pace>,
+    connections: Arc<Connections>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.lock().remove(&self.id);
+    }
+}
+
+/// A stream that notes when a request begins and when its answer is sent.
+pub(super) struct Paced {
+    stream: TokioIo<TcpStream>,
+    pace: Arc<Pace>,
+}
+
+impl Paced {
+    pub fn new(stream: TcpStream, pace: Arc<Pace>) -> Paced {
+        Paced { stream: TokioIo::new(stream), pace }
+    }
+
+    pub fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
+    }
+}
+
+impl Read for Paced {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.pace.phase() == Phase::Idle {
+            self.pace.enter(Phase::Head);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Paced {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        // The server flushes when it has handed all of an answer to the kernel.
+        if self.pace.phase() == Phase::Answer {
+            self.pace.enter(Phase::Idle);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,175 @@
+//! The public API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode, Version};
+use tokio::time::timeout;
+
+use super::json::{Message, parse_date_of_birth};
+use super::observation::Observed;
+use super::{Handler, Problem, Request, Response, Route};
+use crate::clock::Clock;
+use crate::domain::{DateOfBirth, LeapDayBirthday, Username};
+use crate::shutdown::Lifecycle;
+use crate::store::Store;
+
+/// Bytes of a body. A date of birth takes 30; the rest is for members that are
+/// ignored.
+pub const BODY_BYTES_MAX: usize = 8 * 1024;
+
+/// How long a body may take: it fits in a few packets.
+pub const BODY_MAX: Duration = Duration::from_secs(10);
+
+/// How long the store may take to show that it answers, so that `/health` tells
+/// of an outage within 2 s.
+const PING_MAX: Duration = Duration::from_millis(1500);
+
+/// What the public API is served from.
+pub struct Api {
+    /// Where users are kept.
+    pub store: Arc<Store>,
+    /// What day it is.
+    pub clock: Clock,
+    /// When those born on 29 February celebrate.
+    pub leap_day: LeapDayBirthday,
+    /// Whether the process is stopping.
+    pub lifecycle: Arc<Lifecycle>,
+    /// What is counted and logged of each request.
+    pub observed: Observed,
+}
+
+impl Handler for Api {
+    async fn handle(&self, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let route = Route::parse(head.uri.path());
+        let observation = self.observed.begin(route, &head.method);
+        let response = match self.answer(route, &head, body).await {
+            Ok(response) => response,
+            Err(problem) => problem.into(),
+        };
+        observation.end(response.status());
+        response
+    }
+}
+
+impl Api {
+    async fn answer(
+        &self,
+        route: Route<'_>,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<Response, Problem> {
+        if !names_one_host(head) {
+            return Err(Problem::bad_request(
+                "a request names one host: send exactly one Host header",
+            ));
+        }
+        // hyper sends the head alone where the method is HEAD.
+        match (route, &head.method) {
+            (Route::Unknown, _) => Err(Problem::no_such_path()),
+            (_, &Method::OPTIONS) => Ok(options(route)),
+            (Route::Root, &Method::GET | &Method::HEAD) => Ok(message("Hello, world!")),
+            (Route::Hello(name), &Method::GET | &Method::HEAD) => self.greet(name).await,
+            (Route::Hello(name), &Method::PUT) => self.save_birthday(name, body).await,
+            (Route::Health, &Method::GET | &Method::HEAD) => self.health().await,
+            (Route::OpenApi, &Method::GET | &Method::HEAD) => Ok(openapi()),
+            (_, _) => Err(Problem::method_not_allowed(route.allow())),
+        }
+    }
+
+    async fn greet(&self, name: &str) -> Result<Response, Problem> {
+        let username = Username::parse_percent_encoded(name)?;
+        let born = self.store.find(&username).await?.ok_or_else(Problem::no_such_user)?;
+        let name = username.as_str();
+        let mut response = match born.days_to_birthday(self.clock.today(), self.leap_day) {
+            0 => message(&format!("Hello, {name}! Happy birthday!")),
+            days => message(&format!("Hello, {name}! Your birthday is in {days} day(s)")),
+        };
+        // It is about a person, and wrong tomorrow.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
+    }
+
+    async fn save_birthday(&self, name: &str, body: Incoming) -> Result<Response, Problem> {
+        let username = Username::parse_percent_encoded(name)?;
+        let date_of_birth = parse_date_of_birth(&read(body).await?)?;
+        let born = DateOfBirth::parse(&date_of_birth, self.clock.today())?;
+        self.store.save(username, born).await?;
+        Ok(no_content())
+    }
+
+    async fn health(&self) -> Result<Response, Problem> {
+        if self.lifecycle.is_stopping() {
+            return Err(Problem::unavailable("the service is stopping: try another instance"));
+        }
+        match timeout(PING_MAX, self.store.ping()).await {
+            Ok(answered) => answered?,
+            Err(_) => return Err(Problem::unavailable("the store does not answer: try again")),
+        }
+        Ok(text("OK"))
+    }
+}
+
+/// Whether the request says once for whom it is (RFC 9112, section 3.2).
+fn names_one_host(head: &Parts) -> bool {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => true,
+        (None, None) => head.version < Version::HTTP_11,
+        _ => false,
+    }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Problem> {
+    let too_large = || Problem::body_too_large(BODY_BYTES_MAX);
+    // Refused unread where its length is known.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    match timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::bad_request(
+            "the body is cut short or badly chunked: send as many bytes as announced",
+        )),
+        Err(_) => Err(Problem::too_slow("body", BODY_MAX.as_secs())),
+    }
+}
+
+fn options(route: Route<'_>) -> Response {
+    let mut response = no_content();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+    response
+}
+
+fn openapi() -> Response {
+    with_body("application/json", Bytes::from_static(include_bytes!("openapi.json")))
+}
+
+fn message(message: &str) -> Response {
+    let body = serde_json::to_vec(&Message { message }).expect("a string is JSON");
+    with_body("application/json", body.into())
+}
+
+/// A short answer for scripts and probes.
+pub(super) fn text(text: &'static str) -> Response {
+    with_body("text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+pub(super) fn with_body(content_type: &'static str, body: Bytes) -> Response {
+    let mut response = Response::new(Full::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn no_content() -> Response {
+    let mut response = Response::new(Full::new(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

@@ -1,0 +1,121 @@
+//! The two JSON objects that travel: a date of birth in, a message out.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use super::Problem;
+
+/// The body of a greeting.
+#[derive(Serialize)]
+pub(super) struct Message<'a> {
+    pub message: &'a str,
+}
+
+/// Reads the `dateOfBirth` of a `PUT`; other members are ignored. The problem
+/// it may name quotes nothing of the body.
+pub(super) fn parse_date_of_birth(body: &[u8]) -> Result<String, Problem> {
+    // JSON is UTF-8 (RFC 8259, section 8.1), also where it is ignored.
+    let body = str::from_utf8(body)
+        .map_err(|_| Problem::bad_request("the body is not UTF-8: send JSON in UTF-8"))?;
+    let Body { values } = serde_json::from_str(body).map_err(|error| {
+        Problem::bad_request(match error.classify() {
+            Category::Data => r#"the body is not a JSON object: send {"dateOfBirth":"YYYY-MM-DD"}"#,
+            _ => r#"the body is not JSON: send {"dateOfBirth":"YYYY-MM-DD"}"#,
+        })
+    })?;
+    match values[..] {
+        [] => Err(Problem::bad_request(
+            r#"dateOfBirth is missing: send {"dateOfBirth":"YYYY-MM-DD"}"#,
+        )),
+        [value] => serde_json::from_str(value.get()).map_err(|_| {
+            Problem::bad_request(r#"dateOfBirth is not a string: send it as "YYYY-MM-DD""#)
+        }),
+        _ => Err(Problem::bad_request("dateOfBirth is given twice: send it once")),
+    }
+}
+
+/// An object, of which only the values of `dateOfBirth` are kept. A derived
+/// type would also take an array, and would quote the body in its errors.
+struct Body<'a> {
+    values: Vec<&'a RawValue>,
+}
+
+impl<'de> Deserialize<'de> for Body<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Body<'de>, D::Error> {
+        deserializer.deserialize_map(BodyVisitor)
+    }
+}
+
+struct BodyVisitor;
+
+impl<'de> Visitor<'de> for BodyVisitor {
+    type Value = Body<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Body<'de>, M::Error> {
+        let mut values = Vec::with_capacity(1);
+        while let Some(name) = members.next_key::<String>()? {
+            if name == "dateOfBirth" {
+                values.push(members.next_value()?);
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Body { values })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_of_birth_is_found_among_other_members() {
+        for body in [
+            r#"{"dateOfBirth":"1990-05-20"}"#,
+            r#" { "name" : ["John"], "dateOfBirth" : "1990-05-20", "name" : null } "#,
+            r#"{"dateOfB\u0069rth":"1990-05-2\u0030"}"#,
+        ] {
+            assert_eq!(parse_date_of_birth(body.as_bytes()).unwrap(), "1990-05-20", "{body}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_told_what_to_send() {
+        let deep = "[".repeat(4000);
+        let cases: &[(&[u8], &str)] = &[
+            (b"", "not JSON"),
+            (b"1990-05-20", "not JSON"),
+            (b"{\"dateOfBirth\":\"1990-05-20\"", "not JSON"),
+            (b"{\"dateOfBirth\":\"1990-05-20\"}}", "not JSON"),
+            (b"{'dateOfBirth':'1990-05-20'}", "not JSON"),
+            (b"\xEF\xBB\xBF{\"dateOfBirth\":\"1990-05-20\"}", "not JSON"),
+            (deep.as_bytes(), "not a JSON object"),
+            (b"\"1990-05-20\"", "not a JSON object"),
+            (b"[\"1990-05-20\"]", "not a JSON object"),
+            (b"null", "not a JSON object"),
+            (b"{\"dateOfBirth\":\"\xFF\"}", "not UTF-8"),
+            (b"{\"x\":\"\xFF\",\"dateOfBirth\":\"1990-05-20\"}", "not UTF-8"),
+            (b"{}", "missing"),
+            (b"{\"dateofbirth\":\"1990-05-20\"}", "missing"),
+            (b"{\"dateOfBirth\":null}", "not a string"),
+            (b"{\"dateOfBirth\":19900520}", "not a string"),
+            (b"{\"dateOfBirth\":[\"1990-05-20\"]}", "not a string"),
+            (b"{\"dateOfBirth\":\"\\ud800\"}", "not a string"),
+            (b"{\"dateOfBirth\":\"1990-05-20\",\"dateOfBirth\":\"1990-05-20\"}", "twice"),
+        ];
+        for (body, complaint) in cases {
+            let shown = String::from_utf8_lossy(body);
+            let problem = parse_date_of_birth(body).expect_err(&shown);
+            let told = String::from_utf8(problem.body()).unwrap();
+            assert!(told.contains(complaint), "{shown}: {told}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Which paths there are, and which methods each offers.
+
+/// Where a request wants to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// `/`
+    Root,
+    /// `/hello/<username>`, the name still percent-encoded.
+    Hello(&'a str),
+    /// `/health`
+    Health,
+    /// `/openapi.json`
+    OpenApi,
+    /// Anything else.
+    Unknown,
+}
+
+impl Route<'_> {
+    /// One of each, for tests and metrics.
+    pub const ALL: [Route<'static>; 5] =
+        [Route::Root, Route::Hello("{username}"), Route::Health, Route::OpenApi, Route::Unknown];
+
+    /// Finds the route of `path`, which has no query.
+    pub fn parse(path: &str) -> Route<'_> {
+        let mut segments = path.split('/');
+        match [segments.next(), segments.next(), segments.next(), segments.next()] {
+            [Some(""), Some(""), None, None] => Route::Root,
+            [Some(""), Some("hello"), Some(username), None] if !username.is_empty() => {
+                Route::Hello(username)
+            }
+            [Some(""), Some("health"), None, None] => Route::Health,
+            [Some(""), Some("openapi.json"), None, None] => Route::OpenApi,
+            _ => Route::Unknown,
+        }
+    }
+
+    /// The place among `ALL`.
+    pub fn number(self) -> usize {
+        match self {
+            Route::Root => 0,
+            Route::Hello(_) => 1,
+            Route::Health => 2,
+            Route::OpenApi => 3,
+            Route::Unknown => 4,
+        }
+    }
+
+    /// The pattern of the path, which names no one.
+    pub fn pattern(self) -> &'static str {
+        match self {
+            Route::Root => "/",
+            Route::Hello(_) => "/hello/{username}",
+            Route::Health => "/health",
+            Route::OpenApi => "/openapi.json",
+            Route::Unknown => "unknown",
+        }
+    }
+
+    /// The methods on offer, as the `Allow` header lists them; none where there
+    /// is nothing.
+    pub fn allow(self) -> &'static str {
+        match self {
+            Route::Hello(_) => "GET, HEAD, OPTIONS, PUT",
+            Route::Root | Route::Health | Route::OpenApi => "GET, HEAD, OPTIONS",
+            Route::Unknown => "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_route() {
+        for (path, route) in [
+            ("/", Route::Root),
+            ("/hello/John", Route::Hello("John")),
+            ("/hello/Jos%C3%A9", Route::Hello("Jos%C3%A9")),
+            ("/hello/%2F", Route::Hello("%2F")),
+            ("/health", Route::Health),
+            ("/openapi.json", Route::OpenApi),
+            ("", Route::Unknown),
+            ("*", Route::Unknown),
+            ("//", Route::Unknown),
+            ("/hello", Route::Unknown),
+            ("/hello/", Route::Unknown),
+            ("/hello/John/", Route::Unknown),
+            ("/hello/John/Doe", Route::Unknown),
+            ("//hello/John", Route::Unknown),
+            ("/hello//John", Route::Unknown),
+            ("/Hello/John", Route::Unknown),
+            ("/health/", Route::Unknown),
+            ("/livez", Route::Unknown),
+            ("/readyz", Route::Unknown),
+            ("/metrics", Route::Unknown),
+        ] {
+            assert_eq!(Route::parse(path), route, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn every_route_has_its_place() {
+        for (number, route) in Route::ALL.into_iter().enumerate() {
+            assert_eq!(route.number(), number, "{route:?}");
+        }
+    }
+
+    #[test]
+    fn the_openapi_description_is_of_exactly_these_routes() {
+        let description: serde_json::Value =
+            serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let described: Vec<(String, String)> = description["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(path, item)| {
+                let mut methods: Vec<String> = item
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .filter(|key| *key != "parameters")
+                    .map(|method| method.to_uppercase())
+                    .collect();
+                methods.sort();
+                (path.clone(), methods.join(", "))
+            })
+            .collect();
+        let mut offered: Vec<(String, String)> = Route::ALL
+            .into_iter()
+            .filter(|route| *route != Route::Unknown)
+            .map(|route| (route.pattern().to_owned(), route.allow().to_owned()))
+            .collect();
+        offered.sort();
+        assert_eq!(described, offered);
+        assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
+    }
+}

@@ -1,0 +1,257 @@
+//! The server loop: accepts connections, keeps every client to its limits, and
+//! ends without losing a request.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::connection::{Connections, HEAD_MAX, Paced, Phase};
+use super::{Handler, Problem, Request, Response};
+use crate::metrics::ListenerMetrics;
+
+/// Connections at once. A balancer needs a few hundred; with the memory that
+/// hyper needs for each, this many stay below 128 MiB.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// Bytes of a request line and its headers. A name of 64 letters takes 768
+/// bytes when each is percent-encoded; the rest is for the headers that
+/// proxies add. The least that hyper can be told, twice.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How often connections are looked at for being too slow.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// How long to wait when no connection can be accepted, most likely for want of
+/// file descriptors, which only closing connections give back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client may take to close after us. Closing before it has read the
+/// answer would destroy that answer (RFC 9112, section 9.6).
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes thrown away meanwhile.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// A bound socket.
+pub struct Listener {
+    /// Where connections arrive.
+    pub socket: TcpListener,
+    /// Whether the socket outlives this process, as one of systemd's does. Then
+    /// connections that wait are left to the next process.
+    pub inherited: bool,
+}
+
+/// Serves `listener` until `stop`, then answers what is under way, for as long
+/// as `drain_timeout`. Returns how many connections were still open by then.
+pub async fn serve(
+    listener: Listener,
+    handler: Arc<impl Handler>,
+    metrics: ListenerMetrics,
+    stop: impl Future<Output = ()>,
+    drain_timeout: Duration,
+) -> usize {
+    let server = Server {
+        handler,
+        metrics,
+        connections: Arc::new(Connections::new()),
+        free: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+    };
+    let sweeper = {
+        let connections = server.connections.clone();
+        tokio::spawn(async move {
+            loop {
+                sleep(SWEEP_EVERY).await;
+                connections.sweep();
+            }
+        })
+    };
+    tokio::select! {
+        never = server.accept_all(&listener.socket) => match never {},
+        () = stop => {}
+    }
+    server.connections.start_closing();
+    if !listener.inherited {
+        server.accept_waiting(&listener.socket);
+    }
+    drop(listener);
+    let all_closed = u32::try_from(CONNECTIONS_MAX).expect("the limit is small");
+    // Elapsing means that some are left, which the count tells.
+    let _ = timeout(drain_timeout, server.free.acquire_many(all_closed)).await;
+    sweeper.abort();
+    server.connections.count()
+}
+
+struct Server<H> {
+    handler: Arc<H>,
+    metrics: ListenerMetrics,
+    connections: Arc<Connections>,
+    free: Arc<Semaphore>,
+}
+
+impl<H: Handler> Server<H> {
+    async fn accept_all(&self, socket: &TcpListener) -> Infallible {
+        let mut failing = false;
+        loop {
+            let place = self.free.clone().acquire_owned().await;
+            let place = place.expect("the semaphore is never closed");
+            match socket.accept().await {
+                Ok((stream, _)) => {
+                    failing = false;
+                    self.start(stream, place);
+                }
+                Err(error) => {
+                    self.metrics.accept_errors.inc();
+                    if !failing {
+                        tracing::warn!(%error, "cannot accept connections");
+                    }
+                    failing = true;
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Accepts the connections that the kernel has already made: closing the
+    /// socket would reset them.
+    fn accept_waiting(&self, socket: &TcpListener) {
+        while let Ok(place) = self.free.clone().try_acquire_owned() {
+            match socket.accept().now_or_never() {
+                Some(Ok((stream, _))) => self.start(stream, place),
+                _ => return,
+            }
+        }
+    }
+
+    fn start(&self, stream: TcpStream, place: tokio::sync::OwnedSemaphorePermit) {
+        // Without it, an answer may wait for the acknowledgement of the last one.
+        // A connection that is gone already says so when it is read.
+        let _ = stream.set_nodelay(true);
+        let handler = self.handler.clone();
+        let metrics = self.metrics.clone();
+        let connections = self.connections.clone();
+        tokio::spawn(async move {
+            metrics.connections.inc();
+            serve_connection(stream, handler, connections, &metrics).await;
+            metrics.connections.dec();
+            drop(place);
+        });
+    }
+}
+
+/// Serves one client until it, or we, want no more of it.
+async fn serve_connection(
+    stream: TcpStream,
+    handler: Arc<impl Handler>,
+    connections: Arc<Connections>,
+    metrics: &ListenerMetrics,
+) {
+    let open = connections.open();
+    let pace = open.pace.clone();
+    let service = service_fn(|request| {
+        pace.enter(Phase::Handling);
+        let answer = answer(handler.clone(), request, connections.clone(), metrics.clone());
+        let pace = pace.clone();
+        // Boxed, so that an idle connection does not keep room for it.
+        Box::pin(async move {
+            let response = answer.await;
+            pace.enter(Phase::Answer);
+            Ok::<_, Infallible>(response)
+        }) as Pin<Box<dyn Future<Output = _> + Send>>
+    });
+    let mut connection = http1::Builder::new()
+        // A client may close its sending side and still wait for the answer.
+        .half_close(true)
+        .max_buf_size(HEAD_BYTES_MAX)
+        // Ours cover more, and answer 408.
+        .header_read_timeout(None)
+        .serve_connection(Paced::new(stream, open.pace.clone()), service);
+    let overdue = tokio::select! {
+        biased;
+        // The error is the client's, and was answered where it could be.
+        _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
+        phase = open.pace.overdue() => Some(phase),
+    };
+    let stream = connection.into_parts().io.into_stream();
+    match overdue {
+        None => linger(stream).await,
+        Some(Phase::Head) => {
+            metrics.cut_off.inc();
+            send_too_slow(stream).await;
+        }
+        Some(Phase::Answer) => metrics.cut_off.inc(),
+        Some(Phase::Idle | Phase::Handling) => {}
+    }
+}
+
+/// Answers a request, whatever becomes of the handler.
+async fn answer(
+    handler: Arc<impl Handler>,
+    request: Request,
+    connections: Arc<Connections>,
+    metrics: ListenerMetrics,
+) -> Response {
+    // A request that names two lengths may be two requests to somebody else.
+    // hyper goes by Transfer-Encoding then; the connection must not be used
+    // again (RFC 9112, section 6.3).
+    let last = request.headers().contains_key(TRANSFER_ENCODING);
+    let answer = AssertUnwindSafe(handler.handle(request)).catch_unwind();
+    let mut response = answer.await.unwrap_or_else(|_| {
+        metrics.panics.inc();
+        Problem::bug().into()
+    });
+    if last || connections.are_closing() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Tells a client that its request's head took too long.
+async fn send_too_slow(mut stream: TcpStream) {
+    let body = Problem::too_slow("head of the request", HEAD_MAX.as_secs()).body();
+    let mut answer = format!(
+        "HTTP/1.1 408 Request Timeout\r\n\
+         content-type: application/problem+json\r\n\
+         content-length: {}\r\n\
+         connection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend(body);
+    // Nothing was sent before, so there is room for it; a client that is gone
+    // misses nothing.
+    let _ = timeout(LINGER_MAX, stream.write_all(&answer)).await;
+    linger(stream).await;
+}
+
+/// Closes a connection so that the client can still read the last answer.
+async fn linger(mut stream: TcpStream) {
+    let closed = async {
+        stream.shutdown().await?;
+        let mut thrown_away = 0;
+        while thrown_away < LINGER_BYTES_MAX {
+            stream.readable().await?;
+            // Not held while waiting, so that connections stay small.
+            match stream.try_read(&mut [0; 4096]) {
+                Ok(0) => break,
+                Ok(bytes) => thrown_away += bytes,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    };
+    // However it ends, it is over.
+    let _: Result<std::io::Result<()>, _> = timeout(LINGER_MAX, closed).await;
+}

@@ -1,0 +1,254 @@
+//! What the service counts, for Prometheus. No label holds a path, a username
+//! or a date: those are personal data.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Seconds: from a lone read to the request's deadline.
+const SECONDS_BUCKETS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0,
+];
+
+/// Requests: from a lone one to a full trip.
+const REQUESTS_BUCKETS: &[f64] =
+    &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// The statuses that the service answers with.
+const STATUSES: [u16; 9] = [200, 204, 400, 404, 405, 408, 413, 500, 503];
+
+/// Everything the service counts.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    /// Requests being answered.
+    pub in_flight: IntGauge,
+    panics: IntCounterVec,
+    connections: IntGaugeVec,
+    accept_errors: IntCounterVec,
+    cut_off: IntCounterVec,
+    trip_seconds: HistogramVec,
+    trip_requests: HistogramVec,
+    queued: IntGaugeVec,
+    rejected: IntCounterVec,
+    store_errors: IntCounterVec,
+}
+
+/// What a listener counts.
+#[derive(Clone)]
+pub struct ListenerMetrics {
+    /// Open connections.
+    pub connections: IntGauge,
+    /// Connections that could not be accepted.
+    pub accept_errors: IntCounter,
+    /// Connections closed because the client was too slow.
+    pub cut_off: IntCounter,
+    /// Requests that met a bug.
+    pub panics: IntCounter,
+}
+
+/// What the requests of one route and method count.
+pub struct RequestMetrics {
+    seconds: Histogram,
+    // Beside `STATUSES`, so that an answer's counter is found without hashing.
+    by_status: [OnceLock<IntCounter>; STATUSES.len()],
+    requests: IntCounterVec,
+    labels: [&'static str; 2],
+}
+
+/// What one kind of trip counts.
+pub struct TripMetrics {
+    /// `read` or `write`.
+    pub kind: &'static str,
+    seconds: Histogram,
+    requests: Histogram,
+    queued: IntGauge,
+    /// Requests refused because the queue was full.
+    pub overloaded: IntCounter,
+    /// Requests not answered by their deadline.
+    pub late: IntCounter,
+    /// Trips that failed.
+    pub errors: IntCounter,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// Starts counting, at zero.
+    pub fn new() -> Metrics {
+        let registry = Registry::new();
+        let r = &registry;
+        let build_info = gauges(r, "build_info", "The version that runs; always 1.", &["version"]);
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        r.register(Box::new(ProcessCollector::for_self())).expect("no other metric is a process's");
+        Metrics {
+            requests: counters(
+                r,
+                "http_requests_total",
+                "Requests answered.",
+                &["route", "method", "status"],
+            ),
+            request_seconds: histograms(
+                r,
+                "http_request_seconds",
+                "Seconds from a request's head to its answer.",
+                &["route", "method"],
+                SECONDS_BUCKETS,
+            ),
+            in_flight: gauges(r, "http_requests_in_flight", "Requests being answered.", &[])
+                .with_label_values::<&str>(&[]),
+            panics: counters(r, "http_panics_total", "Requests that met a bug.", &["listener"]),
+            connections: gauges(r, "http_connections", "Open connections.", &["listener"]),
+            accept_errors: counters(
+                r,
+                "http_accept_errors_total",
+                "Connections that could not be accepted.",
+                &["listener"],
+            ),
+            cut_off: counters(
+                r,
+                "http_connections_cut_off_total",
+                "Connections closed because the client was too slow.",
+                &["listener"],
+            ),
+            trip_seconds: histograms(
+                r,
+                "store_trip_seconds",
+                "Seconds that a trip to the database took.",
+                &["kind"],
+                SECONDS_BUCKETS,
+            ),
+            trip_requests: histograms(
+                r,
+                "store_trip_requests",
+                "Requests that shared a trip to the database.",
+                &["kind"],
+                REQUESTS_BUCKETS,
+            ),
+            queued: gauges(r, "store_queue_requests", "Requests that wait for a trip.", &["kind"]),
+            rejected: counters(
+                r,
+                "store_rejected_total",
+                "Requests not served: the queue was full, or the deadline passed.",
+                &["kind", "reason"],
+            ),
+            store_errors: counters(r, "store_errors_total", "Trips that failed.", &["kind"]),
+            registry,
+        }
+    }
+
+    /// What `listener` counts, `public` or `admin`.
+    pub fn listener(&self, listener: &'static str) -> ListenerMetrics {
+        ListenerMetrics {
+            connections: self.connections.with_label_values(&[listener]),
+            accept_errors: self.accept_errors.with_label_values(&[listener]),
+            cut_off: self.cut_off.with_label_values(&[listener]),
+            panics: self.panics.with_label_values(&[listener]),
+        }
+    }
+
+    /// What requests for `route`, a pattern, with `method` count.
+    pub fn requests(&self, route: &'static str, method: &'static str) -> RequestMetrics {
+        RequestMetrics {
+            seconds: self.request_seconds.with_label_values(&[route, method]),
+            by_status: [const { OnceLock::new() }; STATUSES.len()],
+            requests: self.requests.clone(),
+            labels: [route, method],
+        }
+    }
+
+    /// What trips of `kind`, `read` or `write`, count.
+    pub fn trips(&self, kind: &'static str) -> TripMetrics {
+        TripMetrics {
+            kind,
+            seconds: self.trip_seconds.with_label_values(&[kind]),
+            requests: self.trip_requests.with_label_values(&[kind]),
+            queued: self.queued.with_label_values(&[kind]),
+            overloaded: self.rejected.with_label_values(&[kind, "overloaded"]),
+            late: self.rejected.with_label_values(&[kind, "deadline"]),
+            errors: self.store_errors.with_label_values(&[kind]),
+        }
+    }
+
+    /// All of it, in Prometheus's text format.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl RequestMetrics {
+    /// Counts an answer with `status` that took `elapsed`.
+    pub fn observe(&self, status: u16, elapsed: Duration) {
+        self.seconds.observe(elapsed.as_secs_f64());
+        let counter = || {
+            let [route, method] = self.labels;
+            self.requests.with_label_values(&[route, method, status.to_string().as_str()])
+        };
+        match STATUSES.iter().position(|known| *known == status) {
+            Some(known) => self.by_status[known].get_or_init(counter).inc(),
+            None => counter().inc(),
+        }
+    }
+}
+
+impl TripMetrics {
+    pub(crate) fn joined_queue(&self) {
+        self.queued.inc();
+    }
+
+    pub(crate) fn left_queue(&self, requests: usize) {
+        // A queue is far shorter than the numbers end.
+        self.queued.sub(i64::try_from(requests).unwrap_or(0));
+    }
+
+    pub(crate) fn observe_trip(&self, elapsed: Duration, requests: usize) {
+        self.seconds.observe(elapsed.as_secs_f64());
+        // Trips are far smaller than where an f64 loses count.
+        self.requests.observe(requests as f64);
+    }
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("hello_birthday")
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let counters = IntCounterVec::new(options(name, help), labels);
+    register(registry, counters.expect("the name and labels are valid"))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    let gauges = IntGaugeVec::new(options(name, help), labels);
+    register(registry, gauges.expect("the name and labels are valid"))
+}
+
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> HistogramVec {
+    let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
+    let histograms = HistogramVec::new(options, labels);
+    register(registry, histograms.expect("the name, labels and buckets are valid"))
+}
+
+fn register<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> C {
+    registry.register(Box::new(collector.clone())).expect("no two metrics share a name");
+    collector
+}

@@ -1,0 +1,58 @@
+//! How far the process has come in its life, and what ends it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What probes ask of the process.
+#[derive(Debug, Default)]
+pub struct Lifecycle {
+    store_answered: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Lifecycle {
+    /// Notes that the store works.
+    pub fn store_has_answered(&self) {
+        self.store_answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the process was asked to stop.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the store has answered once.
+    pub fn has_store_answered(&self) -> bool {
+        self.store_answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process was asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// SIGTERM, as service managers send it, and SIGINT, as terminals do.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches the signals from now on.
+    pub fn catch() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one, and names it.
+    pub async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        }
+    }
+}

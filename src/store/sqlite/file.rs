@@ -1,0 +1,303 @@
+//! The database file: opened, checked, brought to this release's schema.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::journal::{Journal, JournalChoice};
+use crate::store::schema::{self, Found, Migration};
+
+/// This release's schema, in steps.
+const MIGRATIONS: &[Migration] =
+    &[Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 }];
+
+/// Marks a file as ours: "HBDY" (<https://www.sqlite.org/pragma.html#pragma_application_id>).
+const APPLICATION_ID: i32 = 0x4842_4459;
+
+/// How long to wait for another process's lock. Shorter than a request's
+/// deadline, so that a trip ends before its requests do.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(4);
+
+/// KiB of pages that a connection keeps. The inner pages of a million users
+/// fit, which leaves one read of the file for each.
+const CACHE_KIB: i32 = 2048;
+
+/// Frames in the write-ahead log before they are copied back. A page that
+/// changes often is copied once for all its changes.
+const CHECKPOINT_FRAMES: u32 = 4000;
+
+/// Bytes the write-ahead log may keep on disk after a burst.
+const WAL_BYTES_MAX: i64 = 64 * 1024 * 1024;
+
+/// Why a database file cannot be used: one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The path names a folder.
+    #[error("{} is a folder: name a file in it, as in sqlite:{}/hello-birthday.db", .0.display(), .0.display())]
+    IsAFolder(PathBuf),
+    /// The folder is missing or out of reach.
+    #[error("cannot reach the folder {}: create it, or mount its file system, and allow this user into it", .0.display())]
+    Folder(PathBuf, #[source] io::Error),
+    /// This user may not write the file or its folder.
+    #[error("{} is read-only: allow this user to write the file and its folder", .0.display())]
+    ReadOnly(PathBuf),
+    /// Some other file.
+    #[error("{} is not a SQLite database: it was left as it is; name another file", .0.display())]
+    NotADatabase(PathBuf),
+    /// A database of another program.
+    #[error("{} is the database of another program: it was left as it is; name another file", .0.display())]
+    NotOurs(PathBuf),
+    /// A database that this release must not touch.
+    #[error("{} was made by a newer release that this one cannot work beside: it was left as it is; run the newer release", .0.display())]
+    MadeByNewerRelease(PathBuf),
+    /// No room to write.
+    #[error("no space is left on the disk of {}: free some and start again", .0.display())]
+    DiskFull(PathBuf),
+    /// Another process keeps it locked.
+    #[error("another process keeps {} locked: stop it, or let it finish, and start again", .0.display())]
+    Locked(PathBuf),
+    /// Other processes use another journal.
+    #[error("other processes use {} with another journal than {}: stop them, or give every instance the same --sqlite-journal", .0.display(), .1.as_str())]
+    JournalInUse(PathBuf, Journal),
+    /// WAL was asked for where it loses data.
+    #[error("{} is on a network file system, where WAL loses data: leave out --sqlite-journal wal", .0.display())]
+    WalOnNetwork(PathBuf),
+    /// The file was moved, replaced or deleted while in use.
+    #[error("{} was moved, replaced or deleted while in use: put it back", .0.display())]
+    Moved(PathBuf),
+    /// Anything else that SQLite reports.
+    #[error("cannot use {}", .0.display())]
+    Other(PathBuf, #[source] rusqlite::Error),
+}
+
+/// A database file that has been checked and has this release's schema.
+#[derive(Debug, Clone)]
+pub(super) struct DatabaseFile {
+    path: PathBuf,
+    pub journal: Journal,
+}
+
+impl DatabaseFile {
+    /// Creates the file if it is missing, and migrates it. Refuses a file that
+    /// it must not touch, and leaves that one as it was.
+    pub fn prepare(path: &Path, choice: JournalChoice) -> Result<DatabaseFile, OpenError> {
+        if path.is_dir() {
+            return Err(OpenError::IsAFolder(path.into()));
+        }
+        // A bare `:memory:` or `file:...` would mean something else to SQLite.
+        let path = match path.is_relative() {
+            true => Path::new(".").join(path),
+            false => path.into(),
+        };
+        let folder = path.parent().unwrap_or(&path);
+        let journal = Journal::choose(choice, folder)?;
+        let file = DatabaseFile { path, journal };
+        file.migrate()?;
+        Ok(file)
+    }
+
+    fn migrate(&self) -> Result<(), OpenError> {
+        let mut connection = self.open(OpenFlags::SQLITE_OPEN_CREATE)?;
+        self.settle(&connection)?;
+        let explain = |error| self.explain(error);
+        // Another instance may be migrating too: one waits, and finds it done.
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(explain)?;
+        let found = self.check(&transaction)?;
+        let missing = schema::missing(found, MIGRATIONS)
+            .map_err(|_| OpenError::MadeByNewerRelease(self.path.clone()))?;
+        for (version, migration) in missing {
+            apply(&transaction, version, migration).map_err(explain)?;
+        }
+        transaction.commit().map_err(explain)?;
+        connection.close().map_err(|(_, error)| explain(error))
+    }
+
+    /// Makes sure that the file is ours before anything is written to it, and
+    /// gives it its journal.
+    fn settle(&self, connection: &Connection) -> Result<(), OpenError> {
+        let lock =
+            |mode| set(connection, "locking_mode", mode).map_err(|error| self.explain(error));
+        // A WAL file that is to be converted is read by this process alone, and
+        // so without the shared memory that other hosts would not see.
+        if self.journal == Journal::Truncate {
+            lock("exclusive")?;
+        }
+        self.check(connection)?;
+        self.set_journal(connection)?;
+        if self.journal == Journal::Truncate {
+            lock("normal")?;
+            // The lock goes with the next transaction.
+            self.check(connection)?;
+        }
+        Ok(())
+    }
+
+    /// Finds what schema the file has, or why it is not ours to use.
+    fn check(&self, connection: &Connection) -> Result<Found, OpenError> {
+        let (application_id, tables, found) =
+            look(connection).map_err(|error| self.explain(error))?;
+        if application_id != APPLICATION_ID && tables > 0 {
+            return Err(OpenError::NotOurs(self.path.clone()));
+        }
+        match schema::missing(found, MIGRATIONS) {
+            Ok(_) => Ok(found),
+            Err(schema::MadeByNewerRelease) => {
+                Err(OpenError::MadeByNewerRelease(self.path.clone()))
+            }
+        }
+    }
+
+    fn set_journal(&self, connection: &Connection) -> Result<(), OpenError> {
+        let started = Instant::now();
+        // SQLite does not wait for other connections when it changes the mode
+        // of a file, so the wait is here.
+        loop {
+            let result: rusqlite::Result<String> = connection.pragma_update_and_check(
+                None,
+                "journal_mode",
+                self.journal.as_str(),
+                |row| row.get(0),
+            );
+            match result {
+                Ok(mode) if mode == self.journal.as_str() => return Ok(()),
+                Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
+                    return Err(self.explain(error));
+                }
+                _ if started.elapsed() > LOCK_WAIT => {
+                    return Err(OpenError::JournalInUse(self.path.clone(), self.journal));
+                }
+                _ => sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    /// Opens a connection that writes.
+    pub fn writer(&self) -> Result<Checked, OpenError> {
+        let connection = self.connect()?;
+        let explain = |error| self.explain(error);
+        // Flushed to disk at every commit, in either journal.
+        set(&connection, "synchronous", "full").map_err(explain)?;
+        if self.journal == Journal::Wal {
+            set(&connection, "wal_autocheckpoint", CHECKPOINT_FRAMES).map_err(explain)?;
+            set(&connection, "journal_size_limit", WAL_BYTES_MAX).map_err(explain)?;
+        }
+        self.checked(connection)
+    }
+
+    /// Opens a connection that reads. Only its statements are read-only: SQLite
+    /// itself must be able to roll back what a killed process left behind.
+    pub fn reader(&self) -> Result<Checked, OpenError> {
+        let connection = self.connect()?;
+        set(&connection, "query_only", true).map_err(|error| self.explain(error))?;
+        self.checked(connection)
+    }
+
+    /// Connects to the file as it was prepared. Never creates it anew: an empty
+    /// database in place of a lost one would hide the loss.
+    fn connect(&self) -> Result<Connection, OpenError> {
+        let connection = self.open(OpenFlags::empty())?;
+        self.settle(&connection)?;
+        set(&connection, "cache_size", -CACHE_KIB).map_err(|error| self.explain(error))?;
+        Ok(connection)
+    }
+
+    fn open(&self, flags: OpenFlags) -> Result<Connection, OpenError> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let explain = |error| self.explain(error);
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(explain)?;
+        connection.busy_timeout(LOCK_WAIT).map_err(explain)?;
+        // Where it may not write a file, SQLite opens it for reading.
+        if connection.is_readonly("main").map_err(explain)? {
+            return Err(OpenError::ReadOnly(self.path.clone()));
+        }
+        Ok(connection)
+    }
+
+    fn checked(&self, connection: Connection) -> Result<Checked, OpenError> {
+        let identity = identity(&self.path).map_err(|_| OpenError::Moved(self.path.clone()))?;
+        Ok(Checked { connection, failed: false, file: self.clone(), identity })
+    }
+
+    /// Says what an error of SQLite means for this file.
+    pub fn explain(&self, error: rusqlite::Error) -> OpenError {
+        let path = self.path.clone();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                OpenError::NotADatabase(path)
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::ReadOnly(path),
+            Some(ErrorCode::DiskFull) => OpenError::DiskFull(path),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path),
+            _ => OpenError::Other(path, error),
+        }
+    }
+}
+
+/// A connection that knows whether its file is still the one at its path.
+pub(super) struct Checked {
+    pub connection: Connection,
+    /// Whether its last use failed, so that it should be opened anew.
+    pub failed: bool,
+    file: DatabaseFile,
+    identity: (u64, u64),
+}
+
+impl Checked {
+    /// Fails if the file was moved away: what is written now would be lost.
+    pub fn check_in_place(&self) -> Result<(), OpenError> {
+        match identity(&self.file.path) {
+            Ok(identity) if identity == self.identity => Ok(()),
+            _ => Err(OpenError::Moved(self.file.path.clone())),
+        }
+    }
+}
+
+/// The file system and the number that a path's file has in it.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+fn set(connection: &Connection, pragma: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
+    // Some pragmas answer with a row, some with none.
+    connection.pragma_update(None, pragma, value)
+}
+
+fn look(connection: &Connection) -> rusqlite::Result<(i32, u32, Found)> {
+    let application_id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables =
+        connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;
+    let found = if application_id == APPLICATION_ID {
+        connection.query_row(
+            "select coalesce(max(version), 0), coalesce(max(works_with), 0) from schema_versions",
+            [],
+            |row| Ok(Found { version: row.get(0)?, works_with: row.get(1)? }),
+        )?
+    } else {
+        Found::default()
+    };
+    Ok((application_id, tables, found))
+}
+
+fn apply(connection: &Connection, version: u32, migration: &Migration) -> rusqlite::Result<()> {
+    if version == 1 {
+        set(connection, "application_id", APPLICATION_ID)?;
+        connection.execute_batch(
+            "create table schema_versions (
+                 version integer primary key,
+                 works_with integer not null
+             ) strict",
+        )?;
+    }
+    connection.execute_batch(migration.sql)?;
+    connection
+        .execute("insert into schema_versions values (?1, ?2)", (version, migration.works_with))
+        .map(drop)
+}

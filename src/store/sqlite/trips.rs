@@ -1,0 +1,136 @@
+//! What a trip to the file is: one transaction for all who take part.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
+
+use super::OpenError;
+use super::file::{Checked, DatabaseFile, LOCK_WAIT};
+use crate::domain::{DateOfBirth, Username};
+use crate::store::batch::TripError;
+
+/// A request to remember when somebody was born.
+pub(super) struct Save {
+    pub username: Username,
+    pub born: DateOfBirth,
+}
+
+/// The one connection that writes, opened again after it failed.
+pub(super) struct WriteTrips {
+    file: DatabaseFile,
+    connection: Option<Checked>,
+}
+
+impl WriteTrips {
+    pub fn open(file: DatabaseFile) -> Result<WriteTrips, OpenError> {
+        let connection = Some(file.writer()?);
+        Ok(WriteTrips { file, connection })
+    }
+
+    /// Commits all `saves`, in their order, or none.
+    pub fn make(&mut self, saves: Vec<Save>) -> Result<Vec<()>, TripError> {
+        // Taken out for the trip: a connection that failed does not come back.
+        let mut writer = match self.connection.take() {
+            Some(writer) => writer,
+            None => self.file.writer()?,
+        };
+        writer.check_in_place()?;
+        let transaction =
+            writer.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let committed = transaction.and_then(|transaction| {
+            save_all(&transaction, &saves)?;
+            transaction.commit()
+        });
+        committed.map_err(|error| self.file.explain(error))?;
+        self.connection = Some(writer);
+        Ok(vec![(); saves.len()])
+    }
+}
+
+fn save_all(transaction: &Transaction, saves: &[Save]) -> rusqlite::Result<()> {
+    // A date that stays the same is not written, so a trip of such saves
+    // leaves the file alone.
+    let mut save = transaction.prepare_cached(
+        "insert into users (username, date_of_birth) values (?1, ?2)
+         on conflict (username) do update set date_of_birth = excluded.date_of_birth
+         where date_of_birth <> excluded.date_of_birth",
+    )?;
+    for Save { username, born } in saves {
+        save.execute((username.as_str(), born.date().to_string()))?;
+    }
+    Ok(())
+}
+
+/// The connections that read, shared by the threads that do.
+#[derive(Clone)]
+pub(super) struct ReadTrips(r2d2::Pool<Readers>);
+
+impl ReadTrips {
+    pub fn open(file: DatabaseFile, readers: u32) -> Result<ReadTrips, OpenError> {
+        // The first connection is opened here for the sake of its error.
+        drop(file.reader()?);
+        let pool = r2d2::Pool::builder()
+            .max_size(readers)
+            .connection_timeout(LOCK_WAIT)
+            // The error that matters is the one that `get` returns.
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(Readers(file));
+        Ok(ReadTrips(pool))
+    }
+
+    /// Finds all `usernames` in one view of the database.
+    pub fn make(&self, usernames: &[Username]) -> Result<Vec<Option<DateOfBirth>>, TripError> {
+        let mut reader = self.0.get()?;
+        let found = reader.connection.transaction().and_then(|transaction| {
+            let found = find_all(&transaction, usernames)?;
+            transaction.commit()?;
+            Ok(found)
+        });
+        reader.failed = found.is_err();
+        Ok(found?)
+    }
+}
+
+fn find_all(
+    transaction: &Transaction,
+    usernames: &[Username],
+) -> rusqlite::Result<Vec<Option<DateOfBirth>>> {
+    let mut find =
+        transaction.prepare_cached("select date_of_birth from users where username = ?1")?;
+    usernames
+        .iter()
+        .map(|username| {
+            find.query_row([username.as_str()], |row| row.get::<_, StoredDate>(0))
+                .optional()
+                .map(|found| found.map(|StoredDate(born)| born))
+        })
+        .collect()
+}
+
+struct StoredDate(DateOfBirth);
+
+impl FromSql for StoredDate {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<StoredDate> {
+        DateOfBirth::from_stored_text(value.as_str()?)
+            .map(StoredDate)
+            .ok_or(FromSqlError::InvalidType)
+    }
+}
+
+struct Readers(DatabaseFile);
+
+impl r2d2::ManageConnection for Readers {
+    type Connection = Checked;
+    type Error = OpenError;
+
+    fn connect(&self) -> Result<Checked, OpenError> {
+        self.0.reader()
+    }
+
+    fn is_valid(&self, reader: &mut Checked) -> Result<(), OpenError> {
+        reader.check_in_place()
+    }
+
+    fn has_broken(&self, reader: &mut Checked) -> bool {
+        reader.failed
+    }
+}
