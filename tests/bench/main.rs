@@ -1,0 +1,252 @@
+//! Measures the service beside what it is compared with, in one run on one
+//! machine: `cargo bench`, or `cargo bench -- PART...` for some of it.
+//!
+//! Absolute times differ between machines and moments; ratios hold.
+
+mod load;
+mod process;
+mod servers;
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use load::{MakeRequest, Until};
+use process::Server;
+use servers::{Constant, OneByOne};
+use tempfile::TempDir;
+
+const CONNECTIONS: usize = 64;
+/// Rounds in which the servers take turns; figures are medians over them.
+const ROUNDS: usize = 5;
+const ROUND: Duration = Duration::from_secs(3);
+const USERS: u64 = 10_000;
+const MANY_USERS: u64 = 1_000_000;
+const IDLE_CONNECTIONS: usize = 5_000;
+const STARTS: usize = 21;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve", "constant"] => servers::serve(Constant),
+        ["serve", "one-by-one", path] => servers::serve(OneByOne::open(Path::new(path))),
+        _ => {}
+    }
+    let parts: [(&str, fn()); 5] =
+        [("get", get), ("put", put), ("memory", memory), ("start", start), ("million", million)];
+    for (name, part) in parts {
+        if args.is_empty() || args.iter().any(|arg| arg == name) {
+            part();
+        }
+    }
+}
+
+/// A kind of request, and what it is answered with.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    status: &'static str,
+    make: fn(u64, u64, &mut Vec<u8>),
+}
+
+const GET: Kind = Kind { name: "GET", status: "200", make: make_get };
+const PUT: Kind = Kind { name: "PUT", status: "204", make: make_put };
+
+fn get() {
+    side_by_side(GET);
+}
+
+fn put() {
+    side_by_side(PUT);
+}
+
+/// What one server used and how long its clients waited, a round each.
+#[derive(Default)]
+struct Rounds {
+    cpu_micros: Vec<f64>,
+    per_second: Vec<f64>,
+    p50_millis: Vec<f64>,
+    p99_millis: Vec<f64>,
+    lone_micros: Vec<f64>,
+}
+
+fn side_by_side(kind: Kind) {
+    let folder = TempDir::new().expect("a folder");
+    let ours = start_service(folder.path(), "users.db", &[]);
+    fill(ours.address, USERS);
+    drop(ours);
+    for suffix in ["", "-wal"] {
+        let [from, to] = ["users", "copy"].map(|name| format!("{name}.db{suffix}"));
+        std::fs::copy(folder.path().join(from), folder.path().join(to)).expect("a copy");
+    }
+
+    let servers = [
+        ("constant answer", start_other(folder.path(), &["serve", "constant"])),
+        ("one by one", start_other(folder.path(), &["serve", "one-by-one", "copy.db"])),
+        ("hello-birthday", start_service(folder.path(), "users.db", &[])),
+    ];
+    let mut rounds: Vec<Rounds> = servers.iter().map(|_| Rounds::default()).collect();
+    for number in 0..ROUNDS {
+        for ((_, server), rounds) in servers.iter().zip(&mut rounds) {
+            measure(server, kind, number, rounds);
+        }
+    }
+    println!(
+        "\n{} at {CONNECTIONS} connections; medians of {ROUNDS} rounds of {} s in turn",
+        kind.name,
+        ROUND.as_secs()
+    );
+    println!(
+        "| server | CPU µs/request | ratio | requests/s | p50 ms | p99 ms | lone request µs |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let base = median(&rounds[0].cpu_micros);
+    for ((name, _), rounds) in servers.iter().zip(&rounds) {
+        let cpu = median(&rounds.cpu_micros);
+        println!(
+            "| {name} | {cpu:.2} | {:.2} | {:.0} | {:.2} | {:.2} | {:.0} |",
+            cpu / base,
+            median(&rounds.per_second),
+            median(&rounds.p50_millis),
+            median(&rounds.p99_millis),
+            median(&rounds.lone_micros),
+        );
+    }
+}
+
+fn measure(server: &Server, kind: Kind, number: usize, rounds: &mut Rounds) {
+    // Every round saves dates that the one before did not.
+    let make = requests(kind, USERS, number as u64 * 1_000_003);
+    let before = server.cpu_seconds();
+    let until = Until::Elapsed(ROUND);
+    let seen = load::run(server.address, CONNECTIONS, until, kind.status, make.clone());
+    let cpu = server.cpu_seconds() - before;
+    rounds.cpu_micros.push(cpu * 1e6 / seen.requests as f64);
+    rounds.per_second.push(seen.requests as f64 / seen.elapsed.as_secs_f64());
+    rounds.p50_millis.push(seen.latency(0.5).as_secs_f64() * 1e3);
+    rounds.p99_millis.push(seen.latency(0.99).as_secs_f64() * 1e3);
+    let lone = load::run(server.address, 1, Until::Requests(3000), kind.status, make);
+    rounds.lone_micros.push(lone.latency(0.5).as_secs_f64() * 1e6);
+}
+
+fn memory() {
+    let folder = TempDir::new().expect("a folder");
+    let service = start_service(folder.path(), "users.db", &[]);
+    let started = service.resident_mib();
+    fill(service.address, USERS);
+    let half = Until::Requests(500_000);
+    for kind in [PUT, GET] {
+        load::run(service.address, CONNECTIONS, half, kind.status, requests(kind, USERS, 7));
+    }
+    println!("\nresident memory: {started:.1} MiB at start");
+    println!("{:.1} MiB after 500,000 PUTs and 500,000 GETs", service.resident_mib());
+    drop(service);
+
+    let service = start_service(folder.path(), "users.db", &[]);
+    let idle: Vec<TcpStream> =
+        (0..IDLE_CONNECTIONS).map(|_| idle_after_one_get(service.address)).collect();
+    println!("{:.1} MiB with {} idle connections", service.resident_mib(), idle.len());
+}
+
+fn start() {
+    let folder = TempDir::new().expect("a folder");
+    fill(start_service(folder.path(), "users.db", &[]).address, USERS);
+    let starts: Vec<f64> = (0..STARTS)
+        .map(|_| start_service(folder.path(), "users.db", &[]).ready_after.as_secs_f64() * 1e3)
+        .collect();
+    let slowest = starts.iter().copied().fold(0.0, f64::max);
+    println!("\nready after exec: {:.1} ms median, {slowest:.1} ms at most", median(&starts));
+}
+
+fn million() {
+    let folder = TempDir::new().expect("a folder");
+    let few = start_service(folder.path(), "few.db", &[]);
+    fill(few.address, USERS);
+    let many = start_service(folder.path(), "many.db", &[]);
+    fill(many.address, MANY_USERS);
+    let mut rounds = [Rounds::default(), Rounds::default()];
+    for number in 0..ROUNDS {
+        for (at, (server, users)) in [(&few, USERS), (&many, MANY_USERS)].into_iter().enumerate() {
+            let before = server.cpu_seconds();
+            let make = requests(GET, users, number as u64 * 1_000_003);
+            let seen = load::run(server.address, CONNECTIONS, Until::Elapsed(ROUND), "200", make);
+            let cpu = server.cpu_seconds() - before;
+            rounds[at].cpu_micros.push(cpu * 1e6 / seen.requests as f64);
+        }
+    }
+    let [few, many] = rounds.map(|rounds| median(&rounds.cpu_micros));
+    println!("\nGET of a random one of {USERS} users: {few:.2} µs CPU");
+    println!("of {MANY_USERS} users: {many:.2} µs CPU, ratio {:.2}", many / few);
+}
+
+fn start_service(folder: &Path, database: &str, flags: &[&str]) -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hello-birthday"));
+    command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
+    command.arg(format!("--database-url=sqlite:{database}")).args(flags);
+    Server::start(command, folder)
+}
+
+fn start_other(folder: &Path, args: &[&str]) -> Server {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(args);
+    Server::start(command, folder)
+}
+
+/// Saves `users` users.
+fn fill(address: SocketAddr, users: u64) {
+    let make = Arc::new(move |number, request: &mut Vec<u8>| make_put(number, number, request));
+    load::run(address, CONNECTIONS, Until::Requests(users), "204", make);
+}
+
+/// Requests for users in a random order, and with other dates for each `seed`.
+fn requests(kind: Kind, users: u64, seed: u64) -> MakeRequest {
+    Arc::new(move |number, request| {
+        let number = number + seed;
+        // The finaliser of SplitMix64: every user is as likely.
+        let mut random = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        random = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        random = (random ^ (random >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (kind.make)((random ^ (random >> 31)) % users, number, request);
+    })
+}
+
+fn make_get(user: u64, _: u64, request: &mut Vec<u8>) {
+    request.extend(b"GET /hello/");
+    push_name(user, request);
+    request.extend(b" HTTP/1.1\r\nhost: localhost\r\n\r\n");
+}
+
+fn make_put(user: u64, number: u64, request: &mut Vec<u8>) {
+    request.extend(b"PUT /hello/");
+    push_name(user, request);
+    request.extend(b" HTTP/1.1\r\nhost: localhost\r\ncontent-length: 28\r\n\r\n");
+    let (year, month, day) = (1920 + number % 97, 1 + number % 12, 1 + number % 28);
+    request.extend(format!(r#"{{"dateOfBirth":"{year}-{month:02}-{day:02}"}}"#).bytes());
+}
+
+fn push_name(user: u64, request: &mut Vec<u8>) {
+    let mut rest = user;
+    for _ in 0..8 {
+        request.push(b'a' + (rest % 26) as u8);
+        rest /= 26;
+    }
+}
+
+fn idle_after_one_get(address: SocketAddr) -> TcpStream {
+    use std::io::{Read, Write};
+    let mut stream = TcpStream::connect(address).expect("the service accepts");
+    let mut request = Vec::new();
+    make_get(1, 0, &mut request);
+    stream.write_all(&request).expect("the service reads");
+    let read = stream.read(&mut [0; 1024]).expect("the service answers");
+    assert!(read > 0, "the service closed the connection");
+    stream
+}
+
+fn median(figures: &[f64]) -> f64 {
+    let mut figures = figures.to_vec();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
