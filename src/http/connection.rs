@@ -49,18 +49,27 @@ pub(super) enum Phase {
 
 /// One connection's phase and when it began.
 pub(super) struct Pace {
-    epoch: Instant,
-    /// Milliseconds from `epoch`, then two bits of `Phase`.
+    /// Milliseconds on the server's clock, then two bits of `Phase`.
     began: AtomicU64,
-    closing: Arc<AtomicBool>,
+    server: Arc<ServerState>,
     overdue: Notify,
 }
 
+/// What all connections of a server share.
+#[derive(Default)]
+struct ServerState {
+    /// Milliseconds since the server began, as of the last sweep: reading a real
+    /// clock a few times per request would cost more than all else here.
+    now: AtomicU64,
+    closing: AtomicBool,
+}
+
 impl Pace {
+    /// Notes that the connection does something else from now on.
     pub fn enter(&self, phase: Phase) {
-        let began = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
         // Only the connection's own task writes; the sweep may read a little late.
-        self.began.store(began << 2 | phase as u64, Ordering::Relaxed);
+        let now = self.server.now.load(Ordering::Relaxed);
+        self.began.store(now << 2 | phase as u64, Ordering::Relaxed);
     }
 
     fn phase(&self) -> Phase {
@@ -76,14 +85,15 @@ impl Pace {
     fn overdue_phase(&self) -> Option<Phase> {
         let phase = self.phase();
         let limit = match phase {
-            Phase::Idle if self.closing.load(Ordering::Relaxed) => IDLE_MAX_CLOSING,
+            Phase::Idle if self.server.closing.load(Ordering::Relaxed) => IDLE_MAX_CLOSING,
             Phase::Idle => IDLE_MAX,
             Phase::Head => HEAD_MAX,
             Phase::Handling => return None,
             Phase::Answer => ANSWER_MAX,
         };
-        let began = Duration::from_millis(self.began.load(Ordering::Relaxed) >> 2);
-        (self.epoch.elapsed() > began + limit).then_some(phase)
+        let now = self.server.now.load(Ordering::Relaxed);
+        let lasted = now.saturating_sub(self.began.load(Ordering::Relaxed) >> 2);
+        (Duration::from_millis(lasted) > limit).then_some(phase)
     }
 
     /// Waits until a phase lasts longer than it may.
@@ -100,19 +110,19 @@ impl Pace {
 
 /// All open connections of a server.
 pub(super) struct Connections {
-    epoch: Instant,
     open: Mutex<HashMap<u64, Arc<Pace>>>,
     next: AtomicU64,
-    closing: Arc<AtomicBool>,
+    began: Instant,
+    server: Arc<ServerState>,
 }
 
 impl Connections {
     pub fn new() -> Connections {
         Connections {
-            epoch: Instant::now(),
             open: Mutex::default(),
             next: AtomicU64::new(0),
-            closing: Arc::default(),
+            began: Instant::now(),
+            server: Arc::default(),
         }
     }
 
@@ -120,9 +130,8 @@ impl Connections {
     pub fn open(self: &Arc<Self>) -> Open {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let pace = Arc::new(Pace {
-            epoch: self.epoch,
             began: AtomicU64::new(0),
-            closing: self.closing.clone(),
+            server: self.server.clone(),
             overdue: Notify::new(),
         });
         pace.enter(Phase::Idle);
@@ -130,8 +139,10 @@ impl Connections {
         Open { id, pace, connections: self.clone() }
     }
 
-    /// Wakes the connections that take too long.
+    /// Wakes the connections that take too long. Their clock advances with it.
     pub fn sweep(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).expect("no server is that old");
+        self.server.now.store(now, Ordering::Relaxed);
         for pace in self.lock().values() {
             if pace.overdue_phase().is_some() {
                 pace.overdue.notify_one();
@@ -141,11 +152,11 @@ impl Connections {
 
     /// From now on an answer closes its connection, and idle ones close soon.
     pub fn start_closing(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+        self.server.closing.store(true, Ordering::Relaxed);
     }
 
     pub fn are_closing(&self) -> bool {
-        self.closing.load(Ordering::Relaxed)
+        self.server.closing.load(Ordering::Relaxed)
     }
 
     pub fn count(&self) -> usize {

@@ -201,12 +201,25 @@ impl<Q, A> Queue<Q, A> {
                 arrived.await;
                 continue;
             }
-            // Lets the requests that are being read right now join this trip.
-            tokio::task::yield_now().await;
+            self.gather().await;
             let batch = self.take();
             if !batch.1.is_empty() {
                 return Some(batch);
             }
+        }
+    }
+
+    /// Lets the event loop turn for as long as every turn brings more requests:
+    /// those being read right now join this trip. For a lone one, that is once.
+    async fn gather(&self) {
+        let mut gathered = 0;
+        loop {
+            let waiting = self.state().waiting.len();
+            if waiting <= gathered || waiting >= self.limits.trip_max.get() {
+                return;
+            }
+            gathered = waiting;
+            tokio::task::yield_now().await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a trip to the file is: one transaction for all who take part.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::OpenError;
 use super::file::{Checked, DatabaseFile, LOCK_WAIT};
@@ -29,27 +29,24 @@ impl WriteTrips {
     /// Commits all `saves`, in their order, or none.
     pub fn make(&mut self, saves: Vec<Save>) -> Result<Vec<()>, TripError> {
         // Taken out for the trip: a connection that failed does not come back.
-        let mut writer = match self.connection.take() {
+        let writer = match self.connection.take() {
             Some(writer) => writer,
             None => self.file.writer()?,
         };
         writer.check_in_place()?;
-        let transaction =
-            writer.connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let committed = transaction.and_then(|transaction| {
-            save_all(&transaction, &saves)?;
-            transaction.commit()
-        });
-        committed.map_err(|error| self.file.explain(error))?;
+        in_transaction(&writer.connection, "begin immediate", |connection| {
+            save_all(connection, &saves)
+        })
+        .map_err(|error| self.file.explain(error))?;
         self.connection = Some(writer);
         Ok(vec![(); saves.len()])
     }
 }
 
-fn save_all(transaction: &Transaction, saves: &[Save]) -> rusqlite::Result<()> {
+fn save_all(connection: &Connection, saves: &[Save]) -> rusqlite::Result<()> {
     // A date that stays the same is not written, so a trip of such saves
     // leaves the file alone.
-    let mut save = transaction.prepare_cached(
+    let mut save = connection.prepare_cached(
         "insert into users (username, date_of_birth) values (?1, ?2)
          on conflict (username) do update set date_of_birth = excluded.date_of_birth
          where date_of_birth <> excluded.date_of_birth",
@@ -80,22 +77,22 @@ impl ReadTrips {
     /// Finds all `usernames` in one view of the database.
     pub fn make(&self, usernames: &[Username]) -> Result<Vec<Option<DateOfBirth>>, TripError> {
         let mut reader = self.0.get()?;
-        let found = reader.connection.transaction().and_then(|transaction| {
-            let found = find_all(&transaction, usernames)?;
-            transaction.commit()?;
-            Ok(found)
-        });
-        reader.failed = found.is_err();
-        Ok(found?)
+        // Until it has not: a panic must not give a transaction to the next trip.
+        reader.failed = true;
+        let found = in_transaction(&reader.connection, "begin", |connection| {
+            find_all(connection, usernames)
+        })?;
+        reader.failed = false;
+        Ok(found)
     }
 }
 
 fn find_all(
-    transaction: &Transaction,
+    connection: &Connection,
     usernames: &[Username],
 ) -> rusqlite::Result<Vec<Option<DateOfBirth>>> {
     let mut find =
-        transaction.prepare_cached("select date_of_birth from users where username = ?1")?;
+        connection.prepare_cached("select date_of_birth from users where username = ?1")?;
     usernames
         .iter()
         .map(|username| {
@@ -104,6 +101,23 @@ fn find_all(
                 .map(|found| found.map(|StoredDate(born)| born))
         })
         .collect()
+}
+
+/// Does `work` in a transaction, which is rolled back if any of it fails.
+/// rusqlite's own transactions parse their SQL for every trip.
+fn in_transaction<T>(
+    connection: &Connection,
+    begin: &str,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let run = |sql| connection.prepare_cached(sql)?.execute([]);
+    run(begin)?;
+    let done = work(connection).and_then(|done| run("commit").map(|_| done));
+    if done.is_err() && !connection.is_autocommit() {
+        // Fails only where the connection does, which is then dropped.
+        let _ = run("rollback");
+    }
+    done
 }
 
 struct StoredDate(DateOfBirth);
