@@ -1,10 +1,13 @@
 //! The life of the process, from its flags to its exit.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -19,6 +22,15 @@ use crate::metrics::Metrics;
 use crate::shutdown::{Lifecycle, Signals};
 use crate::store::{DatabaseUrl, Store, StoreOptions};
 use crate::systemd::{self, Sockets};
+
+/// Event loops on half of the processors; the database's threads and the kernel
+/// need the others. More loops would mostly wake each other: on two processors
+/// one loop answers as many requests as two, for less.
+pub fn event_loops() -> std::io::Result<Runtime> {
+    let processors = available_parallelism().map_or(1, NonZeroUsize::get);
+    let loops = processors.div_ceil(2);
+    Builder::new_multi_thread().worker_threads(loops).enable_all().build()
+}
 
 /// Serves until a signal, then drains. Returns once all that was acknowledged is
 /// on disk and the database is closed.
@@ -51,14 +63,14 @@ pub async fn run(options: Options, database: DatabaseUrl) -> anyhow::Result<()> 
     let (stop, stopped) = oneshot::channel();
     let mut public = tokio::spawn(server::serve(
         public,
-        Arc::new(api),
+        api,
         metrics.listener("public"),
         async { drop(stopped.await) },
         options.drain_timeout,
     ));
     // Probes are answered to the end, so nothing stops this one.
     let listener = metrics.listener("admin");
-    let admin_api = Arc::new(Admin { lifecycle: lifecycle.clone(), metrics });
+    let admin_api = Admin { lifecycle: lifecycle.clone(), metrics };
     tokio::spawn(server::serve(admin, admin_api, listener, std::future::pending(), Duration::ZERO));
     tokio::spawn(systemd::feed_watchdog());
     systemd::ready(&status);

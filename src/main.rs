@@ -21,19 +21,15 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
         None => {
             let database = options.database().unwrap_or_else(|error| error.exit());
             logging::start(options.log_format, options.log_level);
-            event_loop()?.block_on(app::run(options, database))
+            app::event_loops()?.block_on(app::run(options, database))
         }
         Some(Command::Health(health)) => {
-            event_loop()?.block_on(health::ask(health.address, health.timeout))?;
+            app::event_loops()?.block_on(health::ask(health.address, health.timeout))?;
             print(b"OK\n")
         }
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::manual()?),
     }
-}
-
-fn event_loop() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<()> {

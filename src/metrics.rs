@@ -203,13 +203,9 @@ impl RequestMetrics {
 }
 
 impl TripMetrics {
-    pub(crate) fn joined_queue(&self) {
-        self.queued.inc();
-    }
-
-    pub(crate) fn left_queue(&self, requests: usize) {
+    pub(crate) fn show_queue(&self, requests: usize) {
         // A queue is far shorter than the numbers end.
-        self.queued.sub(i64::try_from(requests).unwrap_or(0));
+        self.queued.set(i64::try_from(requests).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn observe_trip(&self, elapsed: Duration, requests: usize) {

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
@@ -10,9 +11,9 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 /// A mark belongs to the letter before it, as in most names written in an Indic
 /// script; a mark with no letter before it is refused.
 ///
-/// `Debug` hides the name: it is personal data.
+/// A clone shares the text. `Debug` hides it: it is personal data.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Username(Box<str>);
+pub struct Username(Arc<str>);
 
 /// Why a text is no username. It quotes nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +65,7 @@ impl Username {
 
     /// The name that no user can have, for asking a store whether it answers.
     pub(crate) fn nobody() -> Username {
-        Username(Box::default())
+        Username(Arc::default())
     }
 
     /// The name as it is stored and shown.

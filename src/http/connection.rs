@@ -127,7 +127,7 @@ impl Connections {
     }
 
     /// Adds a connection, which is removed when what is returned is dropped.
-    pub fn open(self: &Arc<Self>) -> Open {
+    pub fn open(&self) -> Open<'_> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let pace = Arc::new(Pace {
             began: AtomicU64::new(0),
@@ -136,7 +136,7 @@ impl Connections {
         });
         pace.enter(Phase::Idle);
         self.lock().insert(id, pace.clone());
-        Open { id, pace, connections: self.clone() }
+        Open { id, pace, connections: self }
     }
 
     /// Wakes the connections that take too long. Their clock advances with it.
@@ -170,13 +170,13 @@ impl Connections {
 }
 
 /// A connection's place among the others.
-pub(super) struct Open {
+pub(super) struct Open<'a> {
     id: u64,
     pub pace: Arc<Pace>,
-    connections: Arc<Connections>,
+    connections: &'a Connections,
 }
 
-impl Drop for Open {
+impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.connections.lock().remove(&self.id);
     }

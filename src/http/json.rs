@@ -12,7 +12,7 @@ use super::Problem;
 /// The body of a greeting.
 #[derive(Serialize)]
 pub(super) struct Message<'a> {
-    pub message: &'a str,
+    pub message: fmt::Arguments<'a>,
 }
 
 /// Reads the `dateOfBirth` of a `PUT`; other members are ignored. The problem

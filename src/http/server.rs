@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::connection::{Connections, HEAD_MAX, Paced, Phase};
@@ -57,26 +57,18 @@ pub struct Listener {
 /// as `drain_timeout`. Returns how many connections were still open by then.
 pub async fn serve(
     listener: Listener,
-    handler: Arc<impl Handler>,
+    handler: impl Handler,
     metrics: ListenerMetrics,
     stop: impl Future<Output = ()>,
     drain_timeout: Duration,
 ) -> usize {
-    let server = Server {
+    let server = Arc::new(Server {
         handler,
         metrics,
-        connections: Arc::new(Connections::new()),
+        connections: Connections::new(),
         free: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-    };
-    let sweeper = {
-        let connections = server.connections.clone();
-        tokio::spawn(async move {
-            loop {
-                sleep(SWEEP_EVERY).await;
-                connections.sweep();
-            }
-        })
-    };
+    });
+    let sweeper = tokio::spawn(server.clone().sweep());
     tokio::select! {
         never = server.accept_all(&listener.socket) => match never {},
         () = stop => {}
@@ -86,22 +78,29 @@ pub async fn serve(
         server.accept_waiting(&listener.socket);
     }
     drop(listener);
-    let all_closed = u32::try_from(CONNECTIONS_MAX).expect("the limit is small");
+    let all = u32::try_from(CONNECTIONS_MAX).expect("the limit is small");
     // Elapsing means that some are left, which the count tells.
-    let _ = timeout(drain_timeout, server.free.acquire_many(all_closed)).await;
+    let _ = timeout(drain_timeout, server.free.acquire_many(all)).await;
     sweeper.abort();
     server.connections.count()
 }
 
 struct Server<H> {
-    handler: Arc<H>,
+    handler: H,
     metrics: ListenerMetrics,
-    connections: Arc<Connections>,
+    connections: Connections,
     free: Arc<Semaphore>,
 }
 
 impl<H: Handler> Server<H> {
-    async fn accept_all(&self, socket: &TcpListener) -> Infallible {
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            sleep(SWEEP_EVERY).await;
+            self.connections.sweep();
+        }
+    }
+
+    async fn accept_all(self: &Arc<Self>, socket: &TcpListener) -> Infallible {
         let mut failing = false;
         loop {
             let place = self.free.clone().acquire_owned().await;
@@ -125,7 +124,7 @@ impl<H: Handler> Server<H> {
 
     /// Accepts the connections that the kernel has already made: closing the
     /// socket would reset them.
-    fn accept_waiting(&self, socket: &TcpListener) {
+    fn accept_waiting(self: &Arc<Self>, socket: &TcpListener) {
         while let Ok(place) = self.free.clone().try_acquire_owned() {
             match socket.accept().now_or_never() {
                 Some(Ok((stream, _))) => self.start(stream, place),
@@ -134,87 +133,74 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn start(&self, stream: TcpStream, place: tokio::sync::OwnedSemaphorePermit) {
+    fn start(self: &Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
         // Without it, an answer may wait for the acknowledgement of the last one.
         // A connection that is gone already says so when it is read.
         let _ = stream.set_nodelay(true);
-        let handler = self.handler.clone();
-        let metrics = self.metrics.clone();
-        let connections = self.connections.clone();
+        let server = self.clone();
         tokio::spawn(async move {
-            metrics.connections.inc();
-            serve_connection(stream, handler, connections, &metrics).await;
-            metrics.connections.dec();
+            server.metrics.connections.inc();
+            server.serve_connection(stream).await;
+            server.metrics.connections.dec();
             drop(place);
         });
     }
-}
 
-/// Serves one client until it, or we, want no more of it.
-async fn serve_connection(
-    stream: TcpStream,
-    handler: Arc<impl Handler>,
-    connections: Arc<Connections>,
-    metrics: &ListenerMetrics,
-) {
-    let open = connections.open();
-    let pace = open.pace.clone();
-    let service = service_fn(|request| {
-        pace.enter(Phase::Handling);
-        let answer = answer(handler.clone(), request, connections.clone(), metrics.clone());
-        let pace = pace.clone();
-        // Boxed, so that an idle connection does not keep room for it.
-        Box::pin(async move {
-            let response = answer.await;
-            pace.enter(Phase::Answer);
-            Ok::<_, Infallible>(response)
-        }) as Pin<Box<dyn Future<Output = _> + Send>>
-    });
-    let mut connection = http1::Builder::new()
-        // A client may close its sending side and still wait for the answer.
-        .half_close(true)
-        .max_buf_size(HEAD_BYTES_MAX)
-        // Ours cover more, and answer 408.
-        .header_read_timeout(None)
-        .serve_connection(Paced::new(stream, open.pace.clone()), service);
-    let overdue = tokio::select! {
-        biased;
-        // The error is the client's, and was answered where it could be.
-        _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
-        phase = open.pace.overdue() => Some(phase),
-    };
-    let stream = connection.into_parts().io.into_stream();
-    match overdue {
-        None => linger(stream).await,
-        Some(Phase::Head) => {
-            metrics.cut_off.inc();
-            send_too_slow(stream).await;
+    /// Serves one client until it, or we, want no more of it.
+    async fn serve_connection(self: &Arc<Self>, stream: TcpStream) {
+        let open = self.connections.open();
+        let service = service_fn(|request| {
+            let server = self.clone();
+            let pace = open.pace.clone();
+            // Boxed, so that an idle connection does not keep room for it.
+            Box::pin(async move {
+                pace.enter(Phase::Handling);
+                let response = server.answer(request).await;
+                pace.enter(Phase::Answer);
+                Ok::<_, Infallible>(response)
+            }) as Pin<Box<dyn Future<Output = _> + Send>>
+        });
+        let mut connection = http1::Builder::new()
+            // A client may close its sending side and still wait for the answer.
+            .half_close(true)
+            .max_buf_size(HEAD_BYTES_MAX)
+            // Ours cover more, and answer 408.
+            .header_read_timeout(None)
+            .serve_connection(Paced::new(stream, open.pace.clone()), service);
+        let overdue = tokio::select! {
+            biased;
+            // The error is the client's, and was answered where it could be.
+            _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
+            phase = open.pace.overdue() => Some(phase),
+        };
+        let stream = connection.into_parts().io.into_stream();
+        match overdue {
+            None => linger(stream).await,
+            Some(Phase::Head) => {
+                self.metrics.cut_off.inc();
+                send_too_slow(stream).await;
+            }
+            Some(Phase::Answer) => self.metrics.cut_off.inc(),
+            Some(Phase::Idle | Phase::Handling) => {}
         }
-        Some(Phase::Answer) => metrics.cut_off.inc(),
-        Some(Phase::Idle | Phase::Handling) => {}
     }
-}
 
-/// Answers a request, whatever becomes of the handler.
-async fn answer(
-    handler: Arc<impl Handler>,
-    request: Request,
-    connections: Arc<Connections>,
-    metrics: ListenerMetrics,
-) -> Response {
-    // A request that names two lengths may be two requests to somebody else.
-    // hyper goes by Transfer-Encoding then; the connection must not be used
-    // again (RFC 9112, section 6.3).
-    let last = request.headers().contains_key(TRANSFER_ENCODING);
-    let answer = AssertUnwindSafe(handler.handle(request)).catch_unwind();
-    let mut response = answer.await.unwrap_or_else(|_| {
-        metrics.panics.inc();
-        Problem::bug().into()
-    });
-    if last || connections.are_closing() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    /// Answers a request, whatever becomes of the handler.
+    async fn answer(&self, request: Request) -> Response {
+        // A request that names two lengths may be two requests to somebody else.
+        // hyper goes by Transfer-Encoding then; the connection must not be used
+        // again (RFC 9112, section 6.3).
+        let last = request.headers().contains_key(TRANSFER_ENCODING);
+        let answer = AssertUnwindSafe(self.handler.handle(request)).catch_unwind();
+        let mut response = answer.await.unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            Problem::bug().into()
+        });
+        if last || self.connections.are_closing() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
-    response
 }
 
 /// Tells a client that its request's head took too long.

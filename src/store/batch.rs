@@ -60,20 +60,18 @@ struct Queue<Q, A> {
 }
 
 struct State<Q, A> {
-    /// In order of arrival, so also of their deadlines.
-    waiting: VecDeque<Waiting<Q, A>>,
+    waiting: Batch<Q, A>,
     closed: bool,
     /// Whether the last trip failed: the log tells when that changes.
     failing: bool,
 }
 
-struct Waiting<Q, A> {
-    request: Q,
-    pending: Pending<A>,
+/// Requests and, at the same places, who waits for their answers.
+struct Batch<Q, A> {
+    requests: Vec<Q>,
+    /// In order of arrival, so also of their deadlines.
+    pending: VecDeque<Pending<A>>,
 }
-
-/// The requests of a trip, and who waits for their answers.
-type Batch<Q, A> = (Vec<Q>, VecDeque<Pending<A>>);
 
 struct Pending<A> {
     deadline: Instant,
@@ -86,7 +84,11 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         let queue = Arc::new(Queue {
             limits,
             metrics,
-            state: Mutex::new(State { waiting: VecDeque::new(), closed: false, failing: false }),
+            state: Mutex::new(State {
+                waiting: Batch::with_capacity(0),
+                closed: false,
+                failing: false,
+            }),
             arrived: Notify::new(),
         });
         let mut lanes = JoinSet::new();
@@ -124,7 +126,7 @@ async fn drive<Q: Send + 'static, A: Send + 'static>(
     queue: Arc<Queue<Q, A>>,
     mut trip: impl Trip<Q, A>,
 ) {
-    while let Some((requests, mut pending)) = queue.next_batch().await {
+    while let Some(Batch { requests, mut pending }) = queue.next_batch().await {
         let size = pending.len();
         let started = Instant::now();
         let outcome = {
@@ -174,12 +176,13 @@ impl<Q, A> Queue<Q, A> {
             self.metrics.overloaded.inc();
             return Err(StoreError::Overloaded);
         }
-        state.waiting.push_back(Waiting { request, pending: Pending { deadline, reply } });
-        let first = state.waiting.len() == 1;
+        state.waiting.requests.push(request);
+        state.waiting.pending.push_back(Pending { deadline, reply });
+        let waiting = state.waiting.len();
+        self.metrics.show_queue(waiting);
         drop(state);
-        self.metrics.joined_queue();
         // Those behind the first join its trip.
-        if first {
+        if waiting == 1 {
             self.arrived.notify_one();
         }
         Ok(answer)
@@ -192,7 +195,7 @@ impl<Q, A> Queue<Q, A> {
             let arrived = self.arrived.notified();
             let (empty, closed) = {
                 let state = self.state();
-                (state.waiting.is_empty(), state.closed)
+                (state.waiting.len() == 0, state.closed)
             };
             if empty {
                 if closed {
@@ -203,7 +206,7 @@ impl<Q, A> Queue<Q, A> {
             }
             self.gather().await;
             let batch = self.take();
-            if !batch.1.is_empty() {
+            if batch.len() > 0 {
                 return Some(batch);
             }
         }
@@ -225,13 +228,11 @@ impl<Q, A> Queue<Q, A> {
 
     fn take(&self) -> Batch<Q, A> {
         let mut state = self.state();
-        let size = state.waiting.len().min(self.limits.trip_max.get());
-        let batch: Batch<Q, A> =
-            state.waiting.drain(..size).map(|waiting| (waiting.request, waiting.pending)).unzip();
-        let more = !state.waiting.is_empty();
+        let batch = state.waiting.take(self.limits.trip_max.get());
+        let left = state.waiting.len();
+        self.metrics.show_queue(left);
         drop(state);
-        self.metrics.left_queue(size);
-        if more {
+        if left > 0 {
             self.arrived.notify_one();
         }
         batch
@@ -241,27 +242,21 @@ impl<Q, A> Queue<Q, A> {
     fn next_deadline(&self, under_way: &VecDeque<Pending<A>>) -> Instant {
         let first = under_way.front().map(|pending| pending.deadline);
         first
-            .or_else(|| self.state().waiting.front().map(|waiting| waiting.pending.deadline))
+            .or_else(|| self.state().waiting.pending.front().map(|pending| pending.deadline))
             .unwrap_or_else(|| Instant::now() + self.limits.deadline)
     }
 
     /// Answers those whose time has run out, under way or in the queue.
     fn answer_late(&self, under_way: &mut VecDeque<Pending<A>>) {
         let now = Instant::now();
-        let mut late = Vec::new();
-        while let Some(pending) = under_way.pop_front_if(|pending| pending.deadline <= now) {
-            late.push(pending);
-        }
+        let mut late = take_late(under_way, now);
         let mut state = self.state();
-        let before = state.waiting.len();
-        while let Some(waiting) =
-            state.waiting.pop_front_if(|waiting| waiting.pending.deadline <= now)
-        {
-            late.push(waiting.pending);
-        }
-        let left = before - state.waiting.len();
+        let late_in_queue = take_late(&mut state.waiting.pending, now);
+        state.waiting.requests.drain(..late_in_queue.len());
+        let left = state.waiting.len();
+        self.metrics.show_queue(left);
         drop(state);
-        self.metrics.left_queue(left);
+        late.extend(late_in_queue);
         for pending in late {
             self.metrics.late.inc();
             pending.answer(Err(StoreError::DeadlinePassed));
@@ -288,6 +283,35 @@ impl<Q, A> Queue<Q, A> {
         // Nothing panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl<Q, A> Batch<Q, A> {
+    fn with_capacity(capacity: usize) -> Batch<Q, A> {
+        Batch { requests: Vec::with_capacity(capacity), pending: VecDeque::with_capacity(capacity) }
+    }
+
+    fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes the first `size`, or all if there are fewer.
+    fn take(&mut self, size: usize) -> Batch<Q, A> {
+        if self.len() <= size {
+            // The next batch will most likely be as large.
+            let next = Batch::with_capacity(self.len());
+            return std::mem::replace(self, next);
+        }
+        Batch {
+            requests: self.requests.drain(..size).collect(),
+            pending: self.pending.drain(..size).collect(),
+        }
+    }
+}
+
+/// Takes those in front whose deadline has passed.
+fn take_late<A>(pending: &mut VecDeque<Pending<A>>, now: Instant) -> Vec<Pending<A>> {
+    let late = pending.iter().take_while(|pending| pending.deadline <= now).count();
+    pending.drain(..late).collect()
 }
 
 /// The error and its causes on one line.

@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Finds when `username` was born. Sees every save acknowledged before.
-    pub async fn find(&self, username: &Username) -> Result<Option<DateOfBirth>, StoreError> {
+    pub async fn find(&self, username: Username) -> Result<Option<DateOfBirth>, StoreError> {
         match self {
             Store::Sqlite(sqlite) => sqlite.find(username).await,
         }
@@ -120,7 +120,7 @@ impl Store {
 
     /// Asks whether the store answers; needs no write lock.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.find(&Username::nobody()).await.map(drop)
+        self.find(Username::nobody()).await.map(drop)
     }
 
     /// Refuses new requests, carries out those that wait and closes the database.

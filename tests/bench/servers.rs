@@ -3,7 +3,6 @@
 
 use std::future::pending;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -97,14 +96,13 @@ impl r2d2::ManageConnection for File {
 
 /// Serves `handler` for ever, on a free port.
 pub fn serve(handler: impl Handler) -> ! {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
+    hello_birthday::app::event_loops().expect("threads").block_on(async {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let status = format!("serving on {}", socket.local_addr().expect("an address"));
         sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]).expect("a listener");
         let metrics = Metrics::new().listener("public");
         let listener = Listener { socket, inherited: false };
-        server::serve(listener, Arc::new(handler), metrics, pending(), Duration::ZERO).await;
+        server::serve(listener, handler, metrics, pending(), Duration::ZERO).await;
     });
     unreachable!("nothing stops it")
 }

@@ -56,11 +56,8 @@ impl Sqlite {
         })
     }
 
-    pub(super) async fn find(
-        &self,
-        username: &Username,
-    ) -> Result<Option<DateOfBirth>, StoreError> {
-        self.reads.ask(username.clone()).await
+    pub(super) async fn find(&self, username: Username) -> Result<Option<DateOfBirth>, StoreError> {
+        self.reads.ask(username).await
     }
 
     pub(super) async fn save(
