@@ -1,0 +1,6 @@
+//! The real binary, over sockets and signals.
+
+mod harness;
+mod openapi;
+
+mod api;
