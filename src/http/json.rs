@@ -92,7 +92,7 @@ mod tests {
         let deep = "[".repeat(4000);
         let cases: &[(&[u8], &str)] = &[
             (b"", "not JSON"),
-            (b"1990-05-20", "not JSON"),
+            (b"1990-05-20", "not a JSON object"),
             (b"{\"dateOfBirth\":\"1990-05-20\"", "not JSON"),
             (b"{\"dateOfBirth\":\"1990-05-20\"}}", "not JSON"),
             (b"{'dateOfBirth':'1990-05-20'}", "not JSON"),

@@ -1,11 +1,11 @@
 //! Starts the real binary and talks to it as its users do.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -66,8 +66,6 @@ impl Service {
             .env("HELLO_BIRTHDAY_ADMIN_LISTEN", "127.0.0.1:0")
             .env("NOTIFY_SOCKET", &notifications.path)
             .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap());
         let mut child = command.spawn().expect("the binary starts");
         let deadline = Instant::now() + PATIENCE;
@@ -181,6 +179,11 @@ impl Service {
         self.notifications.wait_for(line);
     }
 
+    /// What systemd is told next, if it is told something in time.
+    pub fn next_notification(&self, timeout: Duration) -> Option<String> {
+        self.notifications.receive(timeout)
+    }
+
     fn remember(&self, path: &str, body: &str) {
         let mut personal = self.personal.lock().unwrap();
         if let Some(username) = path.strip_prefix("/hello/").filter(|name| name.len() > 3) {
@@ -267,29 +270,21 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads one answer with a `Content-Length`, or without a body, from a stream.
-    pub fn read(stream: &mut TcpStream) -> Answer {
-        Answer::try_read(stream).expect("an answer")
-    }
-
-    /// Reads one answer; `None` where the stream ends before it begins.
-    pub fn try_read(stream: &mut TcpStream) -> Option<Answer> {
+    /// Reads one answer, whose body has a `Content-Length`. Reads no more than
+    /// that where `stream` is not buffered.
+    pub fn read(stream: &mut impl Read) -> std::io::Result<Answer> {
         let mut head = Vec::new();
-        let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
-            match stream.read(&mut byte) {
-                Ok(1) => head.push(byte[0]),
-                Ok(_) | Err(_) if head.is_empty() => return None,
-                result => panic!("an answer is cut short: {result:?}"),
-            }
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            head.extend(byte);
         }
-        let head = String::from_utf8(head).unwrap();
-        let mut answer = Answer::parse_head(&head);
+        let mut answer = Answer::parse_head(&String::from_utf8(head).unwrap());
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         let mut body = vec![0; length];
-        stream.read_exact(&mut body).unwrap();
+        stream.read_exact(&mut body)?;
         answer.body = String::from_utf8(body).unwrap();
-        Some(answer)
+        Ok(answer)
     }
 
     /// Parses all that came until the connection was closed.
@@ -342,6 +337,54 @@ impl Answer {
     }
 }
 
+/// A client that keeps its connection for as long as the server does.
+pub struct Client {
+    server: SocketAddr,
+    stream: Option<BufReader<TcpStream>>,
+}
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// The server takes no connections: the request was not sent.
+    Refused,
+    /// The request was sent, and its answer did not come.
+    Lost(std::io::Error),
+}
+
+impl Client {
+    pub fn new(server: SocketAddr) -> Client {
+        Client { server, stream: None }
+    }
+
+    /// Sends a request and reads its answer.
+    pub fn send(&mut self, method: &str, path: &str, body: &str) -> Result<Answer, NoAnswer> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => match TcpStream::connect(self.server) {
+                Ok(stream) => {
+                    prepare(&stream);
+                    BufReader::new(stream)
+                }
+                Err(_) => return Err(NoAnswer::Refused),
+            },
+        };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = stream
+            .get_mut()
+            .write_all(request.as_bytes())
+            .and_then(|()| Answer::read(&mut stream))
+            .map_err(NoAnswer::Lost)?;
+        if answer.header("connection") != Some("close") {
+            self.stream = Some(stream);
+        }
+        Ok(answer)
+    }
+}
+
 /// Sends `request` and reads until the server closes.
 pub fn exchange(server: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = connect(server);
@@ -363,10 +406,14 @@ pub fn half_close(stream: &TcpStream) {
 
 pub fn connect(server: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(server).unwrap();
+    prepare(&stream);
+    stream
+}
+
+fn prepare(stream: &TcpStream) {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
 }
 
 /// Runs a command to its end, and gives what it printed.
@@ -403,6 +450,12 @@ pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A number below `limit`, another one each time.
+pub fn random(limit: u64) -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish() % limit
 }
 
 /// A folder for one test.

@@ -4,3 +4,7 @@ mod harness;
 mod openapi;
 
 mod api;
+mod cli;
+mod durability;
+mod files;
+mod lifecycle;

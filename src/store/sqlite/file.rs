@@ -44,7 +44,7 @@ pub enum OpenError {
     #[error("cannot reach the folder {}: create it, or mount its file system, and allow this user into it", .0.display())]
     Folder(PathBuf, #[source] io::Error),
     /// This user may not write the file or its folder.
-    #[error("{} is read-only: allow this user to write the file and its folder", .0.display())]
+    #[error("cannot write {}: allow this user to write the file and its folder", .0.display())]
     ReadOnly(PathBuf),
     /// Some other file.
     #[error("{} is not a SQLite database: it was left as it is; name another file", .0.display())]
@@ -232,7 +232,9 @@ impl DatabaseFile {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 OpenError::NotADatabase(path)
             }
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => OpenError::ReadOnly(path),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                OpenError::ReadOnly(path)
+            }
             Some(ErrorCode::DiskFull) => OpenError::DiskFull(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path),
             _ => OpenError::Other(path, error),

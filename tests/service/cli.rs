@@ -1,0 +1,257 @@
+//! Flags, variables and commands.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{BINARY, PATIENCE, Service, new_folder, run};
+
+fn binary(args: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(args);
+    command
+}
+
+#[test]
+fn help_shows_each_flag_with_its_default_unit_and_variable() {
+    let (status, help, _) = run(binary(&["--help"]));
+    assert!(status.success());
+    let parts = ["Listening:", "Database:", "Greeting:", "Stopping:", "Logging:"];
+    for part in parts {
+        assert!(help.contains(part), "no {part}");
+    }
+    let flags = [
+        ("--listen <ADDR>", "LISTEN", "127.0.0.1:8080"),
+        ("--admin-listen <ADDR>", "ADMIN_LISTEN", "127.0.0.1:8081"),
+        ("--database-url <URL>", "DATABASE_URL", "sqlite:hello-birthday.db"),
+        ("--sqlite-journal <JOURNAL>", "SQLITE_JOURNAL", "auto"),
+        ("--time-zone <ZONE>", "TIME_ZONE", "UTC"),
+        ("--leap-day-birthday <DAY>", "LEAP_DAY_BIRTHDAY", "feb-28"),
+        ("--drain-delay <TIME>", "DRAIN_DELAY", "0s"),
+        ("--drain-timeout <TIME>", "DRAIN_TIMEOUT", "20s"),
+        ("--log-format <FORMAT>", "LOG_FORMAT", "auto"),
+        ("--log-level <LEVEL>", "LOG_LEVEL", "info"),
+        ("--access-log", "ACCESS_LOG", "false"),
+    ];
+    for (flag, variable, default) in flags {
+        let about = help.split_once(flag).unwrap_or_else(|| panic!("no {flag}")).1;
+        let about = about.split("\n      --").next().unwrap();
+        assert!(about.contains(&format!("[env: HELLO_BIRTHDAY_{variable}]")), "{flag}: {about}");
+        assert!(about.contains(&format!("[default: {default}]")), "{flag}: {about}");
+    }
+    assert!(!help.contains("--today"), "a flag for tests is shown");
+}
+
+#[test]
+fn help_does_not_show_what_is_in_the_environment() {
+    let mut command = binary(&["--help"]);
+    command.env("DATABASE_URL", "postgres://user:hunter2@db/app");
+    let (_, help, _) = run(command);
+    assert!(!help.contains("hunter2"));
+    let mut command = binary(&["--help"]);
+    command.env("HELLO_BIRTHDAY_DATABASE_URL", "postgres://user:hunter2@db/app");
+    let (_, help, _) = run(command);
+    assert!(!help.contains("hunter2"));
+}
+
+#[test]
+fn version_is_that_of_the_package() {
+    let (status, version, _) = run(binary(&["--version"]));
+    assert!(status.success());
+    assert_eq!(version.trim(), concat!("hello-birthday ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn bad_flags_exit_2_and_say_what_is_right() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--listen", "8080"], "invalid socket address"),
+        (&["--time-zone", "Mars/Olympus"], "IANA"),
+        (&["--leap-day-birthday", "feb-29"], "feb-28, mar-1"),
+        (&["--drain-timeout", "20"], "as in 500ms, 20s or 2m"),
+        (&["--drain-delay", "2h"], "longer than 1h"),
+        (&["--log-level", "loud"], "info"),
+        (&["--sqlite-journal", "delete"], "auto, wal, truncate"),
+        (&["--database-url", "mysql://db/app"], "use sqlite:PATH"),
+        (&["--database-url", "sqlite:"], "the path is missing"),
+        (&["--database-url-file", "/nowhere/url"], "No such file"),
+        (&["--database-url-file", "x", "--database-url", "sqlite:x"], "cannot be used with"),
+        (&["--port", "80"], "unexpected argument"),
+        (&["serve"], "unrecognized subcommand"),
+        (&["--store-trip-max", "0"], "invalid value"),
+        (&["--today", "9999-12-31"], "before the year 9999"),
+    ];
+    for (args, complaint) in cases {
+        let (status, output, error) = run(binary(args));
+        assert_eq!(status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.contains(complaint), "{args:?}: {error}");
+        assert_eq!(output, "", "{args:?}");
+    }
+}
+
+#[test]
+fn no_error_shows_a_password() {
+    let folder = new_folder();
+    let file = folder.path().join("url");
+    fs::write(&file, "postgres://user:hunter2@db/app\n").unwrap();
+    let from_file = ["--database-url-file", file.to_str().unwrap()];
+    let from_flag = ["--database-url", "postgres://user:hunter2@db/app"];
+    let mut from_variable = binary(&[]);
+    from_variable.env("DATABASE_URL", "postgres://user:hunter2@db/app");
+    for command in [binary(&from_file), binary(&from_flag), from_variable] {
+        let (status, _, error) = run(command);
+        assert_eq!(status.code(), Some(2), "{error}");
+        assert!(error.contains("use sqlite:PATH"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn the_database_is_the_one_named_nearest() {
+    let folder = new_folder();
+    fs::write(folder.path().join("url"), "sqlite:file.db\n").unwrap();
+    let start = |variables: &[(&str, &str)], flags: &[&str]| {
+        let mut command = binary(flags);
+        // The harness takes these from its own environment only.
+        let variables: Vec<String> =
+            variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut with_variables = Command::new("env");
+        with_variables.args(variables).arg(command.get_program()).args(command.get_args());
+        std::mem::swap(&mut command, &mut with_variables);
+        Service::spawn(&folder, command).stop();
+    };
+    let made = |name: &str| folder.path().join(name).exists();
+
+    start(&[], &[]);
+    assert!(made("hello-birthday.db"));
+    start(&[("DATABASE_URL", "sqlite:usual.db")], &[]);
+    assert!(made("usual.db"));
+    let both =
+        [("DATABASE_URL", "sqlite:no.db"), ("HELLO_BIRTHDAY_DATABASE_URL", "sqlite:ours.db")];
+    start(&both, &[]);
+    assert!(made("ours.db"));
+    start(&both, &["--database-url", "sqlite:flag.db"]);
+    assert!(made("flag.db"));
+    start(&[("DATABASE_URL", "sqlite:no.db")], &["--database-url-file", "url"]);
+    assert!(made("file.db"));
+    assert!(!made("no.db"));
+}
+
+#[test]
+fn odd_database_paths_are_paths() {
+    let folder = new_folder();
+    for path in [":memory:", "file:odd?mode=memory", "sp ace.db", "//double.db"] {
+        let service = Service::start_in(&folder, &["--database-url", &format!("sqlite:{path}")]);
+        service.save("John", "1990-05-20");
+        service.stop();
+        let path = path.trim_start_matches("//");
+        assert!(folder.path().join(path).exists(), "{path}");
+    }
+}
+
+#[test]
+fn health_asks_a_running_service() {
+    let service = Service::start(&[]);
+    let address = service.address.to_string();
+    let (status, output, _) = run(binary(&["health", "--address", &address]));
+    assert!(status.success());
+    assert_eq!(output, "OK\n");
+    // As in the unit's own environment, where the flags are variables.
+    let mut command = binary(&["health"]);
+    command.env("HELLO_BIRTHDAY_LISTEN", &address).env("HELLO_BIRTHDAY_TIME_ZONE", "UTC");
+    assert!(command.output().unwrap().status.success());
+
+    service.stop();
+    let (status, output, error) = run(binary(&["health", "--address", &address]));
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(output, "");
+    assert!(error.contains("cannot ask"), "{error}");
+}
+
+#[test]
+fn health_gives_up_in_time_and_says_what_is_wrong() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let began = std::time::Instant::now();
+    let args = ["health", "--address", &address, "--timeout", "100ms"];
+    let (status, _, error) = run(binary(&args));
+    assert_eq!(status.code(), Some(1));
+    assert!(error.contains("did not answer within 100ms"), "{error}");
+    assert!(began.elapsed() < PATIENCE / 2);
+}
+
+#[test]
+fn completions_and_the_manual_are_printed() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (status, script, _) = run(binary(&["completions", shell]));
+        assert!(status.success(), "{shell}");
+        assert!(script.contains("drain-timeout"), "{shell}");
+    }
+    let (status, page, _) = run(binary(&["man"]));
+    assert!(status.success());
+    assert!(page.contains(".TH hello-birthday 1"), "{page}");
+    assert!(page.contains("HELLO_BIRTHDAY_DRAIN_TIMEOUT"));
+}
+
+#[test]
+fn bash_accepts_the_completions() {
+    let (_, script, _) = run(binary(&["completions", "bash"]));
+    let checked = Command::new("bash").args(["-nc", &script]).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn the_log_is_json_where_there_is_no_terminal_and_text_on_demand() {
+    let service = Service::start(&["--time-zone", "Europe/Paris"]);
+    let log = service.log();
+    let first: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    assert_eq!(first["level"], "INFO");
+    assert_eq!(first["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(first["database"], "sqlite");
+    assert_eq!(first["journal"], "wal");
+    assert_eq!(first["time_zone"], "Europe/Paris");
+    let message = first["message"].as_str().unwrap();
+    assert_eq!(message, format!("serving on {}, admin on {}", service.address, service.admin));
+
+    let service = Service::start(&["--log-format", "text"]);
+    let log = service.log();
+    assert!(log.contains("INFO") && !log.starts_with('{') && !log.contains('\u{1b}'), "{log}");
+    let service = Service::start(&["--log-level", "warn"]);
+    assert_eq!(service.log(), "");
+}
+
+#[test]
+fn the_access_log_is_off_by_default_and_names_no_one() {
+    let service = Service::start(&[]);
+    service.save("Rumpelstiltskin", "1990-05-20");
+    assert_eq!(service.log().lines().count(), 1);
+
+    let service = Service::start(&["--access-log"]);
+    service.save("Rumpelstiltskin", "1990-05-20");
+    let log = service.log();
+    let line: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(line["http.method"], "PUT");
+    assert_eq!(line["http.route"], "/hello/{username}");
+    assert_eq!(line["http.status"], 204);
+    assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(log.lines().count(), 2);
+}
+
+#[test]
+fn today_logs_a_warning() {
+    let service = Service::start(&["--today", "2024-02-29"]);
+    assert!(service.log().contains("WARN"));
+}
+
+#[test]
+fn an_address_in_use_is_one_sentence() {
+    let service = Service::start(&[]);
+    let address = service.address.to_string();
+    let folder = new_folder();
+    let mut command = binary(&["--listen", &address, "--database-url", "sqlite:other.db"]);
+    command.current_dir(folder.path());
+    let (status, _, error) = run(command);
+    assert_eq!(status.code(), Some(1), "{error}");
+    assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}

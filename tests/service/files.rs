@@ -1,0 +1,227 @@
+//! Database files that are not as they should be: one clear sentence, and
+//! nothing in them is damaged.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::harness::{BINARY, Service, new_folder};
+
+/// Somebody who may do nothing special.
+const NOBODY: u32 = 65534;
+
+/// Starts the service on `database`, which must fail with a sentence that holds
+/// `complaint`.
+#[track_caller]
+fn expect_refusal(folder: &Arc<TempDir>, command: Command, complaint: &str) {
+    let Err(failed) = Service::try_spawn(folder, command) else { panic!("the service started") };
+    assert_eq!(failed.status.code(), Some(1), "{}", failed.log);
+    assert!(failed.log.contains(complaint), "{:?} does not say {complaint:?}", failed.log);
+    assert!(failed.log.starts_with("hello-birthday: cannot open the store: "), "{}", failed.log);
+    assert_eq!(failed.log.lines().count(), 1, "{}", failed.log);
+}
+
+fn serve(database: &str) -> Command {
+    let mut command = Command::new(BINARY);
+    command.arg(format!("--database-url=sqlite:{database}"));
+    command
+}
+
+/// The same as somebody who is not root, since root may write everything.
+fn serve_unprivileged(folder: &TempDir, database: &str) -> Command {
+    let mut command = serve(database);
+    if rustix::process::getuid().is_root() {
+        // The folder of the build may be root's alone.
+        let binary = folder.path().join("hello-birthday");
+        fs::copy(BINARY, &binary).unwrap();
+        command = Command::new(binary);
+        command.arg(format!("--database-url=sqlite:{database}")).uid(NOBODY).gid(NOBODY);
+    }
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    command
+}
+
+#[test]
+fn a_missing_file_is_created_but_not_its_folder() {
+    let folder = new_folder();
+    Service::spawn(&folder, serve("new.db")).stop();
+    assert!(folder.path().join("new.db").exists());
+    expect_refusal(
+        &folder,
+        serve("missing/new.db"),
+        "cannot reach the folder ./missing: create it",
+    );
+    assert!(!folder.path().join("missing").exists());
+}
+
+#[test]
+fn a_folder_is_refused() {
+    let folder = new_folder();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    expect_refusal(&folder, serve("folder"), "folder is a folder: name a file in it");
+}
+
+#[test]
+fn a_read_only_file_is_refused() {
+    let folder = new_folder();
+    Service::spawn(&folder, serve("users.db")).stop();
+    let file = folder.path().join("users.db");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+    let before = fs::read(&file).unwrap();
+    let command = serve_unprivileged(&folder, "users.db");
+    expect_refusal(&folder, command, "cannot write ./users.db: allow this user");
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_read_only_folder_is_refused() {
+    let folder = new_folder();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let data = folder.path().join("data");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o555)).unwrap();
+    let command = serve_unprivileged(&folder, "data/users.db");
+    expect_refusal(&folder, command, "allow this user");
+    // A file that may be written in a folder that may not: no journal fits in.
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    Service::spawn(&folder, serve("data/users.db")).stop();
+    if rustix::process::getuid().is_root() {
+        chown(data.join("users.db"), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o555)).unwrap();
+    let command = serve_unprivileged(&folder, "data/users.db");
+    expect_refusal(&folder, command, "allow this user");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_file_that_is_no_database_is_left_as_it_is() {
+    let folder = new_folder();
+    let file = folder.path().join("notes.txt");
+    let text = "Dear diary, ".repeat(1000);
+    fs::write(&file, &text).unwrap();
+    expect_refusal(&folder, serve("notes.txt"), "notes.txt is not a SQLite database");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    assert!(!folder.path().join("notes.txt-journal").exists());
+}
+
+#[test]
+fn a_database_of_another_program_is_left_as_it_is() {
+    let folder = new_folder();
+    let file = folder.path().join("other.db");
+    let other = Connection::open(&file).unwrap();
+    other.execute_batch("create table users (id integer)").unwrap();
+    drop(other);
+    let before = fs::read(&file).unwrap();
+    expect_refusal(&folder, serve("other.db"), "other.db is the database of another program");
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_database_of_a_newer_release_is_left_as_it_is() {
+    let folder = new_folder();
+    prepare_newer(folder.path(), 3);
+    let file = folder.path().join("users.db");
+    let before = fs::read(&file).unwrap();
+    expect_refusal(&folder, serve("users.db"), "users.db was made by a newer release");
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_database_that_a_newer_release_expanded_is_used() {
+    let folder = new_folder();
+    prepare_newer(folder.path(), 1);
+    let service = Service::spawn(&folder, serve("users.db"));
+    service.get("/hello/John").expect_status(200);
+    service.save("Jane", "1990-05-20");
+}
+
+/// Makes a database with a user and a schema of version 3, which works with
+/// releases from `works_with` on.
+fn prepare_newer(folder: &Path, works_with: u32) {
+    let shared = Arc::new(TempDir::new_in(folder).unwrap());
+    let service = Service::spawn(&shared, serve("../users.db"));
+    service.save("John", "1990-05-20");
+    service.stop();
+    let database = Connection::open(folder.join("users.db")).unwrap();
+    database.execute("alter table users add column greeted text", []).unwrap();
+    database.execute("insert into schema_versions values (3, ?1)", [works_with]).unwrap();
+}
+
+#[test]
+fn a_cut_off_file_is_refused() {
+    let folder = new_folder();
+    Service::spawn(&folder, serve("users.db")).stop();
+    let file = folder.path().join("users.db");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() - 4096 - 100]).unwrap();
+    expect_refusal(&folder, serve("users.db"), "users.db is not a SQLite database");
+}
+
+#[test]
+fn a_full_disk_at_the_start_is_one_sentence() {
+    let folder = new_folder();
+    let command = on_small_disk("dd if=/dev/zero of=disk/fill bs=4k 2>dd || true; exec");
+    expect_refusal(&folder, command, "no space is left on the disk of");
+}
+
+#[test]
+fn a_disk_that_fills_up_is_503_until_there_is_room_again() {
+    let folder = new_folder();
+    let filled = folder.path().join("filled");
+    // The shell that fills the disk lives in the service's mount namespace.
+    let script = "wait_for() { until \"$@\"; do sleep 0.01; done; }
+        (wait_for [ -e filled ]
+         dd if=/dev/zero of=disk/fill bs=4k 2>dd || true
+         touch full
+         wait_for [ ! -e filled ]
+         rm disk/fill
+         touch freed) &
+        exec";
+    let service = Service::spawn(&folder, on_small_disk(script));
+    service.save("John", "1990-05-20");
+    fs::write(&filled, "").unwrap();
+    crate::harness::wait_until("the disk is full", || {
+        folder.path().join("full").exists().then_some(())
+    });
+    let refused = (0..2000).find(|number| {
+        let body = r#"{"dateOfBirth":"1991-06-21"}"#;
+        let answer = service.put(&format!("/hello/{}", name(*number)), body);
+        assert!([204, 503].contains(&answer.status), "{}", answer.status);
+        answer.status == 503
+    });
+    let refused = refused.expect("the disk is full");
+    assert!(service.log().contains("no space is left on the disk"), "{}", service.log());
+    service.get("/hello/John").expect_status(200);
+    service.get(&format!("/hello/{}", name(refused))).expect_status(404);
+    fs::remove_file(&filled).unwrap();
+    crate::harness::wait_until("the disk is freed", || {
+        folder.path().join("freed").exists().then_some(())
+    });
+    service.save("Jane", "1990-05-20");
+    for number in 0..refused {
+        service.get(&format!("/hello/{}", name(number))).expect_status(200);
+    }
+    assert!(service.log().contains("the store answers again"));
+}
+
+/// A name of letters for a number.
+fn name(number: usize) -> String {
+    format!("{number:06}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect()
+}
+
+/// Serves from a file system of 256 KiB in a mount namespace of its own, after
+/// `before`.
+fn on_small_disk(before: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "bash", "-ec"]).arg(format!(
+        "mkdir disk; mount -t tmpfs -o size=256k none disk; \
+         {before} {BINARY} --database-url=sqlite:disk/users.db"
+    ));
+    command
+}
