@@ -154,6 +154,52 @@ fn prepare_newer(folder: &Path, works_with: u32) {
 }
 
 #[test]
+fn a_file_changes_its_journal_when_no_one_else_uses_it() {
+    let folder = new_folder();
+    let start = |journal: &str| {
+        let mut command = serve("users.db");
+        command.args(["--sqlite-journal", journal]);
+        command
+    };
+    let service = Service::spawn(&folder, start("wal"));
+    service.save("John", "1990-05-20");
+    expect_refusal(&folder, start("truncate"), "another process keeps ./users.db locked");
+    // Its log is left behind, and holds what was saved.
+    service.kill();
+    assert!(folder.path().join("users.db-wal").exists());
+
+    let service = Service::spawn(&folder, start("truncate"));
+    assert!(!folder.path().join("users.db-wal").exists());
+    assert!(service.log().contains(r#""journal":"truncate""#), "{}", service.log());
+    service.get("/hello/John").expect_status(200);
+    service.save("Jane", "1990-05-20");
+    // A second one may share it.
+    let second = Service::spawn(&folder, start("truncate"));
+    second.get("/hello/Jane").expect_status(200);
+    second.stop();
+    service.stop();
+
+    let service = Service::spawn(&folder, start("auto"));
+    assert!(service.log().contains(r#""journal":"wal""#), "{}", service.log());
+    service.get("/hello/John").expect_status(200);
+    service.get("/hello/Jane").expect_status(200);
+}
+
+#[test]
+fn a_file_in_use_with_another_journal_is_refused() {
+    let folder = new_folder();
+    let mut command = serve("users.db");
+    command.args(["--sqlite-journal", "truncate"]);
+    let service = Service::spawn(&folder, command);
+    service.save("John", "1990-05-20");
+    // Held by a reader, as by an instance that reads at this moment.
+    let reader = Connection::open(folder.path().join("users.db")).unwrap();
+    reader.execute_batch("begin; select * from users").unwrap();
+    expect_refusal(&folder, serve("users.db"), "with another journal than wal");
+    service.get("/hello/John").expect_status(200);
+}
+
+#[test]
 fn a_cut_off_file_is_refused() {
     let folder = new_folder();
     Service::spawn(&folder, serve("users.db")).stop();

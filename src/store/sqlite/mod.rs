@@ -20,7 +20,7 @@ pub use journal::{Journal, JournalChoice};
 
 /// Threads that read. One is enough for the processor; the second answers while
 /// the first waits for the disk.
-const READERS: u32 = 1;
+const READERS: u32 = 2;
 
 /// A SQLite file, open.
 pub struct Sqlite {
