@@ -92,7 +92,7 @@ pub enum StoreError {
 
 impl Store {
     /// Opens the database, creating and migrating it as needed. Blocks until that
-    /// is done.
+    /// is done; must be called within a Tokio runtime, which makes the trips.
     pub fn open(
         url: &DatabaseUrl,
         options: StoreOptions,

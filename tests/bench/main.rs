@@ -77,14 +77,17 @@ fn side_by_side(kind: Kind) {
     let ours = start_service(folder.path(), "users.db", &[]);
     fill(ours.address, USERS);
     drop(ours);
-    for suffix in ["", "-wal"] {
-        let [from, to] = ["users", "copy"].map(|name| format!("{name}.db{suffix}"));
-        std::fs::copy(folder.path().join(from), folder.path().join(to)).expect("a copy");
+    for copy in ["copy", "ones"] {
+        for suffix in ["", "-wal"] {
+            let [from, to] = ["users", copy].map(|name| format!("{name}.db{suffix}"));
+            std::fs::copy(folder.path().join(from), folder.path().join(to)).expect("a copy");
+        }
     }
 
     let servers = [
         ("constant answer", start_other(folder.path(), &["serve", "constant"])),
         ("one by one", start_other(folder.path(), &["serve", "one-by-one", "copy.db"])),
+        ("batches of one", start_service(folder.path(), "ones.db", &["--store-trip-max=1"])),
         ("hello-birthday", start_service(folder.path(), "users.db", &[])),
     ];
     let mut rounds: Vec<Rounds> = servers.iter().map(|_| Rounds::default()).collect();
