@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Version};
 use tokio::time::timeout;
@@ -47,13 +47,18 @@ pub struct Api {
 
 impl Handler for Api {
     async fn handle(&self, request: Request) -> Response {
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let route = Route::parse(head.uri.path());
         let observation = self.observed.begin(route, &head.method);
-        let response = match self.answer(route, &head, body).await {
+        let mut response = match self.answer(route, &head, &mut body).await {
             Ok(response) => response,
             Err(problem) => problem.into(),
         };
+        // What is left of the body is not read, so nothing after it is either. The
+        // client must know, or it sends its next request in vain.
+        if !body.is_end_stream() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         observation.end(response.status());
         response
     }
@@ -64,7 +69,7 @@ impl Api {
         &self,
         route: Route<'_>,
         head: &Parts,
-        body: Incoming,
+        body: &mut Incoming,
     ) -> Result<Response, Problem> {
         if !names_one_host(head) {
             return Err(Problem::bad_request(
@@ -100,9 +105,11 @@ impl Api {
         Ok(response)
     }
 
-    async fn save_birthday(&self, name: &str, body: Incoming) -> Result<Response, Problem> {
+    async fn save_birthday(&self, name: &str, body: &mut Incoming) -> Result<Response, Problem> {
+        // First, so that a connection outlives a username that is refused.
+        let body = read(body).await?;
         let username = Username::parse_percent_encoded(name)?;
-        let date_of_birth = parse_date_of_birth(&read(body).await?)?;
+        let date_of_birth = parse_date_of_birth(&body)?;
         let born = DateOfBirth::parse(&date_of_birth, self.clock.today())?;
         self.store.save(username, born).await?;
         Ok(no_content())
@@ -130,7 +137,7 @@ fn names_one_host(head: &Parts) -> bool {
     }
 }
 
-async fn read(body: Incoming) -> Result<Bytes, Problem> {
+async fn read(body: &mut Incoming) -> Result<Bytes, Problem> {
     let too_large = || Problem::body_too_large(BODY_BYTES_MAX);
     // Refused unread where its length is known.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
 use super::Response;
@@ -22,7 +22,6 @@ pub struct Problem {
     detail: String,
     allow: Option<&'static str>,
     retry: bool,
-    close: bool,
 }
 
 #[derive(Serialize)]
@@ -35,7 +34,7 @@ struct Body<'a> {
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), allow: None, retry: false, close: false }
+        Problem { status, detail: detail.into(), allow: None, retry: false }
     }
 
     /// 400: the request itself is wrong.
@@ -65,10 +64,10 @@ impl Problem {
         Problem { allow: Some(allow), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
-    /// 408: the rest of the request did not come in time. Closes the connection.
+    /// 408: the rest of the request did not come in time.
     pub fn too_slow(what: &str, seconds: u64) -> Problem {
         let detail = format!("the {what} took longer than {seconds} s: send it at once");
-        Problem { close: true, ..Problem::new(StatusCode::REQUEST_TIMEOUT, detail) }
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
     /// 413: more bytes than any date of birth needs.
@@ -115,9 +114,6 @@ impl From<Problem> for Response {
         }
         if problem.retry {
             headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-        }
-        if problem.close {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -9,10 +9,12 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -62,7 +64,9 @@ struct Queue<Q, A> {
 struct State<Q, A> {
     waiting: Batch<Q, A>,
     closed: bool,
-    /// Whether the last trip failed: the log tells when that changes.
+    /// Whether requests were refused since the queue was last empty, and whether
+    /// the last trip failed: the log tells when that changes.
+    full: bool,
     failing: bool,
 }
 
@@ -87,6 +91,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
             state: Mutex::new(State {
                 waiting: Batch::with_capacity(0),
                 closed: false,
+                full: false,
                 failing: false,
             }),
             arrived: Notify::new(),
@@ -101,7 +106,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Answers `request` with the next trip.
     pub async fn ask(&self, request: Q) -> Result<A, StoreError> {
         let answer = self.queue.push(request)?;
-        // A lane that died took the request with it.
+        // Its reply is dropped where a trip brings too few answers, or with the runtime.
         answer.await.unwrap_or(Err(StoreError::Unavailable))
     }
 
@@ -130,11 +135,14 @@ async fn drive<Q: Send + 'static, A: Send + 'static>(
         let size = pending.len();
         let started = Instant::now();
         let outcome = {
-            let mut answers = pin!(trip.make(requests));
+            // A panic fails its trip and not the lane, without which no one is answered.
+            let mut answers = pin!(AssertUnwindSafe(trip.make(requests)).catch_unwind());
             loop {
                 tokio::select! {
                     biased;
-                    outcome = &mut answers => break outcome,
+                    outcome = &mut answers => {
+                        break outcome.unwrap_or_else(|_| Err("the trip panicked".into()));
+                    }
                     () = sleep_until(queue.next_deadline(&pending)) => queue.answer_late(&mut pending),
                 }
             }
@@ -144,7 +152,7 @@ async fn drive<Q: Send + 'static, A: Send + 'static>(
         match outcome {
             Ok(answers) => {
                 // Those in front were answered when their deadline passed.
-                let late = answers.len().saturating_sub(pending.len());
+                let late = size - pending.len();
                 for (answer, pending) in answers.into_iter().skip(late).zip(pending) {
                     pending.answer(Ok(answer));
                 }
@@ -174,6 +182,9 @@ impl<Q, A> Queue<Q, A> {
         }
         if state.waiting.len() >= self.limits.queue_max {
             self.metrics.overloaded.inc();
+            if !std::mem::replace(&mut state.full, true) {
+                tracing::warn!(store.kind = self.metrics.kind, "the store's queue is full");
+            }
             return Err(StoreError::Overloaded);
         }
         state.waiting.requests.push(request);
@@ -230,6 +241,7 @@ impl<Q, A> Queue<Q, A> {
         let mut state = self.state();
         let batch = state.waiting.take(self.limits.trip_max.get());
         let left = state.waiting.len();
+        state.full &= left > 0;
         self.metrics.show_queue(left);
         drop(state);
         if left > 0 {
@@ -253,10 +265,13 @@ impl<Q, A> Queue<Q, A> {
         let mut state = self.state();
         let late_in_queue = take_late(&mut state.waiting.pending, now);
         state.waiting.requests.drain(..late_in_queue.len());
-        let left = state.waiting.len();
-        self.metrics.show_queue(left);
-        drop(state);
         late.extend(late_in_queue);
+        self.metrics.show_queue(state.waiting.len());
+        let newly = !late.is_empty() && !std::mem::replace(&mut state.failing, true);
+        drop(state);
+        if newly {
+            tracing::error!(store.kind = self.metrics.kind, "the store does not answer in time");
+        }
         for pending in late {
             self.metrics.late.inc();
             pending.answer(Err(StoreError::DeadlinePassed));
@@ -318,4 +333,368 @@ fn take_late<A>(pending: &mut VecDeque<Pending<A>>, now: Instant) -> Vec<Pending
 fn describe(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use tokio::sync::mpsc;
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    const LIMITS: Limits = Limits {
+        queue_max: 8,
+        trip_max: NonZeroUsize::new(4).unwrap(),
+        deadline: Duration::from_secs(5),
+    };
+    const SECOND: Duration = Duration::from_secs(1);
+    /// Longer than anything takes. Where nothing can happen any more, the paused
+    /// clock leaps to its end.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A way to the database on which every trip waits for the test to end it.
+    struct Held {
+        trips: mpsc::UnboundedSender<UnderWay>,
+        closed: Arc<AtomicUsize>,
+    }
+
+    impl Trip<u32, u32> for Held {
+        async fn make(&mut self, requests: Vec<u32>) -> Result<Vec<u32>, TripError> {
+            let (end, ended) = oneshot::channel();
+            let _ = self.trips.send(UnderWay { requests, end });
+            ended.await.expect("the test does not want a panic")
+        }
+
+        async fn close(self) {
+            self.closed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct UnderWay {
+        requests: Vec<u32>,
+        end: oneshot::Sender<Result<Vec<u32>, TripError>>,
+    }
+
+    impl UnderWay {
+        fn succeed(self) {
+            let answers = self.requests.iter().copied().map(answer_to).collect();
+            self.end.send(Ok(answers)).unwrap();
+        }
+
+        fn fail(self) {
+            self.end.send(Err("the test wants it so".into())).unwrap();
+        }
+
+        fn panic(self) {
+            drop(self.end);
+        }
+    }
+
+    fn answer_to(request: u32) -> u32 {
+        request + 1000
+    }
+
+    /// The trips of a batcher, and what it counts.
+    struct Trips {
+        under_way: mpsc::UnboundedReceiver<UnderWay>,
+        closed: Arc<AtomicUsize>,
+        metrics: TripMetrics,
+    }
+
+    impl Trips {
+        async fn next(&mut self) -> UnderWay {
+            within(self.under_way.recv()).await.expect("the lanes live")
+        }
+
+        fn closed(&self) -> usize {
+            self.closed.load(Ordering::Relaxed)
+        }
+    }
+
+    fn start(limits: Limits, lanes: usize) -> (Batcher<u32, u32>, Trips) {
+        let (trips, under_way) = mpsc::unbounded_channel();
+        let closed = Arc::new(AtomicUsize::new(0));
+        let lane = || Held { trips: trips.clone(), closed: closed.clone() };
+        let lanes = std::iter::repeat_with(lane).take(lanes).collect();
+        let metrics = Metrics::new();
+        let batcher = Batcher::start(limits, metrics.trips("read"), lanes);
+        (batcher, Trips { under_way, closed, metrics: metrics.trips("read") })
+    }
+
+    /// Puts a request into the queue; what is returned waits for the answer.
+    fn send(
+        batcher: &Batcher<u32, u32>,
+        request: u32,
+    ) -> impl Future<Output = Result<u32, StoreError>> + Unpin {
+        let mut answer = Box::pin(batcher.ask(request));
+        assert_eq!(answer.as_mut().now_or_never(), None, "request {request}");
+        answer
+    }
+
+    async fn within<T>(waiting: impl Future<Output = T>) -> T {
+        timeout(PATIENCE, waiting).await.expect("something happens")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_request_sets_out_at_once() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let sent = Instant::now();
+        let answer = send(&batcher, 1);
+        let trip = trips.next().await;
+        assert_eq!(trip.requests, [1]);
+        assert_eq!(sent.elapsed(), Duration::ZERO);
+        trip.succeed();
+        assert_eq!(within(answer).await, Ok(answer_to(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_arrive_during_a_trip_share_the_next() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let first = send(&batcher, 1);
+        let trip = trips.next().await;
+        let others = [2, 3, 4].map(|request| send(&batcher, request));
+        trip.succeed();
+        assert_eq!(within(first).await, Ok(answer_to(1)));
+        let trip = trips.next().await;
+        assert_eq!(trip.requests, [2, 3, 4]);
+        trip.succeed();
+        assert_eq!(within(join_all(others)).await, [2, 3, 4].map(|it| Ok(answer_to(it))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_queue_is_split_and_keeps_its_order() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let answers = [1, 2, 3, 4, 5, 6].map(|request| send(&batcher, request));
+        for requests in [vec![1, 2, 3, 4], vec![5, 6]] {
+            let trip = trips.next().await;
+            assert_eq!(trip.requests, requests);
+            trip.succeed();
+        }
+        let expected = [1, 2, 3, 4, 5, 6].map(|it| Ok(answer_to(it)));
+        assert_eq!(within(join_all(answers)).await, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_lanes_share_a_long_queue() {
+        let (batcher, mut trips) = start(LIMITS, 2);
+        let first = send(&batcher, 0);
+        trips.next().await.succeed();
+        assert_eq!(within(first).await, Ok(answer_to(0)));
+        let answers = [1, 2, 3, 4, 5, 6].map(|request| send(&batcher, request));
+        let (one, other) = (trips.next().await, trips.next().await);
+        assert_eq!((one.requests.len(), other.requests.len()), (4, 2));
+        other.succeed();
+        one.succeed();
+        let expected = [1, 2, 3, 4, 5, 6].map(|it| Ok(answer_to(it)));
+        assert_eq!(within(join_all(answers)).await, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_hangs_holds_up_no_other() {
+        let (batcher, mut trips) = start(LIMITS, 2);
+        let hanging = send(&batcher, 1);
+        let _hanging_trip = trips.next().await;
+        for request in 2..5 {
+            let answer = send(&batcher, request);
+            trips.next().await.succeed();
+            assert_eq!(within(answer).await, Ok(answer_to(request)));
+        }
+        assert_eq!(within(hanging).await, Err(StoreError::DeadlinePassed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_trip_tells_everyone_in_it_and_no_one_else() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let first = send(&batcher, 1);
+        let trip = trips.next().await;
+        let failing = [2, 3].map(|request| send(&batcher, request));
+        trip.succeed();
+        let trip = trips.next().await;
+        let last = send(&batcher, 4);
+        trip.fail();
+        assert_eq!(within(join_all(failing)).await, [Err(StoreError::Unavailable); 2]);
+        trips.next().await.succeed();
+        assert_eq!(within(first).await, Ok(answer_to(1)));
+        assert_eq!(within(last).await, Ok(answer_to(4)));
+        assert_eq!(trips.metrics.errors.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trip_that_panics_fails_alone() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let first = send(&batcher, 1);
+        let trip = trips.next().await;
+        let next = send(&batcher, 2);
+        trip.panic();
+        assert_eq!(within(first).await, Err(StoreError::Unavailable));
+        trips.next().await.succeed();
+        assert_eq!(within(next).await, Ok(answer_to(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trip_with_too_few_answers_leaves_no_one_waiting() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let answers = [1, 2, 3].map(|request| send(&batcher, request));
+        let trip = trips.next().await;
+        trip.end.send(Ok(vec![answer_to(1)])).unwrap();
+        assert_eq!(
+            within(join_all(answers)).await,
+            [Ok(answer_to(1)), Err(StoreError::Unavailable), Err(StoreError::Unavailable)]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_more_than_may_wait_is_refused_at_once() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let first = send(&batcher, 0);
+        let trip = trips.next().await;
+        let admitted: Vec<_> = (1..=8).map(|request| send(&batcher, request)).collect();
+        assert_eq!(batcher.ask(9).now_or_never(), Some(Err(StoreError::Overloaded)));
+        assert_eq!(trips.metrics.overloaded.get(), 1);
+
+        trip.succeed();
+        let trip = trips.next().await;
+        let late_comer = send(&batcher, 10);
+        trip.succeed();
+        trips.next().await.succeed();
+        trips.next().await.succeed();
+        assert_eq!(within(first).await, Ok(answer_to(0)));
+        let expected: Vec<_> = (1..=8).map(|it| Ok(answer_to(it))).collect();
+        assert_eq!(within(join_all(admitted)).await, expected);
+        assert_eq!(within(late_comer).await, Ok(answer_to(10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everyone_hears_by_the_deadline_while_a_trip_hangs() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let timed = |request| {
+            let sent = Instant::now();
+            send(&batcher, request).map(move |answer| (answer, sent.elapsed()))
+        };
+        let mut answers = vec![timed(1)];
+        let _hanging_trip = trips.next().await;
+        for request in 2..5 {
+            advance(SECOND).await;
+            answers.push(timed(request));
+        }
+        let expected = [(Err(StoreError::DeadlinePassed), LIMITS.deadline); 4];
+        assert_eq!(within(join_all(answers)).await, expected);
+        assert_eq!(trips.metrics.late.get(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_arrives_after_all_others_gave_up_is_answered_on_time() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let first = send(&batcher, 1);
+        let _hanging_trip = trips.next().await;
+        assert_eq!(within(first).await, Err(StoreError::DeadlinePassed));
+        advance(SECOND).await;
+        let sent = Instant::now();
+        assert_eq!(within(send(&batcher, 2)).await, Err(StoreError::DeadlinePassed));
+        assert_eq!(sent.elapsed(), LIMITS.deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_come_late_go_to_those_who_still_wait() {
+        for too_few in [0, 1] {
+            let (batcher, mut trips) = start(LIMITS, 1);
+            let first = send(&batcher, 1);
+            let trip = trips.next().await;
+            let early = send(&batcher, 2);
+            advance(SECOND).await;
+            let [late, last] = [3, 4].map(|request| send(&batcher, request));
+            trip.succeed();
+            assert_eq!(within(first).await, Ok(answer_to(1)));
+
+            let trip = trips.next().await;
+            assert_eq!(trip.requests, [2, 3, 4]);
+            assert_eq!(within(early).await, Err(StoreError::DeadlinePassed));
+            let answers = trip.requests.iter().copied().map(answer_to);
+            trip.end.send(Ok(answers.take(3 - too_few).collect())).unwrap();
+            assert_eq!(within(late).await, Ok(answer_to(3)), "{too_few} too few");
+            let expected =
+                if too_few == 0 { Ok(answer_to(4)) } else { Err(StoreError::Unavailable) };
+            assert_eq!(within(last).await, expected, "{too_few} too few");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ran_out_of_time_in_the_queue_is_not_carried_out() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let first = send(&batcher, 1);
+        let trip = trips.next().await;
+        let late = [2, 3].map(|request| send(&batcher, request));
+        advance(SECOND).await;
+        let in_time = send(&batcher, 4);
+        assert_eq!(within(join_all(late)).await, [Err(StoreError::DeadlinePassed); 2]);
+        trip.succeed();
+        assert_eq!(within(first).await, Err(StoreError::DeadlinePassed));
+        let trip = trips.next().await;
+        assert_eq!(trip.requests, [4]);
+        trip.succeed();
+        assert_eq!(within(in_time).await, Ok(answer_to(4)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_goes_away_harms_no_one() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let under_way = send(&batcher, 1);
+        let trip = trips.next().await;
+        let [before, queued, after] = [2, 3, 4].map(|request| send(&batcher, request));
+        drop(under_way);
+        drop(queued);
+        trip.succeed();
+        trips.next().await.succeed();
+        assert_eq!(within(before).await, Ok(answer_to(2)));
+        assert_eq!(within(after).await, Ok(answer_to(4)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_answers_those_who_wait_and_ends_every_lane() {
+        for lanes in [1, 3] {
+            let (batcher, mut trips) = start(LIMITS, lanes);
+            let answers = [1, 2, 3, 4, 5, 6].map(|request| send(&batcher, request));
+            let trip = trips.next().await;
+            let closing = batcher.close();
+            let carrying_out = async {
+                trip.succeed();
+                // The channel ends with the lanes.
+                while let Some(trip) = trips.under_way.recv().await {
+                    assert_eq!(batcher.ask(7).await, Err(StoreError::Closed));
+                    trip.succeed();
+                }
+            };
+            within(async { tokio::join!(closing, carrying_out) }).await;
+            let expected = [1, 2, 3, 4, 5, 6].map(|it| Ok(answer_to(it)));
+            assert_eq!(within(join_all(answers)).await, expected, "{lanes} lanes");
+            assert_eq!(trips.closed(), lanes);
+            assert_eq!(batcher.ask(8).await, Err(StoreError::Closed));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn everyone_hears_their_own_answer_on_real_threads() {
+        let limits = Limits { queue_max: 10_000, ..LIMITS };
+        let (batcher, mut trips) = start(limits, 3);
+        let carrying_out = tokio::spawn(async move {
+            while let Some(trip) = trips.under_way.recv().await {
+                trip.succeed();
+            }
+        });
+        let batcher = Arc::new(batcher);
+        let askers = (0..10_000).map(|request| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { (request, batcher.ask(request).await) })
+        });
+        for answer in within(join_all(askers)).await {
+            let (request, answer) = answer.unwrap();
+            assert_eq!(answer, Ok(answer_to(request)));
+        }
+        within(batcher.close()).await;
+        within(carrying_out).await.unwrap();
+    }
 }

@@ -133,9 +133,7 @@ impl Service {
 
     /// The value of a metric; `series` is its name with its labels as shown.
     pub fn metric(&self, series: &str) -> f64 {
-        let metrics = self.ask_admin("/metrics").expect_status(200).body;
-        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        value(&self.ask_admin("/metrics").expect_status(200).body, series)
     }
 
     /// Opens a connection, on which reads and writes end within `PATIENCE`.
@@ -397,6 +395,23 @@ pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("the server closes the connection");
     bytes
+}
+
+/// The value of a metric among `metrics`; zero where there is none.
+pub fn value(metrics: &str, series: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
+}
+
+/// Reads all answers until the server closes.
+pub fn read_answers(stream: &mut TcpStream) -> Vec<Answer> {
+    let bytes = read_to_end(stream);
+    let mut rest = &*bytes;
+    let mut answers = Vec::new();
+    while !rest.is_empty() {
+        answers.push(Answer::read(&mut rest).expect("a whole answer"));
+    }
+    answers
 }
 
 /// Says that nothing more will be sent.

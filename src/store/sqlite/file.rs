@@ -273,9 +273,11 @@ fn set(connection: &Connection, pragma: &str, value: impl rusqlite::ToSql) -> ru
 }
 
 fn look(connection: &Connection) -> rusqlite::Result<(i32, u32, Found)> {
-    let application_id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    // The tables first: an instance that migrates the file right now commits them
+    // with the application id, which is thus there wherever they are.
     let tables =
         connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;
+    let application_id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let found = if application_id == APPLICATION_ID {
         connection.query_row(
             "select coalesce(max(version), 0), coalesce(max(works_with), 0) from schema_versions",

@@ -1,0 +1,61 @@
+//! The server loop around a handler that has a bug.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hello_birthday::http::server::{self, Listener};
+use hello_birthday::http::{Handler, Request, Response};
+use hello_birthday::metrics::Metrics;
+use http_body_util::Full;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+struct Buggy;
+
+impl Handler for Buggy {
+    async fn handle(&self, request: Request) -> Response {
+        assert_ne!(request.uri().path(), "/bug", "met as intended");
+        Response::new(Full::new(Bytes::from_static(b"served")))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_panic_is_answered_with_500_and_counted_and_its_connection_lives_on() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let metrics = Metrics::new();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server::serve(
+        Listener { socket, inherited: false },
+        Buggy,
+        metrics.listener("public"),
+        async { drop(stopped.await) },
+        Duration::from_secs(10),
+    ));
+
+    let client = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        for path in ["/bug", "/", "/bug"] {
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        }
+        write!(stream, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).unwrap();
+        answers
+    });
+    let answers = client.await.unwrap();
+    let lines = answers.split("HTTP/1.1 ").skip(1);
+    let statuses: Vec<_> = lines.map(|line| &line[..3]).collect();
+    assert_eq!(statuses, ["500", "200", "500", "200"], "{answers}");
+    assert_eq!(answers.matches("content-type: application/problem+json").count(), 2);
+    assert_eq!(answers.matches(r#""status":500"#).count(), 2);
+    assert_eq!(metrics.listener("public").panics.get(), 2);
+    let shown = metrics.render().unwrap();
+    assert!(shown.contains("hello_birthday_http_panics_total{listener=\"public\"} 2\n"));
+
+    drop(stop);
+    assert_eq!(serving.await.unwrap(), 0, "connections were still open");
+}

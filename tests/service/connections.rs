@@ -1,0 +1,223 @@
+//! Many requests on one connection, and how a connection ends.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, prlimit};
+use serde_json::json;
+
+use crate::harness::{
+    Answer, Client, PATIENCE, Service, half_close, read_answers, value, wait_until,
+};
+
+const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let service = Service::start(&["--today", "2025-05-13"]);
+    let mut requests = String::new();
+    for day in 14..=28 {
+        let body = format!(r#"{{"dateOfBirth":"1990-05-{day}"}}"#);
+        requests += &request("PUT /hello/John", "", &body);
+        requests += &request("GET /hello/John", "", "");
+        requests += &request("GET /hello/Nobody", "", "");
+    }
+    requests += &request("GET /", "Connection: close\r\n", "");
+    let mut stream = service.connect();
+    stream.write_all(requests.as_bytes()).unwrap();
+    let mut answers = read_answers(&mut stream).into_iter();
+    for days in 1..=15 {
+        answers.next().unwrap().expect_status(204);
+        let message = format!("Hello, John! Your birthday is in {days} day(s)");
+        answers.next().unwrap().expect_json(json!({ "message": message }));
+        answers.next().unwrap().expect_status(404);
+    }
+    answers.next().unwrap().expect_json(json!({ "message": "Hello, world!" }));
+    assert!(answers.next().is_none());
+}
+
+#[test]
+fn what_follows_the_last_request_is_not_answered() {
+    let service = Service::start(&[]);
+    let cases = [
+        (request("GET /", "Connection: close\r\n", ""), &[200][..]),
+        (request("PUT /hello/J1", "Connection: close\r\n", BORN), &[400]),
+        ("GET / HTTP/1.0\r\n\r\n".to_owned(), &[200]),
+        (request("GET /", "", "") + "garbage\r\n\r\n", &[200, 400]),
+    ];
+    for (requests, statuses) in cases {
+        let mut stream = service.connect();
+        let follower = request("PUT /hello/John", "", BORN);
+        stream.write_all(format!("{requests}{follower}").as_bytes()).unwrap();
+        let answers = read_answers(&mut stream);
+        let answered: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        assert_eq!(answered, statuses, "{requests:?}");
+        service.get("/hello/John").expect_status(404);
+    }
+}
+
+#[test]
+fn a_client_that_has_closed_its_sending_side_is_answered() {
+    let service = Service::start(&[]);
+    let cases = [
+        ("PUT /hello/John", BORN, 204),
+        ("GET /hello/John", "", 200),
+        ("GET /openapi.json", "", 200),
+        ("DELETE /hello/John", "", 405),
+    ];
+    for (line, body, status) in cases {
+        let mut stream = service.connect();
+        stream.write_all(request(line, "", body).as_bytes()).unwrap();
+        half_close(&stream);
+        let mut answers = read_answers(&mut stream);
+        assert_eq!(answers.len(), 1, "{line}");
+        answers.remove(0).expect_status(status);
+    }
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let service = Service::start(&[]);
+    let mut stream = service.connect();
+    stream.write_all(head("PUT /hello/John", "Expect: 100-continue\r\n", 28).as_bytes()).unwrap();
+    Answer::read(&mut stream).unwrap().expect_status(100);
+    stream.write_all(BORN.as_bytes()).unwrap();
+    Answer::read(&mut stream).unwrap().expect_status(204);
+    service.get("/hello/John").expect_status(200);
+}
+
+#[test]
+fn an_answer_that_does_not_wait_for_the_body_ends_the_connection_and_says_so() {
+    let service = Service::start(&[]);
+    let cases = [
+        ("PUT /hello/John", 8193, 413),
+        ("PUT /nowhere", 28, 404),
+        ("POST /hello/John", 28, 405),
+        ("GET /", 28, 200),
+    ];
+    for (line, length, status) in cases {
+        for expect in ["", "Expect: 100-continue\r\n"] {
+            let mut stream = service.connect();
+            stream.write_all(head(line, expect, length).as_bytes()).unwrap();
+            match &read_answers(&mut stream)[..] {
+                [answer] => {
+                    assert_eq!(answer.status, status, "{line} {expect}");
+                    assert_eq!(answer.header("connection"), Some("close"), "{line} {expect}");
+                }
+                answers => panic!("{line} {expect}: {answers:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_body_leaves_the_connection_open() {
+    let service = Service::start(&[]);
+    let mut stream = service.connect();
+    for (line, body) in [("PUT /hello/J1", BORN), ("PUT /hello/John", "{}")] {
+        stream.write_all(head(line, "", body.len()).as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        let answer = Answer::read(&mut stream).unwrap().expect_status(400);
+        assert_eq!(answer.header("connection"), None);
+    }
+    stream.write_all(request("GET /", "", "").as_bytes()).unwrap();
+    Answer::read(&mut stream).unwrap().expect_status(200);
+}
+
+#[test]
+fn a_client_that_is_still_sending_can_read_why_its_body_is_refused() {
+    let service = Service::start(&[]);
+    let bytes = "x".repeat(8192);
+    for (header, piece) in [
+        ("Content-Length: 600000", bytes.clone()),
+        ("Transfer-Encoding: chunked", format!("2000\r\n{bytes}\r\n")),
+    ] {
+        let mut stream = service.connect();
+        let head = format!("PUT /hello/John HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n");
+        stream.write_all(format!("{head}{piece}{piece}").as_bytes()).unwrap();
+        wait_for_answer(&stream);
+        for _ in 0..30 {
+            stream.write_all(piece.as_bytes()).unwrap();
+        }
+        let mut answers = read_answers(&mut stream);
+        assert_eq!(answers.len(), 1, "{header}");
+        let answer = answers.remove(0).expect_problem(413, "8192 bytes");
+        assert_eq!(answer.header("connection"), Some("close"), "{header}");
+    }
+}
+
+#[test]
+fn without_file_descriptors_connections_wait_and_the_processor_rests() {
+    const WHILE: Duration = Duration::from_secs(2);
+    let service = Service::start(&[]);
+    // Its connection is made while there still are some.
+    let mut admin = Client::new(service.admin);
+    admin.send("GET", "/livez", "").unwrap();
+    leave_descriptors(&service, 8);
+
+    let connect = |_| {
+        let mut stream = service.connect();
+        stream.write_all(request("GET /", "", "").as_bytes()).unwrap();
+        stream
+    };
+    let mut connections: Vec<TcpStream> = (0..32).map(connect).collect();
+    wait_until("no connection can be accepted", || {
+        let metrics = admin.send("GET", "/metrics", "").unwrap().body;
+        let errors = r#"hello_birthday_http_accept_errors_total{listener="public"}"#;
+        (value(&metrics, errors) > 0.0).then_some(())
+    });
+
+    let mut last = connections.pop().unwrap();
+    let warnings = || service.log().matches("cannot accept connections").count();
+    let (warned_before, used_before) = (warnings(), processor_time(&service));
+    assert!(warned_before > 0);
+    last.set_read_timeout(Some(WHILE)).unwrap();
+    let error = last.peek(&mut [0]).expect_err("it is not accepted");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    let used = processor_time(&service) - used_before;
+    assert!(used < WHILE / 10, "{used:?} of {WHILE:?} spent on waiting");
+    assert_eq!(warnings(), warned_before, "warned again of the same");
+    admin.send("GET", "/livez", "").unwrap().expect_status(200);
+
+    drop(connections);
+    wait_for_answer(&last);
+    Answer::read(&mut last).unwrap().expect_status(200);
+    service.get("/").expect_status(200);
+}
+
+/// A whole request, ready to be sent.
+fn request(line: &str, headers: &str, body: &str) -> String {
+    head(line, headers, body.len()) + body
+}
+
+fn head(line: &str, headers: &str, length: usize) -> String {
+    format!("{line} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n")
+}
+
+fn wait_for_answer(stream: &TcpStream) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.peek(&mut [0]).unwrap();
+}
+
+/// Lets the service open `count` more files.
+fn leave_descriptors(service: &Service, count: usize) {
+    let open = fs::read_dir(format!("/proc/{}/fd", service.pid())).unwrap();
+    let names = open.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let open: Vec<u64> = names.map(|name| name.parse().unwrap()).collect();
+    // What is above the limit already stays open; the next number is the lowest free one.
+    let limit = (0..).filter(|number| !open.contains(number)).nth(count);
+    let limit = Rlimit { current: limit, maximum: limit };
+    prlimit(Some(service.pid()), Resource::Nofile, limit).unwrap();
+}
+
+/// What the service has used of the processors so far.
+fn processor_time(service: &Service) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", service.pid())).unwrap();
+    // From the third field on (proc(5)): the second, a name, may hold spaces.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().unwrap());
+    let seconds = f64::from(ticks.sum::<u32>()) / rustix::param::clock_ticks_per_second() as f64;
+    Duration::from_secs_f64(seconds)
+}

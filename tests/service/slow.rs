@@ -1,0 +1,121 @@
+//! Clients that take their time: those that may are waited for, the others are
+//! cut off, and neither keeps anybody else waiting.
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Answer, PATIENCE, Service, read_to_end};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const CUT_OFF: &str = r#"hello_birthday_http_connections_cut_off_total{listener="public"}"#;
+const OPEN: &str = r#"hello_birthday_http_connections{listener="public"}"#;
+
+/// Connections are looked at a few times a second, and machines are busy.
+const LENIENCE: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_request_that_comes_a_byte_a_second_is_cut_off_after_10_s() {
+    let service = Service::start(&[]);
+    let head = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\n";
+    let body = r#"{"dateOfBirth":"1990-05-20"}"#;
+    let cases = [
+        ("head", String::new(), GET),
+        ("head", GET.to_owned(), GET),
+        ("head", String::new(), "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"),
+        ("body", format!("{head}Content-Length: 28\r\n\r\n"), body),
+        ("body", format!("{head}Transfer-Encoding: chunked\r\n\r\n"), "1c;an=extension\r\n"),
+    ];
+    thread::scope(|scope| {
+        for (what, at_once, slowly) in &cases {
+            let service = &service;
+            scope.spawn(move || {
+                let mut stream = service.connect();
+                stream.write_all(at_once.as_bytes()).unwrap();
+                if at_once == GET {
+                    Answer::read(&mut stream).unwrap().expect_status(200);
+                }
+                let elapsed = send_a_byte_a_second(service, &mut stream, slowly.as_bytes());
+                let answer = Answer::parse(read_to_end(&mut stream)).expect_problem(408, what);
+                assert_eq!(answer.header("connection"), Some("close"));
+                let limit = Duration::from_secs(10);
+                assert!(elapsed + Duration::from_secs(1) > limit, "{what}: {elapsed:?}");
+                assert!(elapsed < limit + LENIENCE, "{what}: {elapsed:?}");
+            });
+        }
+    });
+    assert_eq!(service.metric(CUT_OFF), 3.0);
+    service.get("/hello/John").expect_status(404);
+}
+
+/// Sends `bytes` until there is an answer, and gives how long that took. Others
+/// must be served meanwhile.
+fn send_a_byte_a_second(service: &Service, stream: &mut TcpStream, bytes: &[u8]) -> Duration {
+    let began = Instant::now();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    for byte in bytes {
+        stream.write_all(&[*byte]).unwrap();
+        service.get("/").expect_status(200);
+        // Waits for an answer for as long as the pause between two bytes lasts.
+        if let Ok(length) = stream.peek(&mut [0]) {
+            assert_eq!(length, 1, "closed without an answer");
+            break;
+        }
+    }
+    began.elapsed()
+}
+
+#[test]
+fn a_client_that_reads_no_answers_is_cut_off_after_10_s() {
+    let service = Service::start(&[]);
+    let requests = GET.replace("GET /", "GET /openapi.json").repeat(1000);
+    let mut stream = service.connect();
+    let began = Instant::now();
+    // Waits once the buffers of both sides are full, and until the server closes.
+    let error = loop {
+        if let Err(error) = stream.write_all(requests.as_bytes()) {
+            break error;
+        }
+    };
+    let elapsed = began.elapsed();
+    assert!(
+        matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        "not cut off after {elapsed:?}: {error}"
+    );
+    assert!(elapsed > Duration::from_secs(10), "{elapsed:?}");
+    assert_eq!(service.metric(CUT_OFF), 1.0);
+    assert_eq!(service.metric(OPEN), 0.0);
+    service.get("/").expect_status(200);
+}
+
+/// A balancer keeps its connections for 60 s, and must be the one that closes.
+#[test]
+fn an_idle_connection_is_served_after_61_s_and_closed_after_75_s() {
+    let service = Service::start(&[]);
+    let mut used = service.connect();
+    let mut left_alone = service.connect();
+    let mut never_used = service.connect();
+    for stream in [&mut used, &mut left_alone] {
+        stream.write_all(GET.as_bytes()).unwrap();
+        Answer::read(stream).unwrap().expect_status(200);
+    }
+    let began = Instant::now();
+    used.set_read_timeout(Some(Duration::from_secs(61))).unwrap();
+    let error = used.peek(&mut [0]).expect_err("nothing comes, and it is not closed");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    used.write_all(GET.as_bytes()).unwrap();
+    used.set_read_timeout(Some(PATIENCE)).unwrap();
+    Answer::read(&mut used).unwrap().expect_status(200);
+
+    for stream in [&mut left_alone, &mut never_used] {
+        assert_eq!(read_to_end(stream), b"");
+        let elapsed = began.elapsed();
+        assert!(elapsed > Duration::from_secs(74), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(75) + LENIENCE, "{elapsed:?}");
+    }
+    used.write_all(GET.as_bytes()).unwrap();
+    Answer::read(&mut used).unwrap().expect_status(200);
+    // To wait for what we owe them, not for what they owe us, is no fault of theirs.
+    assert_eq!(service.metric(CUT_OFF), 0.0);
+}

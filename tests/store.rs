@@ -1,0 +1,535 @@
+//! What every database promises. Another one joins with an implementation of
+//! [`Database`] and a line at the end.
+//!
+//! Each test has one event loop, so nothing happens between two requests that
+//! it sends without waiting, and they queue in that order.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fmt::Debug;
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, join_all, try_join_all};
+use hello_birthday::domain::{DateOfBirth, Username};
+use hello_birthday::metrics::Metrics;
+use hello_birthday::store::{
+    DEADLINE, DatabaseUrl, JournalChoice, QUEUE_MAX, Store, StoreError, StoreOptions, TRIP_MAX,
+};
+use jiff::civil::date;
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// Nothing that is waited for takes longer, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How late an answer may be on a busy machine.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// A new database, and what may happen to it from outside.
+trait Database: Send + Sync + 'static {
+    /// Keeps all others from writing until it is dropped. They may read.
+    type WriteLock;
+
+    fn open_store(&self, metrics: &Metrics) -> anyhow::Result<Store>;
+
+    async fn lock_writes(&self) -> Self::WriteLock;
+
+    /// Lets every trip fail until `mend`.
+    async fn break_down(&self);
+
+    async fn mend(&self);
+
+    /// Lets every trip fail that saves this user.
+    async fn refuse(&self, username: &Username);
+
+    /// What is on disk; it changes with every write.
+    async fn on_disk(&self) -> Vec<u8>;
+}
+
+/// A store and what it counts, as one process has them.
+struct Instance {
+    store: Store,
+    metrics: Metrics,
+}
+
+type Answer<'a, T> = LocalBoxFuture<'a, Result<T, StoreError>>;
+
+impl Instance {
+    fn open(database: &impl Database) -> Instance {
+        let metrics = Metrics::new();
+        let store = database.open_store(&metrics).expect("the store opens");
+        Instance { store, metrics }
+    }
+
+    /// Queues a save; what is returned waits for its answer.
+    fn send_save(&self, username: Username, born: DateOfBirth) -> Answer<'_, ()> {
+        let mut answer = self.store.save(username, born).boxed_local();
+        assert_eq!(answer.as_mut().now_or_never(), None, "answered before any trip");
+        answer
+    }
+
+    /// Sends a save and waits until its trip is under way, so that no other
+    /// request joins it.
+    async fn set_out(&self, username: Username, born: DateOfBirth) -> Answer<'_, ()> {
+        let answer = self.send_save(username, born);
+        let setting_out = async {
+            while self.metric("store_queue_requests", "write") > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(setting_out).await;
+        answer
+    }
+
+    async fn save(&self, username: Username, born: DateOfBirth) -> Result<(), StoreError> {
+        within(self.store.save(username, born)).await
+    }
+
+    async fn find(&self, username: Username) -> Result<Option<DateOfBirth>, StoreError> {
+        within(self.store.find(username)).await
+    }
+
+    async fn close(self) {
+        within(self.store.close()).await;
+    }
+
+    /// The value of a metric of `read` or `write` trips.
+    fn metric(&self, name: &str, kind: &str) -> usize {
+        let series = format!("hello_birthday_{name}{{kind=\"{kind}\"");
+        let metrics = self.metrics.render().unwrap();
+        let line = metrics.lines().find(|line| line.starts_with(&series)).expect("a known metric");
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// How many trips there were, and how many requests they carried.
+    fn trips(&self, kind: &str) -> (usize, usize) {
+        (
+            self.metric("store_trip_requests_count", kind),
+            self.metric("store_trip_requests_sum", kind),
+        )
+    }
+}
+
+async fn within<T>(waiting: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, waiting).await.expect("what is waited for happens")
+}
+
+/// Everyone hears by the deadline that the store cannot serve them.
+async fn expect_refusals_in_time<T: Debug>(
+    answers: impl IntoIterator<Item = impl Future<Output = Result<T, StoreError>>>,
+) {
+    let answers = timeout(DEADLINE + SLACK, join_all(answers)).await.expect("answers in time");
+    for answer in answers {
+        let refused = matches!(answer, Err(StoreError::DeadlinePassed | StoreError::Unavailable));
+        assert!(refused, "{answer:?}");
+    }
+}
+
+/// Another user for each number.
+fn user(number: usize) -> Username {
+    let letter = |digit: char| char::from(b'a' + digit as u8 - b'0');
+    Username::parse(&number.to_string().chars().map(letter).collect::<String>()).unwrap()
+}
+
+fn born(year: i16) -> DateOfBirth {
+    DateOfBirth::from_stored(date(year, 5, 20))
+}
+
+async fn a_saved_user_is_found_and_no_other(database: impl Database) {
+    let instance = Instance::open(&database);
+    assert_eq!(instance.find(user(1)).await, Ok(None));
+    assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
+    assert_eq!(instance.find(user(1)).await, Ok(Some(born(1990))));
+    assert_eq!(instance.find(user(2)).await, Ok(None));
+}
+
+async fn usernames_and_dates_come_back_as_they_were_saved(database: impl Database) {
+    let instance = Instance::open(&database);
+    let longest = "𠮷".repeat(Username::LEN_MAX);
+    let names =
+        ["Jose", "jose", "José", "JOSÉ", "ΣΑΣ", "σας", "σασ", "Straße", "Strasse", &longest];
+    let users: Vec<_> = names.iter().map(|name| Username::parse(name).unwrap()).collect();
+    let dates = [date(1, 1, 1), date(987, 6, 5), date(2000, 2, 29), date(9999, 12, 31)];
+    let born = |at: usize| DateOfBirth::from_stored(dates[at % dates.len()]);
+    for (at, user) in users.iter().enumerate() {
+        assert_eq!(instance.save(user.clone(), born(at)).await, Ok(()), "name {at}");
+    }
+    for (at, user) in users.iter().enumerate() {
+        assert_eq!(instance.find(user.clone()).await, Ok(Some(born(at))), "name {at}");
+    }
+}
+
+async fn a_later_save_replaces_an_earlier_one(database: impl Database) {
+    let instance = Instance::open(&database);
+    for year in [1990, 2001, 1985] {
+        assert_eq!(instance.save(user(1), born(year)).await, Ok(()));
+        assert_eq!(instance.find(user(1)).await, Ok(Some(born(year))));
+    }
+}
+
+async fn an_unchanged_date_writes_nothing(database: impl Database) {
+    let instance = Instance::open(&database);
+    assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
+    let before = database.on_disk().await;
+    assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
+    assert!(database.on_disk().await == before, "the same date was written");
+    assert_eq!(instance.save(user(1), born(1991)).await, Ok(()));
+    assert!(database.on_disk().await != before, "another date was not written");
+}
+
+async fn the_last_of_two_saves_in_one_trip_wins(database: impl Database) {
+    let instance = Instance::open(&database);
+    for (round, years) in [(1, [1990, 2001]), (2, [2001, 1990]), (3, [1985, 1990])] {
+        let lock = database.lock_writes().await;
+        let first = instance.set_out(user(1), born(1990)).await;
+        let saves = years.map(|year| instance.send_save(user(2), born(year)));
+        drop(lock);
+        assert_eq!(within(first).await, Ok(()));
+        assert_eq!(within(join_all(saves)).await, [Ok(()), Ok(())]);
+        assert_eq!(instance.trips("write"), (2 * round, 3 * round), "they shared no trip");
+        assert_eq!(instance.find(user(2)).await, Ok(Some(born(years[1]))), "round {round}");
+    }
+}
+
+async fn saves_that_queue_during_a_trip_share_the_next(database: impl Database) {
+    let instance = Instance::open(&database);
+    let lock = database.lock_writes().await;
+    let first = instance.set_out(user(0), born(1990)).await;
+    let many: Vec<_> = (1..=500).map(|it| instance.send_save(user(it), born(1990))).collect();
+    assert_eq!(instance.metric("store_queue_requests", "write"), 500);
+    drop(lock);
+    assert_eq!(within(first).await, Ok(()));
+    assert!(within(try_join_all(many)).await.is_ok());
+    assert_eq!(instance.trips("write"), (2, 501));
+}
+
+async fn finds_that_wait_together_share_a_trip(database: impl Database) {
+    let instance = Instance::open(&database);
+    assert_eq!(instance.save(user(7), born(1990)).await, Ok(()));
+    let many = (0..500).map(|it| instance.store.find(user(it)));
+    let found = within(join_all(many)).await;
+    let known: Vec<_> = (0..500).filter(|it| found[*it] != Ok(None)).collect();
+    assert_eq!((known, found[7]), (vec![7], Ok(Some(born(1990)))));
+    assert_eq!(instance.trips("read"), (1, 500));
+}
+
+async fn a_failing_trip_tells_everyone_in_it_and_saves_no_one(database: impl Database) {
+    let instance = Instance::open(&database);
+    database.refuse(&user(7)).await;
+    let lock = database.lock_writes().await;
+    let first = instance.set_out(user(0), born(1990)).await;
+    let failing: Vec<_> = (1..=10).map(|it| instance.send_save(user(it), born(1990))).collect();
+    drop(lock);
+    assert_eq!(within(first).await, Ok(()), "the trip before fails too");
+    assert_eq!(within(join_all(failing)).await, [Err(StoreError::Unavailable); 10]);
+    assert_eq!(instance.trips("write"), (2, 11));
+    assert_eq!(instance.metric("store_errors_total", "write"), 1);
+    for it in (1..=10).filter(|it| *it != 7) {
+        assert_eq!(instance.find(user(it)).await, Ok(None), "user {it} was saved");
+        assert_eq!(instance.save(user(it), born(1991)).await, Ok(()), "user {it} alone");
+        assert_eq!(instance.find(user(it)).await, Ok(Some(born(1991))), "user {it} alone");
+    }
+}
+
+async fn a_database_that_comes_back_needs_no_restart(database: impl Database) {
+    let instance = Instance::open(&database);
+    for year in [1990, 1991] {
+        database.break_down().await;
+        assert_eq!(instance.save(user(1), born(year)).await, Err(StoreError::Unavailable));
+        assert_eq!(instance.find(user(1)).await, Err(StoreError::Unavailable));
+        assert_eq!(within(instance.store.ping()).await, Err(StoreError::Unavailable));
+        database.mend().await;
+        assert_eq!(within(instance.store.ping()).await, Ok(()));
+        assert_eq!(instance.save(user(1), born(year)).await, Ok(()));
+        assert_eq!(instance.find(user(1)).await, Ok(Some(born(year))));
+    }
+}
+
+async fn a_full_queue_refuses_at_once_and_serves_the_admitted(database: impl Database) {
+    let instance = Instance::open(&database);
+    let lock = database.lock_writes().await;
+    let first = instance.set_out(user(0), born(1990)).await;
+    let admitted: Vec<_> =
+        (1..=QUEUE_MAX).map(|it| instance.send_save(user(it), born(1990))).collect();
+    let refused = instance.store.save(user(QUEUE_MAX + 1), born(1990));
+    assert_eq!(refused.now_or_never(), Some(Err(StoreError::Overloaded)));
+    let overloaded = r#"store_rejected_total{kind="write",reason="overloaded"} 1"#;
+    assert!(instance.metrics.render().unwrap().contains(overloaded), "it was not counted");
+
+    drop(lock);
+    assert_eq!(within(first).await, Ok(()));
+    assert!(within(try_join_all(admitted)).await.is_ok());
+    assert_eq!(instance.trips("write"), (1 + QUEUE_MAX.div_ceil(TRIP_MAX.get()), 1 + QUEUE_MAX));
+    assert_eq!(instance.find(user(QUEUE_MAX)).await, Ok(Some(born(1990))));
+    assert_eq!(instance.find(user(QUEUE_MAX + 1)).await, Ok(None));
+}
+
+async fn everyone_hears_by_the_deadline_while_others_write(database: impl Database) {
+    let instance = Instance::open(&database);
+    let lock = database.lock_writes().await;
+    let mut answers = vec![instance.set_out(user(0), born(1990)).await];
+    answers.extend((1..=10).map(|it| instance.send_save(user(it), born(1990))));
+    expect_refusals_in_time(answers).await;
+    assert_eq!(instance.metric("store_queue_requests", "write"), 0);
+    drop(lock);
+    assert_eq!(instance.save(user(1), born(1991)).await, Ok(()));
+    assert_eq!(instance.find(user(1)).await, Ok(Some(born(1991))));
+}
+
+async fn finds_and_pings_need_no_write_lock(database: impl Database) {
+    let instance = Instance::open(&database);
+    assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
+    let lock = database.lock_writes().await;
+    let waiting = instance.set_out(user(2), born(1990)).await;
+    assert_eq!(instance.find(user(1)).await, Ok(Some(born(1990))));
+    assert_eq!(within(instance.store.ping()).await, Ok(()));
+    drop(lock);
+    assert_eq!(within(waiting).await, Ok(()));
+}
+
+async fn closing_carries_out_what_waits_and_refuses_the_rest(database: impl Database) {
+    let instance = Instance::open(&database);
+    let lock = database.lock_writes().await;
+    let mut saves = vec![instance.set_out(user(0), born(1990)).await];
+    saves.extend((1..=10).map(|it| instance.send_save(user(it), born(1990))));
+    let mut closing = instance.store.close().boxed_local();
+    assert_eq!(closing.as_mut().now_or_never(), None, "closed before the saves are carried out");
+    drop(lock);
+    within(closing).await;
+    assert!(within(try_join_all(saves)).await.is_ok());
+    assert_eq!(instance.save(user(1), born(1991)).await, Err(StoreError::Closed));
+    assert_eq!(instance.find(user(1)).await, Err(StoreError::Closed));
+    assert_eq!(within(instance.store.ping()).await, Err(StoreError::Closed));
+
+    let reopened = Instance::open(&database);
+    for it in 0..=10 {
+        assert_eq!(reopened.find(user(it)).await, Ok(Some(born(1990))), "user {it}");
+    }
+}
+
+async fn what_was_saved_is_there_after_reopening(database: impl Database) {
+    let closed = Instance::open(&database);
+    assert_eq!(closed.save(user(1), born(1990)).await, Ok(()));
+    closed.close().await;
+    let abandoned = Instance::open(&database);
+    assert_eq!(abandoned.save(user(2), born(1991)).await, Ok(()));
+    drop(abandoned);
+    let reopened = Instance::open(&database);
+    assert_eq!(reopened.find(user(1)).await, Ok(Some(born(1990))));
+    assert_eq!(reopened.find(user(2)).await, Ok(Some(born(1991))));
+}
+
+async fn instances_see_what_the_others_saved_at_once(database: impl Database) {
+    let instances = [Instance::open(&database), Instance::open(&database)];
+    for (year, [one, other]) in (1990..2000).zip([[0, 1], [1, 0]].into_iter().cycle()) {
+        assert_eq!(instances[one].save(user(1), born(year)).await, Ok(()));
+        assert_eq!(instances[other].find(user(1)).await, Ok(Some(born(year))));
+    }
+    let saves = (0..1000).map(|it| instances[it % 2].store.save(user(it), born(1990)));
+    assert!(within(try_join_all(saves)).await.is_ok());
+    for instance in instances {
+        let all = (0..1000).map(|it| instance.store.find(user(it)));
+        let found = within(join_all(all)).await;
+        assert!(found.into_iter().all(|found| found == Ok(Some(born(1990)))));
+        instance.close().await;
+    }
+}
+
+async fn instances_that_start_at_once_migrate_once(database: impl Database) {
+    let database = Arc::new(database);
+    let together = Arc::new(Barrier::new(8));
+    let opening = (0..8).map(|_| {
+        let (database, together) = (database.clone(), together.clone());
+        spawn_blocking(move || {
+            together.wait();
+            Instance::open(&*database)
+        })
+    });
+    let instances = within(try_join_all(opening)).await.expect("every instance opens");
+    for (it, instance) in instances.iter().enumerate() {
+        assert_eq!(instance.save(user(it), born(1990)).await, Ok(()), "instance {it}");
+    }
+    for it in 0..instances.len() {
+        assert_eq!(instances[0].find(user(it)).await, Ok(Some(born(1990))), "instance {it}");
+    }
+}
+
+/// A SQLite file in a folder of its own.
+struct Sqlite {
+    folder: TempDir,
+    journal: JournalChoice,
+}
+
+impl Sqlite {
+    fn new(journal: JournalChoice) -> Sqlite {
+        Sqlite { folder: TempDir::new().unwrap(), journal }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("users.db")
+    }
+
+    fn connect(&self) -> Connection {
+        let connection = Connection::open(self.path()).unwrap();
+        connection.busy_timeout(PATIENCE).unwrap();
+        connection
+    }
+}
+
+impl Database for Sqlite {
+    type WriteLock = Connection;
+
+    fn open_store(&self, metrics: &Metrics) -> anyhow::Result<Store> {
+        let options = StoreOptions { sqlite_journal: self.journal, trip_max: TRIP_MAX };
+        Store::open(&DatabaseUrl::Sqlite(self.path()), options, metrics)
+    }
+
+    async fn lock_writes(&self) -> Connection {
+        let connection = self.connect();
+        connection.execute_batch("begin immediate").unwrap();
+        connection
+    }
+
+    async fn break_down(&self) {
+        self.connect().execute_batch("alter table users rename to lost").unwrap();
+    }
+
+    async fn mend(&self) {
+        self.connect().execute_batch("alter table lost rename to users").unwrap();
+    }
+
+    async fn refuse(&self, username: &Username) {
+        let username = username.as_str();
+        let trigger = format!(
+            "create trigger refuse before insert on users when new.username = '{username}'
+             begin select raise(abort, 'the test wants it so'); end"
+        );
+        self.connect().execute_batch(&trigger).unwrap();
+    }
+
+    async fn on_disk(&self) -> Vec<u8> {
+        let files = ["users.db", "users.db-wal", "users.db-journal"];
+        let paths = files.map(|file| self.folder.path().join(file));
+        paths.iter().filter(|path| path.exists()).flat_map(|path| fs::read(path).unwrap()).collect()
+    }
+}
+
+async fn a_file_that_was_moved_away_loses_nothing(database: Sqlite) {
+    let instance = Instance::open(&database);
+    assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
+    let elsewhere = database.folder.path().join("elsewhere");
+    fs::rename(database.path(), &elsewhere).unwrap();
+    assert_eq!(instance.save(user(2), born(1990)).await, Err(StoreError::Unavailable));
+    assert_eq!(instance.save(user(1), born(1991)).await, Err(StoreError::Unavailable));
+    assert_eq!(instance.find(user(1)).await, Err(StoreError::Unavailable));
+    assert!(!database.path().exists(), "an empty database took its place");
+
+    fs::rename(&elsewhere, database.path()).unwrap();
+    assert_eq!(instance.find(user(1)).await, Ok(Some(born(1990))));
+    assert_eq!(instance.find(user(2)).await, Ok(None));
+    assert_eq!(instance.save(user(2), born(1991)).await, Ok(()));
+    assert_eq!(instance.find(user(2)).await, Ok(Some(born(1991))));
+}
+
+async fn a_closed_file_holds_all_that_was_saved(database: Sqlite) {
+    let instance = Instance::open(&database);
+    assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
+    instance.close().await;
+    let copy = Sqlite::new(database.journal);
+    fs::copy(database.path(), copy.path()).unwrap();
+    assert_eq!(Instance::open(&copy).find(user(1)).await, Ok(Some(born(1990))));
+}
+
+async fn finders_hear_by_the_deadline_while_others_lock_the_file(database: Sqlite) {
+    let instance = Instance::open(&database);
+    assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
+    let lock = database.connect();
+    lock.execute_batch("begin exclusive").unwrap();
+    // The second time there is no connection left from before.
+    for _ in 0..2 {
+        expect_refusals_in_time((0..=10).map(|it| instance.store.find(user(it)))).await;
+    }
+    drop(lock);
+    assert_eq!(instance.find(user(1)).await, Ok(Some(born(1990))));
+}
+
+async fn a_commit_that_fails_saves_no_one(database: Sqlite) {
+    let instance = Instance::open(&database);
+    let reader = database.connect();
+    reader.execute_batch("begin; select * from users").unwrap();
+    assert_eq!(instance.save(user(1), born(1990)).await, Err(StoreError::Unavailable));
+    assert_eq!(instance.find(user(1)).await, Ok(None));
+    drop(reader);
+    assert_eq!(instance.save(user(1), born(1991)).await, Ok(()));
+    assert_eq!(instance.find(user(1)).await, Ok(Some(born(1991))));
+}
+
+/// Makes a test of each promise.
+macro_rules! test {
+    ($new:expr; $($promise:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $promise() {
+                super::$promise($new).await;
+            }
+        )*
+    };
+}
+
+/// Tests the promises that every database makes.
+macro_rules! test_promises {
+    ($new:expr) => {
+        test! { $new;
+            a_saved_user_is_found_and_no_other
+            usernames_and_dates_come_back_as_they_were_saved
+            a_later_save_replaces_an_earlier_one
+            an_unchanged_date_writes_nothing
+            the_last_of_two_saves_in_one_trip_wins
+            saves_that_queue_during_a_trip_share_the_next
+            finds_that_wait_together_share_a_trip
+            a_failing_trip_tells_everyone_in_it_and_saves_no_one
+            a_database_that_comes_back_needs_no_restart
+            a_full_queue_refuses_at_once_and_serves_the_admitted
+            everyone_hears_by_the_deadline_while_others_write
+            finds_and_pings_need_no_write_lock
+            closing_carries_out_what_waits_and_refuses_the_rest
+            what_was_saved_is_there_after_reopening
+            instances_see_what_the_others_saved_at_once
+            instances_that_start_at_once_migrate_once
+        }
+    };
+}
+
+/// Tests what only a file promises too.
+macro_rules! test_file_promises {
+    ($new:expr) => {
+        test! { $new;
+            a_file_that_was_moved_away_loses_nothing
+            a_closed_file_holds_all_that_was_saved
+        }
+    };
+}
+
+mod sqlite_wal {
+    use super::{JournalChoice, Sqlite};
+    test_promises!(Sqlite::new(JournalChoice::Wal));
+    test_file_promises!(Sqlite::new(JournalChoice::Wal));
+}
+
+mod sqlite_truncate {
+    use super::{JournalChoice, Sqlite};
+    test_promises!(Sqlite::new(JournalChoice::Truncate));
+    test_file_promises!(Sqlite::new(JournalChoice::Truncate));
+    // A write-ahead log keeps readers and writers out of each other's way.
+    test! { Sqlite::new(JournalChoice::Truncate);
+        finders_hear_by_the_deadline_while_others_lock_the_file
+        a_commit_that_fails_saves_no_one
+    }
+}
