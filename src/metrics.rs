@@ -48,7 +48,7 @@ pub struct ListenerMetrics {
     pub connections: IntGauge,
     /// Connections that could not be accepted.
     pub accept_errors: IntCounter,
-    /// Connections closed because the client was too slow.
+    /// Connections closed because a head came, or an answer was taken, too slowly.
     pub cut_off: IntCounter,
     /// Requests that met a bug.
     pub panics: IntCounter,
@@ -119,7 +119,7 @@ impl Metrics {
             cut_off: counters(
                 r,
                 "http_connections_cut_off_total",
-                "Connections closed because the client was too slow.",
+                "Connections closed because a head came, or an answer was taken, too slowly.",
                 &["listener"],
             ),
             trip_seconds: histograms(

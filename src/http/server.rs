@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::AsyncWriteExt;
@@ -187,16 +187,12 @@ impl<H: Handler> Server<H> {
 
     /// Answers a request, whatever becomes of the handler.
     async fn answer(&self, request: Request) -> Response {
-        // A request that names two lengths may be two requests to somebody else.
-        // hyper goes by Transfer-Encoding then; the connection must not be used
-        // again (RFC 9112, section 6.3).
-        let last = request.headers().contains_key(TRANSFER_ENCODING);
         let answer = AssertUnwindSafe(self.handler.handle(request)).catch_unwind();
         let mut response = answer.await.unwrap_or_else(|_| {
             self.metrics.panics.inc();
             Problem::bug().into()
         });
-        if last || self.connections.are_closing() {
+        if self.connections.are_closing() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -204,22 +204,15 @@ impl<Q, A> Queue<Q, A> {
         loop {
             // Made before the queue is looked at, so that no arrival is missed.
             let arrived = self.arrived.notified();
-            let (empty, closed) = {
-                let state = self.state();
-                (state.waiting.len() == 0, state.closed)
-            };
-            if empty {
-                if closed {
-                    return None;
-                }
-                arrived.await;
-                continue;
-            }
             self.gather().await;
-            let batch = self.take();
+            let (batch, closed) = self.take();
             if batch.len() > 0 {
                 return Some(batch);
             }
+            if closed {
+                return None;
+            }
+            arrived.await;
         }
     }
 
@@ -237,8 +230,10 @@ impl<Q, A> Queue<Q, A> {
         }
     }
 
-    fn take(&self) -> Batch<Q, A> {
+    /// Takes the next trip's requests, and tells whether the queue is closed.
+    fn take(&self) -> (Batch<Q, A>, bool) {
         let mut state = self.state();
+        let closed = state.closed;
         let batch = state.waiting.take(self.limits.trip_max.get());
         let left = state.waiting.len();
         state.full &= left > 0;
@@ -247,7 +242,7 @@ impl<Q, A> Queue<Q, A> {
         if left > 0 {
             self.arrived.notify_one();
         }
-        batch
+        (batch, closed)
     }
 
     /// When the next of the requests under way and in the queue runs out of time.
@@ -311,11 +306,12 @@ impl<Q, A> Batch<Q, A> {
 
     /// Takes the first `size`, or all if there are fewer.
     fn take(&mut self, size: usize) -> Batch<Q, A> {
-        if self.len() <= size {
+        if (1..=size).contains(&self.len()) {
             // The next batch will most likely be as large.
             let next = Batch::with_capacity(self.len());
             return std::mem::replace(self, next);
         }
+        let size = size.min(self.len());
         Batch {
             requests: self.requests.drain(..size).collect(),
             pending: self.pending.drain(..size).collect(),

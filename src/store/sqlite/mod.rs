@@ -69,9 +69,7 @@ impl Sqlite {
     }
 
     pub(super) async fn close(&self) {
-        // The writer closes last: it is the one that tidies the journal up.
-        self.reads.close().await;
-        self.writes.close().await;
+        tokio::join!(self.reads.close(), self.writes.close());
     }
 
     /// The journal in use.
