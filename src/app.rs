@@ -5,23 +5,31 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::cli::Options;
 use crate::clock::Clock;
 use crate::http::admin::Admin;
 use crate::http::handlers::Api;
 use crate::http::observation::Observed;
-use crate::http::server;
+use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, Limits};
 use crate::metrics::Metrics;
 use crate::shutdown::{Lifecycle, Signals};
 use crate::store::{DatabaseUrl, Store, StoreOptions};
 use crate::systemd::{self, Sockets};
+
+/// File descriptors that public connections leave alone: for the admin listener's
+/// connections, and for the database, which opens its journal again and again.
+const FILES_KEPT: usize = ADMIN_CONNECTIONS_MAX + 64;
+
+/// How long the database may take to carry out what waits and to close. Longer
+/// than the lock of another process is waited for.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// Event loops on half of the processors; the database's threads and the kernel
 /// need the others. More loops would mostly wake each other: on two processors
@@ -35,7 +43,7 @@ pub fn event_loops() -> std::io::Result<Runtime> {
 /// Serves until a signal, then drains. Returns once all that was acknowledged is
 /// on disk and the database is closed.
 pub async fn run(options: Options, database: DatabaseUrl) -> anyhow::Result<()> {
-    raise_file_limit();
+    let files = raise_file_limit();
     let metrics = Arc::new(Metrics::new());
     let store = open_store(&options, database, metrics.clone()).await?;
     let lifecycle = Arc::new(Lifecycle::default());
@@ -65,19 +73,27 @@ pub async fn run(options: Options, database: DatabaseUrl) -> anyhow::Result<()> 
         public,
         api,
         metrics.listener("public"),
+        Limits {
+            connections_max: files.saturating_sub(FILES_KEPT).clamp(1, CONNECTIONS_MAX),
+            drain_timeout: options.drain_timeout,
+        },
         async { drop(stopped.await) },
-        options.drain_timeout,
     ));
-    // Probes are answered to the end, so nothing stops this one.
-    let listener = metrics.listener("admin");
-    let admin_api = Admin { lifecycle: lifecycle.clone(), metrics };
-    tokio::spawn(server::serve(admin, admin_api, listener, std::future::pending(), Duration::ZERO));
+    let mut admin = tokio::spawn(server::serve(
+        admin,
+        Admin { lifecycle: lifecycle.clone(), metrics: metrics.clone() },
+        metrics.listener("admin"),
+        Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: Duration::ZERO },
+        // Probes are answered to the end, so nothing stops this one.
+        std::future::pending(),
+    ));
     tokio::spawn(systemd::feed_watchdog());
     systemd::ready(&status);
 
     tokio::select! {
         _ = signals.next() => {}
-        ended = &mut public => anyhow::bail!("the server ended by itself: {ended:?}"),
+        ended = &mut public => bail!("the public server ended by itself: {ended:?}"),
+        ended = &mut admin => bail!("the admin server ended by itself: {ended:?}"),
     }
     exit_at_next(signals);
     lifecycle.stop();
@@ -103,7 +119,8 @@ async fn drain(
         tracing::warn!(connections = open, "the drain timeout passed: cutting off connections");
     }
 
-    store.close().await;
+    let closed = timeout(CLOSE_MAX, store.close()).await;
+    closed.context("the database did not close in time: all that was acknowledged is on disk")?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -139,12 +156,16 @@ fn log_start(options: &Options, store: &Store, status: &str) {
 }
 
 /// Every connection takes a file descriptor, and shells allow few by default.
-fn raise_file_limit() {
+/// Returns how many there may be now.
+fn raise_file_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "cannot raise the limit on open files");
     }
+    let allowed = getrlimit(Resource::Nofile).current;
+    // None means no limit.
+    allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
 }
 
 /// Whoever signals again does not want to wait.

@@ -1,12 +1,13 @@
 //! The command line. Every flag has an environment variable.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, OsStr};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -49,16 +50,22 @@ pub enum Command {
 /// How to ask a running service.
 #[derive(Debug, Args)]
 pub struct Health {
-    /// Public address of the service
+    /// Address and port that the service listens on
     #[arg(
         long,
         value_name = "ADDR",
         env = "HELLO_BIRTHDAY_LISTEN",
         default_value = "127.0.0.1:8080"
     )]
-    pub address: SocketAddr,
+    pub listen: SocketAddr,
     /// How long to wait for the answer, as in 500ms or 2s
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HELLO_BIRTHDAY_TIMEOUT",
+        default_value = "2s",
+        value_parser = parse_duration
+    )]
     pub timeout: Duration,
 }
 
@@ -178,7 +185,7 @@ impl Options {
             return self
                 .database_url
                 .parse()
-                .map_err(|error: DatabaseUrlError| invalid(format!("--database-url: {error}")));
+                .map_err(|error: DatabaseUrlError| invalid(format!("the database URL: {error}")));
         };
         let file_error =
             |error: &dyn Error| invalid(format!("--database-url-file {}: {error}", file.display()));
@@ -190,19 +197,26 @@ impl Options {
 /// Parses the process's arguments and environment; on bad ones, prints why and
 /// exits with status 2.
 pub fn parse() -> Cli {
-    let matches = command(std::env::var("DATABASE_URL").ok()).get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let mut command = command(std::env::var_os("DATABASE_URL"));
+    let first = std::env::args().nth(1).unwrap_or_default();
+    if command.find_subcommand(first).is_some() {
+        // What is wrong with the settings for serving is not this command's business.
+        command = command.mut_args(|arg| arg.env(None::<&str>));
+    }
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// Describes the command line. `database_url` is the database where nothing of
 /// ours names one.
-pub fn command(database_url: Option<String>) -> clap::Command {
+pub fn command(database_url: Option<OsString>) -> clap::Command {
     // A value in the environment may be a secret.
-    let command = Cli::command().mut_args(|arg| arg.hide_env_values(true));
+    let command = Cli::command()
+        .mut_args(|arg| arg.hide_env_values(true))
+        .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
     match database_url {
-        Some(url) => {
-            command.mut_arg("database_url", |arg| arg.default_value(url).hide_default_value(true))
-        }
+        Some(url) => command.mut_arg("database_url", |arg| {
+            arg.default_value(OsStr::from(url)).hide_default_value(true)
+        }),
         None => command,
     }
 }
@@ -261,7 +275,9 @@ mod tests {
     #[test]
     fn every_flag_tells_its_default_and_its_variable() {
         let command = command(None);
-        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+        let commands = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        let args = command.get_arguments().chain(commands.filter(|arg| arg.get_long().is_some()));
+        for arg in args.filter(|arg| !arg.is_hide_set()) {
             let flag = arg.get_long().expect("every flag is long");
             if ["help", "version"].contains(&flag) {
                 continue;
@@ -271,7 +287,10 @@ mod tests {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             let tells_default = !arg.get_default_values().is_empty() || help.contains("[default:");
             assert!(tells_default, "{flag}");
-            assert!(arg.get_help_heading().is_some(), "{flag} is in no group");
+        }
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            let is_ours = !["help", "version"].contains(&arg.get_id().as_str());
+            assert_eq!(arg.get_help_heading().is_some(), is_ours, "{arg}");
         }
     }
 

@@ -39,7 +39,12 @@ pub fn start(format: LogFormat, level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
     };
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        // A line that cannot be written is lost; to complain about it on the same
+        // stderr would panic.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => lines.with_ansi(terminal).init(),
         LogFormat::Auto if terminal => lines.init(),

@@ -10,7 +10,8 @@ fn main() -> ExitCode {
     match run(cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hello-birthday: {error:#}");
+            // Who closed stderr does not want to know.
+            let _ = writeln!(std::io::stderr(), "hello-birthday: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -24,7 +25,7 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
             app::event_loops()?.block_on(app::run(options, database))
         }
         Some(Command::Health(health)) => {
-            app::event_loops()?.block_on(health::ask(health.address, health.timeout))?;
+            app::event_loops()?.block_on(health::ask(health.listen, health.timeout))?;
             print(b"OK\n")
         }
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),

@@ -87,64 +87,76 @@ impl Default for Metrics {
 impl Metrics {
     /// Starts counting, at zero.
     pub fn new() -> Metrics {
-        let registry = Registry::new();
-        let r = &registry;
-        let build_info = gauges(r, "build_info", "The version that runs; always 1.", &["version"]);
+        let registry = &Registry::new();
+        let build_info =
+            gauges(registry, "build_info", "The version that runs; always 1.", &["version"]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        r.register(Box::new(ProcessCollector::for_self())).expect("no other metric is a process's");
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("no other metric is a process's");
         Metrics {
             requests: counters(
-                r,
+                registry,
                 "http_requests_total",
                 "Requests answered.",
                 &["route", "method", "status"],
             ),
             request_seconds: histograms(
-                r,
+                registry,
                 "http_request_seconds",
                 "Seconds from a request's head to its answer.",
                 &["route", "method"],
                 SECONDS_BUCKETS,
             ),
-            in_flight: gauges(r, "http_requests_in_flight", "Requests being answered.", &[])
+            in_flight: gauges(registry, "http_requests_in_flight", "Requests being answered.", &[])
                 .with_label_values::<&str>(&[]),
-            panics: counters(r, "http_panics_total", "Requests that met a bug.", &["listener"]),
-            connections: gauges(r, "http_connections", "Open connections.", &["listener"]),
+            panics: counters(
+                registry,
+                "http_panics_total",
+                "Requests that met a bug.",
+                &["listener"],
+            ),
+            connections: gauges(registry, "http_connections", "Open connections.", &["listener"]),
             accept_errors: counters(
-                r,
+                registry,
                 "http_accept_errors_total",
                 "Connections that could not be accepted.",
                 &["listener"],
             ),
             cut_off: counters(
-                r,
+                registry,
                 "http_connections_cut_off_total",
                 "Connections closed because a head came, or an answer was taken, too slowly.",
                 &["listener"],
             ),
             trip_seconds: histograms(
-                r,
+                registry,
                 "store_trip_seconds",
                 "Seconds that a trip to the database took.",
                 &["kind"],
                 SECONDS_BUCKETS,
             ),
             trip_requests: histograms(
-                r,
+                registry,
                 "store_trip_requests",
                 "Requests that shared a trip to the database.",
                 &["kind"],
                 REQUESTS_BUCKETS,
             ),
-            queued: gauges(r, "store_queue_requests", "Requests that wait for a trip.", &["kind"]),
+            queued: gauges(
+                registry,
+                "store_queue_requests",
+                "Requests that wait for a trip.",
+                &["kind"],
+            ),
             rejected: counters(
-                r,
+                registry,
                 "store_rejected_total",
                 "Requests not served: the queue was full, or the deadline passed.",
                 &["kind", "reason"],
             ),
-            store_errors: counters(r, "store_errors_total", "Trips that failed.", &["kind"]),
-            registry,
+            store_errors: counters(registry, "store_errors_total", "Trips that failed.", &["kind"]),
+            registry: registry.clone(),
         }
     }
 

@@ -25,7 +25,7 @@ pub enum UsernameError {
     #[error("character {0} of the username is not a letter: use letters only")]
     NotALetter(usize),
     /// More than [`Username::LEN_MAX`].
-    #[error("the username is longer than {max} letters", max = Username::LEN_MAX)]
+    #[error("the username is longer than {max} characters, marks included", max = Username::LEN_MAX)]
     TooLong,
     /// No letter at all.
     #[error("the username is empty")]

@@ -27,3 +27,49 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers `request`. A panic is answered with 500.
     fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::connection::{ANSWER_MAX, HEAD_MAX, IDLE_MAX};
+    use super::handlers::{BODY_BYTES_MAX, BODY_MAX};
+    use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
+    use crate::domain::Username;
+    use crate::store::{DEADLINE, QUEUE_MAX, TRIP_MAX};
+
+    fn thousands(number: usize) -> String {
+        match (number / 1000, number % 1000) {
+            (0, rest) => rest.to_string(),
+            (thousands, rest) => format!("{thousands},{rest:03}"),
+        }
+    }
+
+    #[test]
+    fn the_readme_and_the_description_tell_the_limits() {
+        let readme = include_str!("../../README.md");
+        let [head, body, idle, answer, store] =
+            [HEAD_MAX, BODY_MAX, IDLE_MAX, ANSWER_MAX, DEADLINE].map(|limit| limit.as_secs());
+        let (head_kib, body_kib) = (HEAD_BYTES_MAX / 1024, BODY_BYTES_MAX / 1024);
+        let queue = thousands(QUEUE_MAX);
+        for row in [
+            format!("| connections at once | {}, or", thousands(CONNECTIONS_MAX)),
+            format!("| request line and headers | {head_kib} KiB, 100 headers, {head} s |"),
+            format!("| body | {body_kib} KiB, {body} s |"),
+            format!("| an idle connection | {idle} s,"),
+            format!("| an answer the client does not take | {answer} s |"),
+            format!("| requests waiting for the store | {queue} reads, {queue} writes |"),
+            format!("| requests in one trip to the store | {} |", thousands(TRIP_MAX.get())),
+            format!("| a request's time in the store | {store} s |"),
+            format!("A username is 1 to {} Unicode characters", Username::LEN_MAX),
+        ] {
+            assert!(readme.contains(&row), "{row}");
+        }
+        let description = include_str!("openapi.json");
+        for part in [
+            format!("line and headers may take {head_kib} KiB and {head} s"),
+            format!("At most {body_kib} KiB of JSON in UTF-8, within {body} s"),
+            format!("\"maxLength\": {}", Username::LEN_MAX),
+        ] {
+            assert!(description.contains(&part), "{part}");
+        }
+    }
+}

@@ -21,13 +21,16 @@ use super::connection::{Connections, HEAD_MAX, Paced, Phase};
 use super::{Handler, Problem, Request, Response};
 use crate::metrics::ListenerMetrics;
 
-/// Connections at once. A balancer needs a few hundred; at about 11 KiB for an
-/// idle one, this many stay below 128 MiB.
+/// Public connections at once, where that many files may be open. A balancer
+/// needs a few hundred; at about 11 KiB for an idle one, this many stay below
+/// 128 MiB.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
-/// Bytes of a request line and its headers. A name of 64 letters takes 768
-/// bytes when each is percent-encoded; the rest is for the headers that
-/// proxies add. The least that hyper can be told, twice.
+/// Admin connections at once: probes and a few scrapers.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Bytes of a request line and its headers. The longest name takes a few
+/// hundred; the rest is for the headers that proxies add.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How often connections are looked at for being too slow.
@@ -53,24 +56,33 @@ pub struct Listener {
     pub inherited: bool,
 }
 
+/// How a listener is served.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once; the next waits to be accepted.
+    pub connections_max: usize,
+    /// How long requests under way may take to finish.
+    pub drain_timeout: Duration,
+}
+
 /// Serves `listener` until `stop`, then answers what is under way, for as long
-/// as `drain_timeout`. Returns how many connections were still open by then.
+/// as the limits allow. Returns how many connections were still open by then.
 pub async fn serve(
     listener: Listener,
     handler: impl Handler,
     metrics: ListenerMetrics,
+    limits: Limits,
     stop: impl Future<Output = ()>,
-    drain_timeout: Duration,
 ) -> usize {
     let server = Arc::new(Server {
         handler,
         metrics,
         connections: Connections::new(),
-        free: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        free: Arc::new(Semaphore::new(limits.connections_max)),
     });
-    let sweeper = tokio::spawn(server.clone().sweep());
     tokio::select! {
         never = server.accept_all(&listener.socket) => match never {},
+        never = server.sweep() => match never {},
         () = stop => {}
     }
     server.connections.start_closing();
@@ -78,10 +90,12 @@ pub async fn serve(
         server.accept_waiting(&listener.socket);
     }
     drop(listener);
-    let all = u32::try_from(CONNECTIONS_MAX).expect("the limit is small");
-    // Elapsing means that some are left, which the count tells.
-    let _ = timeout(drain_timeout, server.free.acquire_many(all)).await;
-    sweeper.abort();
+    let all = u32::try_from(limits.connections_max).expect("the limit is small");
+    tokio::select! {
+        never = server.sweep() => match never {},
+        // Elapsing means that some are left, which the count tells.
+        _ = timeout(limits.drain_timeout, server.free.acquire_many(all)) => {}
+    }
     server.connections.count()
 }
 
@@ -93,7 +107,7 @@ struct Server<H> {
 }
 
 impl<H: Handler> Server<H> {
-    async fn sweep(self: Arc<Self>) {
+    async fn sweep(&self) -> Infallible {
         loop {
             sleep(SWEEP_EVERY).await;
             self.connections.sweep();

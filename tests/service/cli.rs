@@ -153,7 +153,7 @@ fn odd_database_paths_are_paths() {
 fn health_asks_a_running_service() {
     let service = Service::start(&[]);
     let address = service.address.to_string();
-    let (status, output, _) = run(binary(&["health", "--address", &address]));
+    let (status, output, _) = run(binary(&["health", "--listen", &address]));
     assert!(status.success());
     assert_eq!(output, "OK\n");
     // As in the unit's own environment, where the flags are variables.
@@ -162,10 +162,34 @@ fn health_asks_a_running_service() {
     assert!(command.output().unwrap().status.success());
 
     service.stop();
-    let (status, output, error) = run(binary(&["health", "--address", &address]));
+    let (status, output, error) = run(binary(&["health", "--listen", &address]));
     assert_eq!(status.code(), Some(1));
     assert_eq!(output, "");
     assert!(error.contains("cannot ask"), "{error}");
+}
+
+#[test]
+fn commands_do_not_mind_the_settings_for_serving() {
+    let service = Service::start(&[]);
+    let address = service.address.to_string();
+    for args in [&["health", "--listen", &address][..], &["man"], &["completions", "bash"]] {
+        let mut command = binary(args);
+        command.env("HELLO_BIRTHDAY_TIME_ZONE", "Mars/Olympus").env("DATABASE_URL", "mysql://");
+        assert!(command.output().unwrap().status.success(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_harms_no_request() {
+    for stderr in ["2>/dev/full", "2> >(:)"] {
+        let mut command = Command::new("bash");
+        command.arg("-c").arg(format!("exec {BINARY} --access-log {stderr}"));
+        let service = Service::spawn(&new_folder(), command);
+        for _ in 0..3 {
+            service.get("/").expect_status(200);
+        }
+        service.stop();
+    }
 }
 
 #[test]
@@ -173,7 +197,7 @@ fn health_gives_up_in_time_and_says_what_is_wrong() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let began = std::time::Instant::now();
-    let args = ["health", "--address", &address, "--timeout", "100ms"];
+    let args = ["health", "--listen", &address, "--timeout", "100ms"];
     let (status, _, error) = run(binary(&args));
     assert_eq!(status.code(), Some(1));
     assert!(error.contains("did not answer within 100ms"), "{error}");

@@ -3,12 +3,16 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
 
-use crate::harness::{Answer, Client, PATIENCE, Service, half_close, read_answers, value};
+use crate::harness::{
+    Answer, BINARY, Client, PATIENCE, Service, half_close, new_folder, read_answers, value,
+    wait_until,
+};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
@@ -215,4 +219,25 @@ fn processor_time(service: &Service) -> Duration {
     let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().unwrap());
     let seconds = f64::from(ticks.sum::<u32>()) / rustix::param::clock_ticks_per_second() as f64;
     Duration::from_secs_f64(seconds)
+}
+
+#[test]
+fn idle_clients_leave_files_for_the_database() {
+    let mut command = Command::new("sh");
+    // This journal is opened for every commit.
+    command.arg("-c").arg(format!("ulimit -n 200; exec {BINARY} --sqlite-journal truncate"));
+    let service = Service::spawn(&new_folder(), command);
+    let mut client = Client::new(service.address);
+    client.send("PUT", "/hello/John", BORN).unwrap().expect_status(204);
+    let _idle: Vec<TcpStream> = (0..200).map(|_| service.connect()).collect();
+    let open = || service.metric(r#"hello_birthday_http_connections{listener="public"}"#);
+    wait_until("there is no place left", || (open() == 72.0).then_some(()));
+    for born in ["1990-05-21", "1990-05-22", "1990-05-23"] {
+        let body = format!(r#"{{"dateOfBirth":"{born}"}}"#);
+        client.send("PUT", "/hello/John", &body).unwrap().expect_status(204);
+    }
+    assert_eq!(
+        service.metric(r#"hello_birthday_http_accept_errors_total{listener="public"}"#),
+        0.0
+    );
 }

@@ -52,11 +52,7 @@ fn a_missing_file_is_created_but_not_its_folder() {
     let folder = new_folder();
     Service::spawn(&folder, serve("new.db")).stop();
     assert!(folder.path().join("new.db").exists());
-    expect_refusal(
-        &folder,
-        serve("missing/new.db"),
-        "cannot reach the folder ./missing: create it",
-    );
+    expect_refusal(&folder, serve("missing/new.db"), "cannot reach the folder missing: create it");
     assert!(!folder.path().join("missing").exists());
 }
 
@@ -75,7 +71,7 @@ fn a_read_only_file_is_refused() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
     let before = fs::read(&file).unwrap();
     let command = serve_unprivileged(&folder, "users.db");
-    expect_refusal(&folder, command, "cannot write ./users.db: allow this user");
+    expect_refusal(&folder, command, "/users.db: allow this user");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -163,7 +159,7 @@ fn a_file_changes_its_journal_when_no_one_else_uses_it() {
     };
     let service = Service::spawn(&folder, start("wal"));
     service.save("John", "1990-05-20");
-    expect_refusal(&folder, start("truncate"), "another process keeps ./users.db locked");
+    expect_refusal(&folder, start("truncate"), "/users.db locked: stop it");
     // Its log is left behind, and holds what was saved.
     service.kill();
     assert!(folder.path().join("users.db-wal").exists());
@@ -206,7 +202,72 @@ fn a_cut_off_file_is_refused() {
     let file = folder.path().join("users.db");
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() - 4096 - 100]).unwrap();
-    expect_refusal(&folder, serve("users.db"), "users.db is not a SQLite database");
+    expect_refusal(&folder, serve("users.db"), "users.db is damaged: restore it from a backup");
+}
+
+#[test]
+fn a_damaged_page_is_found_at_the_start() {
+    let folder = new_folder();
+    Service::spawn(&folder, serve("users.db")).stop();
+    let file = folder.path().join("users.db");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[2 * 4096..].fill(0xFF);
+    fs::write(&file, &bytes).unwrap();
+    expect_refusal(&folder, serve("users.db"), "users.db is damaged: restore it from a backup");
+}
+
+#[test]
+fn a_new_file_is_its_users_alone() {
+    let folder = new_folder();
+    let service = Service::spawn(&folder, serve("users.db"));
+    service.save("John", "1990-05-20");
+    for name in ["users.db", "users.db-wal"] {
+        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_link_stands_for_its_file() {
+    let folder = new_folder();
+    fs::create_dir(folder.path().join("real")).unwrap();
+    Service::spawn(&folder, serve("real/users.db")).stop();
+    std::os::unix::fs::symlink("real/users.db", folder.path().join("link.db")).unwrap();
+    let service = Service::spawn(&folder, serve("link.db"));
+    service.save("John", "1990-05-20");
+    assert!(folder.path().join("real/users.db-wal").exists());
+    assert!(!folder.path().join("link.db-wal").exists());
+}
+
+#[test]
+fn a_file_that_is_replaced_is_not_touched() {
+    let folder = new_folder();
+    let file = folder.path().join("users.db");
+    let backup = folder.path().join("backup.db");
+    let service = Service::spawn(&folder, serve("users.db"));
+    service.save("John", "1990-05-20");
+    let database = Connection::open(&file).unwrap();
+    database.execute("vacuum into ?1", [backup.to_str().unwrap()]).unwrap();
+    drop(database);
+    service.save("Jane", "1990-05-20");
+    let before = fs::read(&backup).unwrap();
+    fs::rename(&backup, &file).unwrap();
+    for _ in 0..3 {
+        let body = r#"{"dateOfBirth":"1991-06-21"}"#;
+        service.put("/hello/John", body).expect_status(503);
+        service.get("/hello/John").expect_status(503);
+    }
+    assert!(service.log().contains("was moved, replaced or deleted"), "{}", service.log());
+    service.stop();
+    assert!(fs::read(&file).unwrap() == before, "the file that replaced it was written");
+
+    // As the log says: the log of the old file would be taken for the new one's.
+    fs::remove_file(folder.path().join("users.db-wal")).unwrap();
+    fs::remove_file(folder.path().join("users.db-shm")).unwrap();
+    let service = Service::spawn(&folder, serve("users.db"));
+    service.get("/hello/John").expect_status(200);
+    service.get("/hello/Jane").expect_status(404);
+    service.save("Jane", "1990-05-20");
 }
 
 #[test]

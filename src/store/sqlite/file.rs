@@ -1,8 +1,8 @@
 //! The database file: opened, checked, brought to this release's schema.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::journal::{Journal, JournalChoice};
+use crate::store::DEADLINE;
 use crate::store::schema::{self, Found, Migration};
 
 /// This release's schema, in steps.
@@ -19,9 +20,10 @@ const MIGRATIONS: &[Migration] =
 /// Marks a file as ours: "HBDY" (<https://www.sqlite.org/pragma.html#pragma_application_id>).
 const APPLICATION_ID: i32 = 0x4842_4459;
 
-/// How long to wait for another process's lock. Shorter than a request's
-/// deadline, so that a trip ends before its requests do.
-pub(super) const LOCK_WAIT: Duration = Duration::from_secs(4);
+/// How long to wait for another process's lock. Within a request's deadline, so
+/// that most hear why they failed.
+const LOCK_WAIT: Duration = Duration::from_secs(4);
+const _: () = assert!(LOCK_WAIT.as_millis() < DEADLINE.as_millis());
 
 /// KiB of pages that a connection keeps. The inner pages of a million users
 /// fit, which leaves one read of the file for each.
@@ -49,6 +51,9 @@ pub enum OpenError {
     /// Some other file.
     #[error("{} is not a SQLite database: it was left as it is; name another file", .0.display())]
     NotADatabase(PathBuf),
+    /// A database whose pages do not fit together.
+    #[error("{} is damaged: restore it from a backup", .0.display())]
+    Damaged(PathBuf),
     /// A database of another program.
     #[error("{} is the database of another program: it was left as it is; name another file", .0.display())]
     NotOurs(PathBuf),
@@ -68,7 +73,7 @@ pub enum OpenError {
     #[error("{} is on a network file system, where WAL loses data: leave out --sqlite-journal wal", .0.display())]
     WalOnNetwork(PathBuf),
     /// The file was moved, replaced or deleted while in use.
-    #[error("{} was moved, replaced or deleted while in use: put it back", .0.display())]
+    #[error("{} was moved, replaced or deleted while in use: put it back; or stop the service, delete {}-wal and {}-shm, and start it again", .0.display(), .0.display(), .0.display())]
     Moved(PathBuf),
     /// Anything else that SQLite reports.
     #[error("cannot use {}", .0.display())]
@@ -80,7 +85,12 @@ pub enum OpenError {
 pub(super) struct DatabaseFile {
     path: PathBuf,
     pub journal: Journal,
+    identity: Identity,
 }
+
+/// The file system and the number that a file has in it: the same for as long
+/// as it is the same file.
+type Identity = (u64, u64);
 
 impl DatabaseFile {
     /// Creates the file if it is missing, and migrates it. Refuses a file that
@@ -89,39 +99,44 @@ impl DatabaseFile {
         if path.is_dir() {
             return Err(OpenError::IsAFolder(path.into()));
         }
-        // A bare `:memory:` or `file:...` would mean something else to SQLite.
-        let path = match path.is_relative() {
-            true => Path::new(".").join(path),
-            false => path.into(),
-        };
-        let folder = path.parent().unwrap_or(&path);
-        let journal = Journal::choose(choice, folder)?;
-        let file = DatabaseFile { path, journal };
+        let path = resolve(path)?;
+        create_if_missing(&path)?;
+        let journal = Journal::choose(choice, &path)?;
+        let identity = identity(&path).map_err(|_| OpenError::Moved(path.clone()))?;
+        let file = DatabaseFile { path, journal, identity };
         file.migrate()?;
         Ok(file)
     }
 
     fn migrate(&self) -> Result<(), OpenError> {
-        let mut connection = self.open(OpenFlags::SQLITE_OPEN_CREATE)?;
-        self.settle(&connection)?;
+        let mut connection = self.open()?;
+        let found = self.settle(&connection)?;
+        if self.missing(found)?.next().is_none() {
+            // Nothing to write, so no reason to wait for who writes.
+            return Ok(());
+        }
         let explain = |error| self.explain(error);
         // Another instance may be migrating too: one waits, and finds it done.
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(explain)?;
-        let found = self.check(&transaction)?;
-        let missing = schema::missing(found, MIGRATIONS)
-            .map_err(|_| OpenError::MadeByNewerRelease(self.path.clone()))?;
-        for (version, migration) in missing {
+        for (version, migration) in self.missing(self.check(&transaction)?)? {
             apply(&transaction, version, migration).map_err(explain)?;
         }
-        transaction.commit().map_err(explain)?;
-        connection.close().map_err(|(_, error)| explain(error))
+        transaction.commit().map_err(explain)
+    }
+
+    fn missing(
+        &self,
+        found: Found,
+    ) -> Result<impl Iterator<Item = (u32, &'static Migration)>, OpenError> {
+        schema::missing(found, MIGRATIONS)
+            .map_err(|schema::MadeByNewerRelease| OpenError::MadeByNewerRelease(self.path.clone()))
     }
 
     /// Makes sure that the file is ours before anything is written to it, and
     /// gives it its journal.
-    fn settle(&self, connection: &Connection) -> Result<(), OpenError> {
+    fn settle(&self, connection: &Connection) -> Result<Found, OpenError> {
         let lock =
             |mode| set(connection, "locking_mode", mode).map_err(|error| self.explain(error));
         // A WAL file that is to be converted is read by this process alone, and
@@ -132,26 +147,21 @@ impl DatabaseFile {
         self.check(connection)?;
         self.set_journal(connection)?;
         if self.journal == Journal::Truncate {
-            lock("normal")?;
             // The lock goes with the next transaction.
-            self.check(connection)?;
+            lock("normal")?;
         }
-        Ok(())
+        self.check(connection)
     }
 
     /// Finds what schema the file has, or why it is not ours to use.
     fn check(&self, connection: &Connection) -> Result<Found, OpenError> {
         let (application_id, tables, found) =
             look(connection).map_err(|error| self.explain(error))?;
-        if application_id != APPLICATION_ID && tables > 0 {
+        let is_new = application_id == 0 && tables == 0;
+        if application_id != APPLICATION_ID && !is_new {
             return Err(OpenError::NotOurs(self.path.clone()));
         }
-        match schema::missing(found, MIGRATIONS) {
-            Ok(_) => Ok(found),
-            Err(schema::MadeByNewerRelease) => {
-                Err(OpenError::MadeByNewerRelease(self.path.clone()))
-            }
-        }
+        self.missing(found).map(|_| found)
     }
 
     fn set_journal(&self, connection: &Connection) -> Result<(), OpenError> {
@@ -179,7 +189,7 @@ impl DatabaseFile {
     }
 
     /// Opens a connection that writes.
-    pub fn writer(&self) -> Result<Checked, OpenError> {
+    pub fn writer(&self) -> Result<Connection, OpenError> {
         let connection = self.connect()?;
         let explain = |error| self.explain(error);
         // Flushed to disk at every commit, in either journal.
@@ -188,30 +198,35 @@ impl DatabaseFile {
             set(&connection, "wal_autocheckpoint", CHECKPOINT_FRAMES).map_err(explain)?;
             set(&connection, "journal_size_limit", WAL_BYTES_MAX).map_err(explain)?;
         }
-        self.checked(connection)
+        Ok(connection)
     }
 
     /// Opens a connection that reads. Only its statements are read-only: SQLite
     /// itself must be able to roll back what a killed process left behind.
-    pub fn reader(&self) -> Result<Checked, OpenError> {
+    pub fn reader(&self) -> Result<Connection, OpenError> {
         let connection = self.connect()?;
         set(&connection, "query_only", true).map_err(|error| self.explain(error))?;
-        self.checked(connection)
+        Ok(connection)
     }
 
-    /// Connects to the file as it was prepared. Never creates it anew: an empty
-    /// database in place of a lost one would hide the loss.
+    /// Connects to the file as it was prepared.
     fn connect(&self) -> Result<Connection, OpenError> {
-        let connection = self.open(OpenFlags::empty())?;
+        let connection = self.open()?;
         self.settle(&connection)?;
         set(&connection, "cache_size", -CACHE_KIB).map_err(|error| self.explain(error))?;
         Ok(connection)
     }
 
-    fn open(&self, flags: OpenFlags) -> Result<Connection, OpenError> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    fn open(&self) -> Result<Connection, OpenError> {
+        self.check_in_place()?;
+        // Never creates the file anew: an empty database in place of a lost one
+        // would hide the loss.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let explain = |error| self.explain(error);
         let connection = Connection::open_with_flags(&self.path, flags).map_err(explain)?;
+        // Nothing was read yet, so a log that belongs to another file was not
+        // applied to this one.
+        self.check_in_place()?;
         connection.busy_timeout(LOCK_WAIT).map_err(explain)?;
         // Where it may not write a file, SQLite opens it for reading.
         if connection.is_readonly("main").map_err(explain)? {
@@ -220,18 +235,23 @@ impl DatabaseFile {
         Ok(connection)
     }
 
-    fn checked(&self, connection: Connection) -> Result<Checked, OpenError> {
-        let identity = identity(&self.path).map_err(|_| OpenError::Moved(self.path.clone()))?;
-        Ok(Checked { connection, failed: false, file: self.clone(), identity })
+    /// Fails if the file at the path is not the one that was prepared. What is
+    /// written to a file that was moved away would be lost; and its log, applied
+    /// to the file that replaced it, would damage that one.
+    pub fn check_in_place(&self) -> Result<(), OpenError> {
+        match identity(&self.path) {
+            Ok(identity) if identity == self.identity => Ok(()),
+            _ => Err(OpenError::Moved(self.path.clone())),
+        }
     }
 
     /// Says what an error of SQLite means for this file.
     pub fn explain(&self, error: rusqlite::Error) -> OpenError {
         let path = self.path.clone();
         match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-                OpenError::NotADatabase(path)
-            }
+            Some(ErrorCode::NotADatabase) => OpenError::NotADatabase(path),
+            Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged(path),
+            Some(ErrorCode::CannotOpen) if !path.exists() => OpenError::Moved(path),
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 OpenError::ReadOnly(path)
             }
@@ -242,27 +262,36 @@ impl DatabaseFile {
     }
 }
 
-/// A connection that knows whether its file is still the one at its path.
-pub(super) struct Checked {
-    pub connection: Connection,
-    /// Whether its last use failed, so that it should be opened anew.
-    pub failed: bool,
-    file: DatabaseFile,
-    identity: (u64, u64),
+/// The path without links, which may lead to another file system. A bare
+/// `:memory:` or `file:...` would also mean something else to SQLite.
+fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+    if let Ok(path) = path.canonicalize() {
+        return Ok(path);
+    }
+    let folder = match path.parent() {
+        Some(folder) if folder != "" => folder,
+        _ => Path::new("."),
+    };
+    let resolved =
+        folder.canonicalize().map_err(|error| OpenError::Folder(folder.into(), error))?;
+    Ok(resolved.join(path.file_name().unwrap_or_default()))
 }
 
-impl Checked {
-    /// Fails if the file was moved away: what is written now would be lost.
-    pub fn check_in_place(&self) -> Result<(), OpenError> {
-        match identity(&self.file.path) {
-            Ok(identity) if identity == self.identity => Ok(()),
-            _ => Err(OpenError::Moved(self.file.path.clone())),
+/// Creates a file that only this user may read, as it will hold personal data.
+/// SQLite gives its journals the same permissions.
+fn create_if_missing(path: &Path) -> Result<(), OpenError> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match created {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(OpenError::DiskFull(path.into()))
         }
+        Err(_) => Err(OpenError::ReadOnly(path.into())),
     }
 }
 
-/// The file system and the number that a path's file has in it.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+fn identity(path: &Path) -> io::Result<Identity> {
     let metadata = fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }

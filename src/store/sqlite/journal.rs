@@ -31,16 +31,16 @@ pub enum JournalChoice {
 }
 
 impl Journal {
-    /// Chooses a journal for a file in `folder`.
-    pub(super) fn choose(choice: JournalChoice, folder: &Path) -> Result<Journal, OpenError> {
-        let shared_memory = match rustix::fs::statfs(folder) {
+    /// Chooses a journal for `file`.
+    pub(super) fn choose(choice: JournalChoice, file: &Path) -> Result<Journal, OpenError> {
+        let shared_memory = match rustix::fs::statfs(file) {
             Ok(file_system) => keeps_shared_memory(file_system.f_type),
-            Err(error) => return Err(OpenError::Folder(folder.into(), error.into())),
+            Err(error) => return Err(OpenError::Folder(file.into(), error.into())),
         };
         match (choice, shared_memory) {
             (JournalChoice::Truncate, _) | (JournalChoice::Auto, false) => Ok(Journal::Truncate),
             (JournalChoice::Wal | JournalChoice::Auto, true) => Ok(Journal::Wal),
-            (JournalChoice::Wal, false) => Err(OpenError::WalOnNetwork(folder.into())),
+            (JournalChoice::Wal, false) => Err(OpenError::WalOnNetwork(file.into())),
         }
     }
 

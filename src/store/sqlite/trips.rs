@@ -1,12 +1,18 @@
 //! What a trip to the file is: one transaction for all who take part.
 
+use std::time::Duration;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::OpenError;
-use super::file::{Checked, DatabaseFile, LOCK_WAIT};
+use super::file::DatabaseFile;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::batch::TripError;
+
+/// How long a trip may wait for a connection, which takes a millisecond unless
+/// another process holds a lock.
+const CONNECT_MAX: Duration = Duration::from_secs(4);
 
 /// A request to remember when somebody was born.
 pub(super) struct Save {
@@ -17,7 +23,7 @@ pub(super) struct Save {
 /// The one connection that writes, opened again after it failed.
 pub(super) struct WriteTrips {
     file: DatabaseFile,
-    connection: Option<Checked>,
+    connection: Option<Connection>,
 }
 
 impl WriteTrips {
@@ -29,16 +35,14 @@ impl WriteTrips {
     /// Commits all `saves`, in their order, or none.
     pub fn make(&mut self, saves: Vec<Save>) -> Result<Vec<()>, TripError> {
         // Taken out for the trip: a connection that failed does not come back.
-        let writer = match self.connection.take() {
-            Some(writer) => writer,
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
             None => self.file.writer()?,
         };
-        writer.check_in_place()?;
-        in_transaction(&writer.connection, "begin immediate", |connection| {
-            save_all(connection, &saves)
-        })
-        .map_err(|error| self.file.explain(error))?;
-        self.connection = Some(writer);
+        self.file.check_in_place()?;
+        in_transaction(&connection, "begin immediate", |connection| save_all(connection, &saves))
+            .map_err(|error| self.file.explain(error))?;
+        self.connection = Some(connection);
         Ok(vec![(); saves.len()])
     }
 }
@@ -59,29 +63,35 @@ fn save_all(connection: &Connection, saves: &[Save]) -> rusqlite::Result<()> {
 
 /// The connections that read, shared by the threads that do.
 #[derive(Clone)]
-pub(super) struct ReadTrips(r2d2::Pool<Readers>);
+pub(super) struct ReadTrips {
+    file: DatabaseFile,
+    pool: r2d2::Pool<Readers>,
+}
 
 impl ReadTrips {
     pub fn open(file: DatabaseFile, readers: u32) -> Result<ReadTrips, OpenError> {
-        // The first connection is opened here for the sake of its error.
-        drop(file.reader()?);
+        // The first connection and trip are made here for the sake of their errors.
+        find_all(&file.reader()?, &[Username::nobody()]).map_err(|error| file.explain(error))?;
         let pool = r2d2::Pool::builder()
             .max_size(readers)
-            .connection_timeout(LOCK_WAIT)
+            .connection_timeout(CONNECT_MAX)
             // The error that matters is the one that `get` returns.
             .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(Readers(file));
-        Ok(ReadTrips(pool))
+            .build_unchecked(Readers(file.clone()));
+        Ok(ReadTrips { file, pool })
     }
 
     /// Finds all `usernames` in one view of the database.
     pub fn make(&self, usernames: &[Username]) -> Result<Vec<Option<DateOfBirth>>, TripError> {
-        let mut reader = self.0.get()?;
+        // The pool would go on trying to connect.
+        self.file.check_in_place()?;
+        let mut reader = self.pool.get()?;
         // Until it has not: a panic must not give a transaction to the next trip.
         reader.failed = true;
         let found = in_transaction(&reader.connection, "begin", |connection| {
             find_all(connection, usernames)
-        })?;
+        })
+        .map_err(|error| self.file.explain(error))?;
         reader.failed = false;
         Ok(found)
     }
@@ -132,19 +142,26 @@ impl FromSql for StoredDate {
 
 struct Readers(DatabaseFile);
 
+struct Reader {
+    connection: Connection,
+    /// Whether its last trip failed, so that it should be opened anew.
+    failed: bool,
+}
+
 impl r2d2::ManageConnection for Readers {
-    type Connection = Checked;
+    type Connection = Reader;
     type Error = OpenError;
 
-    fn connect(&self) -> Result<Checked, OpenError> {
-        self.0.reader()
+    fn connect(&self) -> Result<Reader, OpenError> {
+        Ok(Reader { connection: self.0.reader()?, failed: false })
     }
 
-    fn is_valid(&self, reader: &mut Checked) -> Result<(), OpenError> {
-        reader.check_in_place()
+    fn is_valid(&self, _: &mut Reader) -> Result<(), OpenError> {
+        // Every trip looks for itself.
+        Ok(())
     }
 
-    fn has_broken(&self, reader: &mut Checked) -> bool {
+    fn has_broken(&self, reader: &mut Reader) -> bool {
         reader.failed
     }
 }
