@@ -1,8 +1,8 @@
 //! A thread that makes trips for the event loop, which must not wait for a disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Thread};
 
 use tokio::sync::oneshot;
 
@@ -10,8 +10,17 @@ use crate::store::batch::{Trip, TripError};
 
 /// Makes one trip at a time, on a thread of its own.
 pub(super) struct TripThread<Q, A> {
-    jobs: mpsc::Sender<Job<Q, A>>,
+    next: Arc<Mutex<Next<Q, A>>>,
+    thread: Thread,
     ended: oneshot::Receiver<()>,
+}
+
+/// What the thread is to do next. It parks while that is nothing: with one
+/// sender and one receiver, that wakes it for less than a channel does.
+enum Next<Q, A> {
+    Nothing,
+    Trip(Job<Q, A>),
+    End,
 }
 
 struct Job<Q, A> {
@@ -25,33 +34,55 @@ impl<Q: Send + 'static, A: Send + 'static> TripThread<Q, A> {
         name: &str,
         mut make: impl FnMut(Vec<Q>) -> Result<Vec<A>, TripError> + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (jobs, waiting) = mpsc::channel::<Job<Q, A>>();
+        let next = Arc::new(Mutex::new(Next::Nothing));
         let (end, ended) = oneshot::channel();
-        thread::Builder::new().name(name.to_owned()).spawn(move || {
-            for Job { requests, answers } in waiting {
-                let outcome = catch_unwind(AssertUnwindSafe(|| make(requests)))
-                    .unwrap_or_else(|_| Err("the trip panicked".into()));
-                // After its deadline no one waits for a trip any more.
-                let _ = answers.send(outcome);
+        let told = next.clone();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            loop {
+                match tell(&told, Next::Nothing) {
+                    Next::Nothing => thread::park(),
+                    Next::Trip(Job { requests, answers }) => {
+                        let outcome = catch_unwind(AssertUnwindSafe(|| make(requests)))
+                            .unwrap_or_else(|_| Err("the trip panicked".into()));
+                        // After its deadline no one waits for a trip any more.
+                        let _ = answers.send(outcome);
+                    }
+                    Next::End => break,
+                }
             }
             drop(make);
             // The lane may have been dropped with the runtime.
             let _ = end.send(());
         })?;
-        Ok(TripThread { jobs, ended })
+        Ok(TripThread { next, thread: thread.thread().clone(), ended })
+    }
+}
+
+impl<Q, A> Drop for TripThread<Q, A> {
+    fn drop(&mut self) {
+        tell(&self.next, Next::End);
+        self.thread.unpark();
     }
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Trip<Q, A> for TripThread<Q, A> {
     async fn make(&mut self, requests: Vec<Q>) -> Result<Vec<A>, TripError> {
         let (answers, outcome) = oneshot::channel();
-        self.jobs.send(Job { requests, answers }).map_err(|_| "the trip's thread is gone")?;
+        tell(&self.next, Next::Trip(Job { requests, answers }));
+        self.thread.unpark();
         outcome.await?
     }
 
-    async fn close(self) {
-        drop(self.jobs);
+    async fn close(mut self) {
+        tell(&self.next, Next::End);
+        self.thread.unpark();
         // Either way the thread has ended.
-        let _ = self.ended.await;
+        let _ = (&mut self.ended).await;
     }
+}
+
+/// Puts down what comes next, and takes what was put down before.
+fn tell<Q, A>(next: &Mutex<Next<Q, A>>, then: Next<Q, A>) -> Next<Q, A> {
+    // Nothing panics while it holds the lock.
+    std::mem::replace(&mut *next.lock().unwrap_or_else(PoisonError::into_inner), then)
 }
