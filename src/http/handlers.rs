@@ -46,21 +46,24 @@ pub struct Api {
 }
 
 impl Handler for Api {
-    async fn handle(&self, request: Request) -> Response {
+    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
+        // Taken apart out here, so that the future does not keep it whole as well.
         let (head, mut body) = request.into_parts();
-        let route = Route::parse(head.uri.path());
-        let observation = self.observed.begin(route, &head.method);
-        let mut response = match self.answer(route, &head, &mut body).await {
-            Ok(response) => response,
-            Err(problem) => problem.into(),
-        };
-        // What is left of the body is not read, so nothing after it is either. The
-        // client must know, or it sends its next request in vain.
-        if !body.is_end_stream() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        async move {
+            let route = Route::parse(head.uri.path());
+            let observation = self.observed.begin(route, &head.method);
+            let mut response = match self.answer(route, &head, &mut body).await {
+                Ok(response) => response,
+                Err(problem) => problem.into(),
+            };
+            // What is left of the body is not read, so nothing after it is either.
+            // The client must know, or it sends its next request in vain.
+            if !body.is_end_stream() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            observation.end(response.status());
+            response
         }
-        observation.end(response.status());
-        response
     }
 }
 

@@ -200,16 +200,19 @@ impl<H: Handler> Server<H> {
     }
 
     /// Answers a request, whatever becomes of the handler.
-    async fn answer(&self, request: Request) -> Response {
+    fn answer(&self, request: Request) -> impl Future<Output = Response> {
+        // No async block: it would keep room for the handler's future twice.
         let answer = AssertUnwindSafe(self.handler.handle(request)).catch_unwind();
-        let mut response = answer.await.unwrap_or_else(|_| {
-            self.metrics.panics.inc();
-            Problem::bug().into()
-        });
-        if self.connections.are_closing() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+        answer.map(|answer| {
+            let mut response = answer.unwrap_or_else(|_| {
+                self.metrics.panics.inc();
+                Problem::bug().into()
+            });
+            if self.connections.are_closing() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        })
     }
 }
 
