@@ -26,27 +26,25 @@ impl Sockets {
     /// The next of systemd's sockets; once there are none left, a socket bound to
     /// `address`.
     pub async fn next_or_bind(&mut self, address: SocketAddr) -> anyhow::Result<Listener> {
-        let inherited = match self.taken < self.inherited.len() {
-            true => self.inherited.take_tcp_listener(self.taken),
-            false => Ok(None),
-        };
-        self.taken += 1;
-        match inherited.context("cannot use the socket that systemd passed")? {
-            Some(socket) => {
-                socket
-                    .set_nonblocking(true)
-                    .context("cannot use the socket that systemd passed")?;
-                let socket = TcpListener::from_std(socket)
-                    .context("cannot use the socket that systemd passed")?;
-                Ok(Listener { socket, inherited: true })
-            }
-            None => {
-                let socket = TcpListener::bind(address).await.with_context(|| {
-                    format!("cannot listen on {address}: choose an address that is free")
-                })?;
-                Ok(Listener { socket, inherited: false })
-            }
+        let inherited = self.next().context("cannot use the socket that systemd passed")?;
+        if let Some(socket) = inherited {
+            return Ok(Listener { socket, inherited: true });
         }
+        let socket = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}: choose an address that is free")
+        })?;
+        Ok(Listener { socket, inherited: false })
+    }
+
+    fn next(&mut self) -> std::io::Result<Option<TcpListener>> {
+        let place = self.taken;
+        self.taken += 1;
+        if place >= self.inherited.len() {
+            return Ok(None);
+        }
+        let Some(socket) = self.inherited.take_tcp_listener(place)? else { return Ok(None) };
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket).map(Some)
     }
 }
 

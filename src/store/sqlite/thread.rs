@@ -39,7 +39,7 @@ impl<Q: Send + 'static, A: Send + 'static> TripThread<Q, A> {
         let told = next.clone();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             loop {
-                match tell(&told, Next::Nothing) {
+                match swap(&told, Next::Nothing) {
                     Next::Nothing => thread::park(),
                     Next::Trip(Job { requests, answers }) => {
                         let outcome = catch_unwind(AssertUnwindSafe(|| make(requests)))
@@ -58,31 +58,35 @@ impl<Q: Send + 'static, A: Send + 'static> TripThread<Q, A> {
     }
 }
 
+impl<Q, A> TripThread<Q, A> {
+    fn tell(&self, next: Next<Q, A>) {
+        swap(&self.next, next);
+        self.thread.unpark();
+    }
+}
+
 impl<Q, A> Drop for TripThread<Q, A> {
     fn drop(&mut self) {
-        tell(&self.next, Next::End);
-        self.thread.unpark();
+        self.tell(Next::End);
     }
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Trip<Q, A> for TripThread<Q, A> {
     async fn make(&mut self, requests: Vec<Q>) -> Result<Vec<A>, TripError> {
         let (answers, outcome) = oneshot::channel();
-        tell(&self.next, Next::Trip(Job { requests, answers }));
-        self.thread.unpark();
+        self.tell(Next::Trip(Job { requests, answers }));
         outcome.await?
     }
 
     async fn close(mut self) {
-        tell(&self.next, Next::End);
-        self.thread.unpark();
+        self.tell(Next::End);
         // Either way the thread has ended.
         let _ = (&mut self.ended).await;
     }
 }
 
 /// Puts down what comes next, and takes what was put down before.
-fn tell<Q, A>(next: &Mutex<Next<Q, A>>, then: Next<Q, A>) -> Next<Q, A> {
+fn swap<Q, A>(next: &Mutex<Next<Q, A>>, then: Next<Q, A>) -> Next<Q, A> {
     // Nothing panics while it holds the lock.
     std::mem::replace(&mut *next.lock().unwrap_or_else(PoisonError::into_inner), then)
 }
