@@ -20,7 +20,7 @@ use crate::http::observation::Observed;
 use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, Limits};
 use crate::metrics::Metrics;
 use crate::shutdown::{Lifecycle, Signals};
-use crate::store::{DatabaseUrl, Store, StoreOptions};
+use crate::store::{Migrate, Store, StoreOptions, UrlSource};
 use crate::systemd::{self, Sockets};
 
 /// File descriptors that public connections leave alone: for the admin listener's
@@ -42,10 +42,20 @@ pub fn event_loops() -> std::io::Result<Runtime> {
 
 /// Serves until a signal, then drains. Returns once all that was acknowledged is
 /// on disk and the database is closed.
-pub async fn run(options: Options, database: DatabaseUrl) -> anyhow::Result<()> {
+pub async fn run(
+    options: Options,
+    database: UrlSource,
+    store_options: StoreOptions,
+) -> anyhow::Result<()> {
     let files = raise_file_limit();
     let metrics = Arc::new(Metrics::new());
-    let store = open_store(&options, database, metrics.clone()).await?;
+    let store = Store::open(&database, store_options, &metrics).await;
+    let store = Arc::new(store.context("cannot open the store")?);
+    if options.migrate == Migrate::Only {
+        store.close().await;
+        tracing::info!(database = store.database(), "the database has this release's schema");
+        return Ok(());
+    }
     let lifecycle = Arc::new(Lifecycle::default());
     store.ping().await.context("the store does not answer")?;
     lifecycle.store_has_answered();
@@ -123,23 +133,6 @@ async fn drain(
     closed.context("the database did not close in time: all that was acknowledged is on disk")?;
     tracing::info!("stopped");
     Ok(())
-}
-
-async fn open_store(
-    options: &Options,
-    database: DatabaseUrl,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<Arc<Store>> {
-    let store_options =
-        StoreOptions { sqlite_journal: options.sqlite_journal, trip_max: options.store_trip_max };
-    let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || {
-        let _entered = runtime.enter();
-        Store::open(&database, store_options, &metrics)
-    })
-    .await?
-    .map(Arc::new)
-    .context("cannot open the store")
 }
 
 fn log_start(options: &Options, store: &Store, status: &str) {

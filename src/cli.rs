@@ -1,7 +1,7 @@
 //! The command line. Every flag has an environment variable.
 
-use std::error::Error;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,7 +17,10 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::domain::LeapDayBirthday;
 use crate::logging::{LogFormat, LogLevel};
-use crate::store::{DatabaseUrl, DatabaseUrlError, JournalChoice, TRIP_MAX};
+use crate::store::{
+    DatabaseUrl, DatabaseUrlError, JournalChoice, Migrate, PostgresUrl, StoreOptions, TRIP_MAX,
+    UrlSource,
+};
 
 /// Keeps dates of birth and greets people.
 ///
@@ -91,9 +94,12 @@ pub struct Options {
     )]
     pub admin_listen: SocketAddr,
 
-    /// Where users are kept: sqlite:PATH
+    /// Where users are kept: sqlite:PATH or postgres://USER@HOST/DATABASE
     ///
-    /// Where neither this nor its variable is given, DATABASE_URL is read.
+    /// Where neither this nor its variable is given, DATABASE_URL is read. A
+    /// Postgres URL may name several hosts and have options as for libpq;
+    /// sslmode is disable, require or verify-full, which is the default for a host
+    /// that is not local.
     #[arg(
         long,
         value_name = "URL",
@@ -102,7 +108,8 @@ pub struct Options {
         help_heading = "Database"
     )]
     database_url: String,
-    /// File that holds the database URL, so that it is in no process list [default: none]
+    /// File that holds the database URL, so that it is in no process list; read
+    /// again at every new connection to Postgres [default: none]
     #[arg(
         long,
         value_name = "FILE",
@@ -111,6 +118,35 @@ pub struct Options {
         help_heading = "Database"
     )]
     database_url_file: Option<PathBuf>,
+    /// Replica of the Postgres database to find users in, which may lag behind; what
+    /// the URL leaves out of user, password and database is the primary's
+    /// [default: none]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HELLO_BIRTHDAY_READ_DATABASE_URL",
+        help_heading = "Database"
+    )]
+    read_database_url: Option<String>,
+    /// File with the authorities that may sign Postgres's certificate, in PEM form
+    /// [default: those that the machine trusts]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE",
+        help_heading = "Database"
+    )]
+    postgres_ca_file: Option<PathBuf>,
+    /// What to do where the database lacks this release's schema; auto: make it;
+    /// check: refuse to start; only: make it and exit
+    #[arg(
+        long,
+        value_name = "WHAT",
+        env = "HELLO_BIRTHDAY_MIGRATE",
+        default_value = "auto",
+        help_heading = "Database"
+    )]
+    pub migrate: Migrate,
     /// How SQLite makes a save durable; auto: wal on a local disk, truncate on a
     /// network file system
     #[arg(
@@ -120,10 +156,10 @@ pub struct Options {
         default_value = "auto",
         help_heading = "Database"
     )]
-    pub sqlite_journal: JournalChoice,
+    sqlite_journal: JournalChoice,
     /// Requests in one trip to the database
     #[arg(long, hide = true, value_name = "REQUESTS", default_value_t = TRIP_MAX)]
-    pub store_trip_max: NonZeroUsize,
+    store_trip_max: NonZeroUsize,
 
     /// Time zone in which it is today, an IANA name
     #[arg(long, value_name = "ZONE", env = "HELLO_BIRTHDAY_TIME_ZONE",
@@ -177,21 +213,40 @@ pub struct Options {
 }
 
 impl Options {
-    /// The database, from wherever it is named. The error does not quote the URL,
-    /// which may hold a password.
-    pub fn database(&self) -> Result<DatabaseUrl, clap::Error> {
-        let invalid = |message: String| command(None).error(ErrorKind::ValueValidation, message);
-        let Some(file) = &self.database_url_file else {
-            return self
-                .database_url
-                .parse()
-                .map_err(|error: DatabaseUrlError| invalid(format!("the database URL: {error}")));
+    /// The database and how to use it. The error does not quote a URL, which may
+    /// hold a password.
+    pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
+        let source = match &self.database_url_file {
+            Some(file) => UrlSource::File(file.clone()),
+            None => UrlSource::Text(self.database_url.clone()),
         };
-        let file_error =
-            |error: &dyn Error| invalid(format!("--database-url-file {}: {error}", file.display()));
-        let text = std::fs::read_to_string(file).map_err(|error| file_error(&error))?;
-        text.trim_end().parse().map_err(|error: DatabaseUrlError| file_error(&error))
+        let database = source.read().map_err(invalid)?;
+        let options = StoreOptions {
+            sqlite_journal: self.sqlite_journal,
+            read_url: self.read_url(&database)?,
+            postgres_ca_file: self.postgres_ca_file.clone(),
+            migrate: self.migrate,
+            trip_max: self.store_trip_max,
+        };
+        Ok((source, options))
     }
+
+    fn read_url(&self, database: &DatabaseUrl) -> Result<Option<PostgresUrl>, clap::Error> {
+        let Some(url) = &self.read_database_url else { return Ok(None) };
+        let url = url
+            .parse()
+            .map_err(|error: DatabaseUrlError| invalid(format!("--read-database-url: {error}")))?;
+        match (database, url) {
+            (DatabaseUrl::Postgres(_), DatabaseUrl::Postgres(url)) => Ok(Some(url)),
+            _ => {
+                Err(invalid("--read-database-url: only a Postgres database has a Postgres replica"))
+            }
+        }
+    }
+}
+
+fn invalid(message: impl Display) -> clap::Error {
+    command(None).error(ErrorKind::ValueValidation, message)
 }
 
 /// Parses the process's arguments and environment; on bad ones, prints why and

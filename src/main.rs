@@ -20,9 +20,9 @@ fn main() -> ExitCode {
 fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
     match command {
         None => {
-            let database = options.database().unwrap_or_else(|error| error.exit());
+            let (database, store) = options.store().unwrap_or_else(|error| error.exit());
             logging::start(options.log_format, options.log_level);
-            app::event_loops()?.block_on(app::run(options, database))
+            app::event_loops()?.block_on(app::run(options, database, store))
         }
         Some(Command::Health(health)) => {
             app::event_loops()?.block_on(health::ask(health.listen, health.timeout))?;

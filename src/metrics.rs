@@ -39,6 +39,9 @@ pub struct Metrics {
     queued: IntGaugeVec,
     rejected: IntCounterVec,
     store_errors: IntCounterVec,
+    store_retries: IntCounterVec,
+    /// Trips that read from the primary because the replica did not answer.
+    pub replica_fallbacks: IntCounter,
 }
 
 /// What a listener counts.
@@ -65,7 +68,7 @@ pub struct RequestMetrics {
 
 /// What one kind of trip counts.
 pub struct TripMetrics {
-    /// `read` or `write`.
+    /// `read`, `write` or `ping`.
     pub kind: &'static str,
     seconds: Histogram,
     requests: Histogram,
@@ -156,6 +159,19 @@ impl Metrics {
                 &["kind", "reason"],
             ),
             store_errors: counters(registry, "store_errors_total", "Trips that failed.", &["kind"]),
+            store_retries: counters(
+                registry,
+                "store_retries_total",
+                "Attempts of trips made again because the connection to Postgres failed.",
+                &["kind"],
+            ),
+            replica_fallbacks: counters(
+                registry,
+                "store_replica_fallbacks_total",
+                "Trips that read from the primary because the replica did not answer.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
             registry: registry.clone(),
         }
     }
@@ -180,7 +196,12 @@ impl Metrics {
         }
     }
 
-    /// What trips of `kind`, `read` or `write`, count.
+    /// Attempts of trips of `kind` made again.
+    pub fn retries(&self, kind: &'static str) -> IntCounter {
+        self.store_retries.with_label_values(&[kind])
+    }
+
+    /// What trips of `kind`, `read`, `write` or `ping`, count.
     pub fn trips(&self, kind: &'static str) -> TripMetrics {
         TripMetrics {
             kind,

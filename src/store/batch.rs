@@ -24,8 +24,13 @@ use crate::metrics::TripMetrics;
 
 /// One way to the database, which carries one batch at a time.
 pub(super) trait Trip<Q, A>: Send + 'static {
-    /// Answers every request, in their order, or none of them.
-    fn make(&mut self, requests: Vec<Q>) -> impl Future<Output = Result<Vec<A>, TripError>> + Send;
+    /// Answers every request, in their order, or none of them. The first of them
+    /// runs out of time at `deadline`: what fails is not tried again after that.
+    fn make(
+        &mut self,
+        requests: Vec<Q>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Vec<A>, TripError>> + Send;
 
     /// Gives the connection back; what was answered is durable by then.
     fn close(self) -> impl Future<Output = ()> + Send;
@@ -134,9 +139,10 @@ async fn drive<Q: Send + 'static, A: Send + 'static>(
     while let Some(Batch { requests, mut pending }) = queue.next_batch().await {
         let size = pending.len();
         let started = Instant::now();
+        let deadline = queue.next_deadline(&pending);
         let outcome = {
             // A panic fails its trip and not the lane, without which no one is answered.
-            let mut answers = pin!(AssertUnwindSafe(trip.make(requests)).catch_unwind());
+            let mut answers = pin!(AssertUnwindSafe(trip.make(requests, deadline)).catch_unwind());
             loop {
                 tokio::select! {
                     biased;
@@ -205,6 +211,8 @@ impl<Q, A> Queue<Q, A> {
             // Made before the queue is looked at, so that no arrival is missed.
             let arrived = self.arrived.notified();
             self.gather().await;
+            // Those whom no trip can answer in time do not cut short the others'.
+            self.answer_late(&mut VecDeque::new());
             let (batch, closed) = self.take();
             if batch.len() > 0 {
                 return Some(batch);
@@ -359,7 +367,11 @@ mod tests {
     }
 
     impl Trip<u32, u32> for Held {
-        async fn make(&mut self, requests: Vec<u32>) -> Result<Vec<u32>, TripError> {
+        async fn make(
+            &mut self,
+            requests: Vec<u32>,
+            _deadline: Instant,
+        ) -> Result<Vec<u32>, TripError> {
             let (end, ended) = oneshot::channel();
             let _ = self.trips.send(UnderWay { requests, end });
             ended.await.expect("the test does not want a panic")

@@ -2,19 +2,23 @@
 //! many requests share one trip to it.
 
 mod batch;
+mod postgres;
 mod schema;
 mod sqlite;
+mod url;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 use batch::Limits;
 
+pub use postgres::{Postgres, PostgresError, PostgresUrl, PostgresUrlError};
+pub use schema::Migrate;
 pub use sqlite::{JournalChoice, OpenError, Sqlite};
+pub use url::{DatabaseUrl, DatabaseUrlError, UrlSource, UrlSourceError};
 
 /// Requests that may wait in one queue. Far more than a healthy database leaves
 /// waiting; their memory stays below a few MiB.
@@ -25,50 +29,46 @@ pub const TRIP_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 /// A balancer's client has given up by then, and a retry may do better.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Which database to use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DatabaseUrl {
-    /// `sqlite:PATH`
-    Sqlite(PathBuf),
-}
-
-/// Why a text names no database. It does not quote the text, which may hold a
-/// password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DatabaseUrlError {
-    /// Not a kind of database there is.
-    #[error("not a database URL: use sqlite:PATH")]
-    Unknown,
-    /// No path behind `sqlite:`.
-    #[error("the path is missing: use sqlite:PATH")]
-    NoPath,
-}
-
-impl FromStr for DatabaseUrl {
-    type Err = DatabaseUrlError;
-
-    fn from_str(url: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
-        let path = url.strip_prefix("sqlite:").ok_or(DatabaseUrlError::Unknown)?;
-        match path.strip_prefix("//").unwrap_or(path) {
-            "" => Err(DatabaseUrlError::NoPath),
-            path => Ok(DatabaseUrl::Sqlite(path.into())),
-        }
-    }
-}
-
 /// How to use the database.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// The journal of a SQLite file.
     pub sqlite_journal: JournalChoice,
+    /// A replica of a Postgres database, to find users in.
+    pub read_url: Option<PostgresUrl>,
+    /// Authorities that may sign the certificate of a Postgres server, in PEM form;
+    /// without it those that the machine trusts.
+    pub postgres_ca_file: Option<PathBuf>,
+    /// What to do about a schema that lacks steps.
+    pub migrate: Migrate,
     /// Requests in one trip, [`TRIP_MAX`] but for measurements.
     pub trip_max: NonZeroUsize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions {
+            sqlite_journal: JournalChoice::default(),
+            read_url: None,
+            postgres_ca_file: None,
+            migrate: Migrate::default(),
+            trip_max: TRIP_MAX,
+        }
+    }
 }
 
 /// The users and their dates of birth, in the database that a URL named.
 pub enum Store {
     /// A file.
     Sqlite(Sqlite),
+    /// A server.
+    Postgres(Postgres),
+}
+
+/// A request to remember when somebody was born.
+pub(crate) struct Save {
+    pub username: Username,
+    pub born: DateOfBirth,
 }
 
 /// What a request hears when the store cannot serve it. The cause is logged
@@ -91,22 +91,31 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens the database, creating and migrating it as needed. Blocks until that
-    /// is done; must be called within a Tokio runtime, which makes the trips.
-    pub fn open(
-        url: &DatabaseUrl,
+    /// Opens the database, creating and migrating it as needed and allowed. The
+    /// store lives in the Tokio runtime that this is called in.
+    pub async fn open(
+        source: &UrlSource,
         options: StoreOptions,
         metrics: &Metrics,
     ) -> anyhow::Result<Store> {
-        match url {
-            DatabaseUrl::Sqlite(path) => Sqlite::open(path, options, metrics).map(Store::Sqlite),
-        }
+        let limits =
+            Limits { queue_max: QUEUE_MAX, trip_max: options.trip_max, deadline: DEADLINE };
+        Ok(match source.read()? {
+            DatabaseUrl::Sqlite(path) => {
+                Store::Sqlite(Sqlite::open(path, options, limits, metrics).await?)
+            }
+            DatabaseUrl::Postgres(_) => {
+                Store::Postgres(Postgres::open(source.clone(), options, limits, metrics).await?)
+            }
+        })
     }
 
-    /// Finds when `username` was born. Sees every save acknowledged before.
+    /// Finds when `username` was born. Sees every save acknowledged before, unless
+    /// a replica is read, which may lag behind.
     pub async fn find(&self, username: Username) -> Result<Option<DateOfBirth>, StoreError> {
         match self {
             Store::Sqlite(sqlite) => sqlite.find(username).await,
+            Store::Postgres(postgres) => postgres.find(username).await,
         }
     }
 
@@ -115,18 +124,23 @@ impl Store {
     pub async fn save(&self, username: Username, born: DateOfBirth) -> Result<(), StoreError> {
         match self {
             Store::Sqlite(sqlite) => sqlite.save(username, born).await,
+            Store::Postgres(postgres) => postgres.save(username, born).await,
         }
     }
 
     /// Asks whether the store answers; needs no write lock.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.find(Username::nobody()).await.map(drop)
+        match self {
+            Store::Sqlite(sqlite) => sqlite.find(Username::nobody()).await.map(drop),
+            Store::Postgres(postgres) => postgres.ping().await,
+        }
     }
 
     /// Refuses new requests, carries out those that wait and closes the database.
     pub async fn close(&self) {
         match self {
             Store::Sqlite(sqlite) => sqlite.close().await,
+            Store::Postgres(postgres) => postgres.close().await,
         }
     }
 
@@ -134,13 +148,15 @@ impl Store {
     pub fn database(&self) -> &'static str {
         match self {
             Store::Sqlite(_) => "sqlite",
+            Store::Postgres(_) => "postgres",
         }
     }
 
-    /// How the database makes a save durable, for people.
-    pub fn journal(&self) -> &'static str {
+    /// How a file makes a save durable, for people. A server settles that itself.
+    pub fn journal(&self) -> Option<&'static str> {
         match self {
-            Store::Sqlite(sqlite) => sqlite.journal().as_str(),
+            Store::Sqlite(sqlite) => Some(sqlite.journal().as_str()),
+            Store::Postgres(_) => None,
         }
     }
 }

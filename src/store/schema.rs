@@ -3,6 +3,18 @@
 //! Instances of two releases share a database during every roll, so a migration
 //! says which older releases still work with what it leaves behind.
 
+/// What to do about a schema that lacks steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Migrate {
+    /// Take them, then serve.
+    #[default]
+    Auto,
+    /// Refuse to serve.
+    Check,
+    /// Take them, and do not serve.
+    Only,
+}
+
 /// One step of a database's schema.
 pub(super) struct Migration {
     /// The SQL that takes the schema one step further.

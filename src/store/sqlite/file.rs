@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::journal::{Journal, JournalChoice};
 use crate::store::DEADLINE;
-use crate::store::schema::{self, Found, Migration};
+use crate::store::schema::{self, Found, Migrate, Migration};
 
 /// This release's schema, in steps.
 const MIGRATIONS: &[Migration] =
@@ -60,6 +60,9 @@ pub enum OpenError {
     /// A database that this release must not touch.
     #[error("{} was made by a newer release that this one cannot work beside: it was left as it is; run the newer release", .0.display())]
     MadeByNewerRelease(PathBuf),
+    /// The schema is not there, and may not be made.
+    #[error("{} is missing, or lacks this release's schema: run hello-birthday --migrate=only first, or leave out --migrate=check", .0.display())]
+    NotMigrated(PathBuf),
     /// No room to write.
     #[error("no space is left on the disk of {}: free some and start again", .0.display())]
     DiskFull(PathBuf),
@@ -93,27 +96,38 @@ pub(super) struct DatabaseFile {
 type Identity = (u64, u64);
 
 impl DatabaseFile {
-    /// Creates the file if it is missing, and migrates it. Refuses a file that
+    /// Creates the file if it is missing, and migrates it, as far as `migrate` allows. Refuses a file that
     /// it must not touch, and leaves that one as it was.
-    pub fn prepare(path: &Path, choice: JournalChoice) -> Result<DatabaseFile, OpenError> {
+    pub fn prepare(
+        path: &Path,
+        choice: JournalChoice,
+        migrate: Migrate,
+    ) -> Result<DatabaseFile, OpenError> {
         if path.is_dir() {
             return Err(OpenError::IsAFolder(path.into()));
         }
         let path = resolve(path)?;
-        create_if_missing(&path)?;
+        if migrate != Migrate::Check {
+            create_if_missing(&path)?;
+        } else if !path.exists() {
+            return Err(OpenError::NotMigrated(path));
+        }
         let journal = Journal::choose(choice, &path)?;
         let identity = identity(&path).map_err(|_| OpenError::Moved(path.clone()))?;
         let file = DatabaseFile { path, journal, identity };
-        file.migrate()?;
+        file.migrate(migrate)?;
         Ok(file)
     }
 
-    fn migrate(&self) -> Result<(), OpenError> {
+    fn migrate(&self, how: Migrate) -> Result<(), OpenError> {
         let mut connection = self.open()?;
         let found = self.settle(&connection)?;
         if self.missing(found)?.next().is_none() {
             // Nothing to write, so no reason to wait for who writes.
             return Ok(());
+        }
+        if how == Migrate::Check {
+            return Err(OpenError::NotMigrated(self.path.clone()));
         }
         let explain = |error| self.explain(error);
         // Another instance may be migrating too: one waits, and finds it done.

@@ -5,13 +5,15 @@ mod journal;
 mod thread;
 mod trips;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use tokio::task::spawn_blocking;
 
 use self::file::DatabaseFile;
 use self::thread::TripThread;
-use self::trips::{ReadTrips, Save, WriteTrips};
+use self::trips::{ReadTrips, WriteTrips};
 use super::batch::Batcher;
-use super::{DEADLINE, Limits, QUEUE_MAX, StoreError, StoreOptions};
+use super::{Limits, Save, StoreError, StoreOptions};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
@@ -29,26 +31,23 @@ pub struct Sqlite {
     journal: Journal,
 }
 
+/// The threads that make the trips, and the journal they use.
+struct Threads {
+    readers: Vec<TripThread<Username, Option<DateOfBirth>>>,
+    writer: TripThread<Save, ()>,
+    journal: Journal,
+}
+
 impl Sqlite {
-    /// Opens the file at `path`, creating and migrating it as needed. Blocks
-    /// until that is done.
-    pub fn open(path: &Path, options: StoreOptions, metrics: &Metrics) -> anyhow::Result<Sqlite> {
-        let limits =
-            Limits { queue_max: QUEUE_MAX, trip_max: options.trip_max, deadline: DEADLINE };
-        let file = DatabaseFile::prepare(path, options.sqlite_journal)?;
-        let journal = file.journal;
-
-        let mut writer = WriteTrips::open(file.clone())?;
-        let writer = TripThread::start("writer", move |saves| writer.make(saves))?;
-
-        let readers = ReadTrips::open(file, READERS)?;
-        let readers = (0..READERS)
-            .map(|_| {
-                let readers = readers.clone();
-                TripThread::start("reader", move |usernames| readers.make(&usernames))
-            })
-            .collect::<std::io::Result<Vec<_>>>()?;
-
+    /// Opens the file at `path`, creating and migrating it as `options` allow.
+    pub(super) async fn open(
+        path: PathBuf,
+        options: StoreOptions,
+        limits: Limits,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Sqlite> {
+        let Threads { readers, writer, journal } =
+            spawn_blocking(move || Threads::start(&path, &options)).await??;
         Ok(Sqlite {
             reads: Batcher::start(limits, metrics.trips("read"), readers),
             writes: Batcher::start(limits, metrics.trips("write"), vec![writer]),
@@ -75,5 +74,25 @@ impl Sqlite {
     /// The journal in use.
     pub(super) fn journal(&self) -> Journal {
         self.journal
+    }
+}
+
+impl Threads {
+    /// Blocks until the file is open and has its schema.
+    fn start(path: &Path, options: &StoreOptions) -> anyhow::Result<Threads> {
+        let file = DatabaseFile::prepare(path, options.sqlite_journal, options.migrate)?;
+        let journal = file.journal;
+
+        let mut writer = WriteTrips::open(file.clone())?;
+        let writer = TripThread::start("writer", move |saves| writer.make(saves))?;
+
+        let readers = ReadTrips::open(file, READERS)?;
+        let readers = (0..READERS)
+            .map(|_| {
+                let readers = readers.clone();
+                TripThread::start("reader", move |usernames| readers.make(&usernames))
+            })
+            .collect::<std::io::Result<Vec<_>>>()?;
+        Ok(Threads { readers, writer, journal })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::store::batch::{Trip, TripError};
 
@@ -72,7 +73,8 @@ impl<Q, A> Drop for TripThread<Q, A> {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Trip<Q, A> for TripThread<Q, A> {
-    async fn make(&mut self, requests: Vec<Q>) -> Result<Vec<A>, TripError> {
+    /// Nothing is tried again: SQLite itself waits for what may pass.
+    async fn make(&mut self, requests: Vec<Q>, _: Instant) -> Result<Vec<A>, TripError> {
         let (answers, outcome) = oneshot::channel();
         self.tell(Next::Trip(Job { requests, answers }));
         outcome.await?

@@ -8,17 +8,12 @@ use rusqlite::{Connection, OptionalExtension};
 use super::OpenError;
 use super::file::DatabaseFile;
 use crate::domain::{DateOfBirth, Username};
+use crate::store::Save;
 use crate::store::batch::TripError;
 
 /// How long a trip may wait for a connection, which takes a millisecond unless
 /// another process holds a lock.
 const CONNECT_MAX: Duration = Duration::from_secs(4);
-
-/// A request to remember when somebody was born.
-pub(super) struct Save {
-    pub username: Username,
-    pub born: DateOfBirth,
-}
 
 /// The one connection that writes, opened again after it failed.
 pub(super) struct WriteTrips {

@@ -1,0 +1,122 @@
+//! What goes wrong with Postgres, in words for operators that hold no secret and
+//! name no user.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use super::tls::TlsError;
+use crate::store::url::UrlSourceError;
+
+/// Why Postgres did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// There is no URL to connect with.
+    #[error(transparent)]
+    Url(#[from] UrlSourceError),
+    /// The URL was of Postgres when the process started.
+    #[error("the database URL names no Postgres database any more: start the service again")]
+    OtherDatabase,
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No connection.
+    #[error("cannot connect to {server}: {}", describe(cause))]
+    Connect {
+        /// Its host and port.
+        server: String,
+        /// What the client library says. It is not `#[source]`: the database's own
+        /// words may quote a row.
+        cause: tokio_postgres::Error,
+    },
+    /// No answer while connecting.
+    #[error("cannot connect to {server}: no answer within {after:?}")]
+    NoConnection {
+        /// Its host and port.
+        server: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// A statement that failed.
+    #[error("{}", describe(.0))]
+    Statement(tokio_postgres::Error),
+    /// A statement that was not answered.
+    #[error("the database did not answer within {0:?}")]
+    NoAnswer(Duration),
+    /// Everything on the way here took all the time there was.
+    #[error("no time was left to ask the database")]
+    NoTimeLeft,
+    /// The schema is that of a release that this one cannot work beside.
+    #[error(
+        "the database was made by a newer release that this one cannot work beside: it was left as it is; run the newer release"
+    )]
+    MadeByNewerRelease,
+    /// The schema is not there yet, and may not be made.
+    #[error(
+        "the database lacks this release's schema: run hello-birthday --migrate=only with a role that owns it"
+    )]
+    NotMigrated,
+    /// The schema is not there yet, and this role may not make it.
+    #[error("this role may not make the schema: run hello-birthday --migrate=only with a role that may; {}", describe(.0))]
+    MayNotMigrate(tokio_postgres::Error),
+    /// Tables of another program are in the way.
+    #[error(
+        "the database holds tables of another program named users or schema_versions: it was left as it is; name another database, or a schema with ?options=-csearch_path%3DNAME"
+    )]
+    NotOurs,
+}
+
+impl From<tokio_postgres::Error> for PostgresError {
+    fn from(error: tokio_postgres::Error) -> PostgresError {
+        PostgresError::Statement(error)
+    }
+}
+
+impl PostgresError {
+    /// Whether a new connection may do better at once: the old one died, or led to
+    /// a server that is starting, stopping or no longer the primary.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            PostgresError::Connect { .. } | PostgresError::NoConnection { .. } => true,
+            // The file may be about to be replaced.
+            PostgresError::Url(_) => true,
+            PostgresError::Statement(error) => match error.code() {
+                Some(state) => is_passing(state),
+                None => error.is_closed() || is_io(error),
+            },
+            _ => false,
+        }
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<std::io::Error>())
+}
+
+/// States that say nothing against the statement
+/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+fn is_passing(state: &SqlState) -> bool {
+    const READ_ONLY: &str = "25006";
+    // Connection exception, transaction rollback, insufficient resources, operator
+    // intervention, system error. But 57014, a cancelled statement, may have waited
+    // for a lock, and would again.
+    let class_passes = ["08", "40", "53", "57", "58"].contains(&&state.code()[..2]);
+    (class_passes && *state != SqlState::QUERY_CANCELED) || state.code() == READ_ONLY
+}
+
+/// The error on one line. The database's words are left out where they may quote
+/// what is in a row.
+fn describe(error: &tokio_postgres::Error) -> String {
+    let Some(refusal) = error.as_db_error() else {
+        let causes = std::iter::successors(error.source(), |&cause| cause.source());
+        return causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"));
+    };
+    let state = refusal.code().code();
+    // Data exception, constraint violation, and what triggers raise.
+    let may_quote = ["22", "23", "44", "P0"].contains(&&state[..2]);
+    match may_quote {
+        true => format!("SQLSTATE {state}"),
+        false => format!("{} (SQLSTATE {state})", refusal.message()),
+    }
+}

@@ -1,0 +1,137 @@
+//! A connection that is made again whenever it is lost.
+
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_postgres::Row;
+
+use super::connect::{Connector, Session, Values};
+use super::error::PostgresError;
+use crate::store::DEADLINE;
+
+/// How long a statement may go unanswered. Within a request's deadline, so that
+/// most hear why they failed.
+const STATEMENT_MAX: Duration = Duration::from_secs(4);
+const _: () = assert!(STATEMENT_MAX.as_millis() < DEADLINE.as_millis());
+
+/// The longest pause between two attempts to connect. With the time that one may
+/// take, it stays within the 2 s in which a database that is back is found.
+const PAUSE_MAX: Duration = Duration::from_millis(400);
+
+/// The pause after the second failure in a row. There is none after the first:
+/// most connections that die can be made again at once.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+
+/// A connection for one statement, kept up.
+pub(super) struct Link {
+    connector: Connector,
+    sql: &'static str,
+    session: Option<Session>,
+    /// How often in a row it failed.
+    failures: u32,
+    /// Not before this is the next connection made.
+    pause_until: Instant,
+    /// Whether the last request went unserved. Then the next one is given one
+    /// attempt, so that in an outage no one waits in vain for long.
+    gave_up: bool,
+    retries: IntCounter,
+}
+
+impl Link {
+    /// Connects at the first request, unless there is a `session` already.
+    pub fn new(
+        connector: Connector,
+        session: Option<Session>,
+        sql: &'static str,
+        retries: IntCounter,
+    ) -> Link {
+        let pause_until = Instant::now();
+        Link { connector, sql, session, failures: 0, pause_until, gave_up: false, retries }
+    }
+
+    /// Runs the statement with `values`. It must be one that may run twice: if the
+    /// connection dies, that is tried again on a new one, begun before `deadline`.
+    pub async fn ask(
+        &mut self,
+        values: &Values<'_>,
+        deadline: Instant,
+    ) -> Result<Vec<Row>, PostgresError> {
+        loop {
+            let error = match self.try_once(values, deadline).await {
+                Ok(rows) => {
+                    self.failures = 0;
+                    self.gave_up = false;
+                    return Ok(rows);
+                }
+                Err(error) => error,
+            };
+            self.failures += 1;
+            self.pause_until = Instant::now() + pause(self.failures);
+            if self.gave_up || !error.may_pass() || self.pause_until >= deadline {
+                self.gave_up = true;
+                return Err(error);
+            }
+            self.retries.inc();
+            if self.failures == 1 {
+                tracing::warn!(%error, "the connection to the database failed: trying again");
+            }
+        }
+    }
+
+    async fn try_once(
+        &mut self,
+        values: &Values<'_>,
+        deadline: Instant,
+    ) -> Result<Vec<Row>, PostgresError> {
+        // Taken out: a connection that failed does not come back.
+        let mut session = match self.session.take() {
+            Some(session) if !session.client.is_closed() => session,
+            _ => {
+                sleep_until(self.pause_until).await;
+                self.connector.connect().await?
+            }
+        };
+        if Instant::now() >= deadline {
+            self.session = Some(session);
+            return Err(PostgresError::NoTimeLeft);
+        }
+        match timeout(STATEMENT_MAX, session.query(self.sql, values)).await {
+            Ok(rows) => {
+                let rows = rows?;
+                self.session = Some(session);
+                Ok(rows)
+            }
+            Err(_) => {
+                session.abandon();
+                Err(PostgresError::NoAnswer(STATEMENT_MAX))
+            }
+        }
+    }
+}
+
+/// Longer after every failure, and another one for every instance, so that they do
+/// not all come back to the database at the same moment.
+fn pause(failures: u32) -> Duration {
+    let Some(doublings) = failures.checked_sub(2) else {
+        return Duration::ZERO;
+    };
+    let longest = PAUSE_MIN.saturating_mul(1 << doublings.min(16)).min(PAUSE_MAX);
+    longest.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_differ() {
+        assert_eq!(pause(1), Duration::ZERO);
+        for failures in 2..100 {
+            let longest = PAUSE_MAX.min(PAUSE_MIN * 2_u32.saturating_pow(failures - 2).min(1000));
+            let pauses: Vec<Duration> = (0..20).map(|_| pause(failures)).collect();
+            assert!(pauses.iter().all(|pause| (longest / 2..=longest).contains(pause)));
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "all alike");
+        }
+    }
+}

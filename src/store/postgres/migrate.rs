@@ -1,0 +1,74 @@
+//! Brings the schema to this release's. Instances that start at once migrate once.
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient};
+
+use super::error::PostgresError;
+use crate::store::schema::{self, Found, Migrate, Migration};
+
+/// This release's schema, in steps.
+const MIGRATIONS: &[Migration] =
+    &[Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 }];
+
+/// Held by who migrates: "HBDY" among the advisory locks of the database.
+const LOCK: i64 = 0x4842_4459;
+
+/// Takes the steps that are missing, as far as `how` allows that.
+pub(super) async fn migrate(client: &mut Client, how: Migrate) -> Result<(), PostgresError> {
+    if missing(look(client).await?)?.next().is_none() {
+        return Ok(());
+    }
+    if how == Migrate::Check {
+        return Err(PostgresError::NotMigrated);
+    }
+    let transaction = client.transaction().await?;
+    transaction.execute("select pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    // Another instance may have been quicker.
+    for (version, migration) in missing(look(&transaction).await?)? {
+        apply(&transaction, version, migration).await.map_err(explain)?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+fn missing(found: Found) -> Result<impl Iterator<Item = (u32, &'static Migration)>, PostgresError> {
+    schema::missing(found, MIGRATIONS)
+        .map_err(|schema::MadeByNewerRelease| PostgresError::MadeByNewerRelease)
+}
+
+async fn look(client: &impl GenericClient) -> Result<Found, PostgresError> {
+    let is_new = "select to_regclass('schema_versions') is null";
+    if client.query_one(is_new, &[]).await?.try_get(0)? {
+        return Ok(Found::default());
+    }
+    let versions = "select coalesce(max(version), 0), coalesce(max(works_with), 0)
+        from schema_versions";
+    let row = client.query_one(versions, &[]).await.map_err(explain)?;
+    let [version, works_with]: [i32; 2] = [row.try_get(0)?, row.try_get(1)?];
+    Ok(Found { version: version.unsigned_abs(), works_with: works_with.unsigned_abs() })
+}
+
+async fn apply(
+    transaction: &impl GenericClient,
+    version: u32,
+    migration: &Migration,
+) -> Result<(), tokio_postgres::Error> {
+    if version == 1 {
+        let create = "create table schema_versions (
+            version integer primary key,
+            works_with integer not null
+        )";
+        transaction.batch_execute(create).await?;
+    }
+    transaction.batch_execute(migration.sql).await?;
+    let works_with = migration.works_with;
+    let insert = format!("insert into schema_versions values ({version}, {works_with})");
+    transaction.batch_execute(&insert).await
+}
+
+fn explain(error: tokio_postgres::Error) -> PostgresError {
+    match error.code() {
+        Some(&SqlState::DUPLICATE_TABLE | &SqlState::UNDEFINED_COLUMN) => PostgresError::NotOurs,
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => PostgresError::MayNotMigrate(error),
+        _ => error.into(),
+    }
+}

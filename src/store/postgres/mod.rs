@@ -1,0 +1,107 @@
+//! Users in Postgres, or in any database that speaks its protocol and knows
+//! `insert … on conflict`.
+
+mod connect;
+mod error;
+mod link;
+mod migrate;
+mod replica;
+mod tls;
+mod trips;
+mod url;
+
+use std::sync::Arc;
+
+use self::connect::Connector;
+use self::link::Link;
+use self::replica::{Lanes, Replica};
+use self::tls::Tls;
+use self::trips::{FIND, ReadTrips, SAVE, WriteTrips};
+use super::batch::Batcher;
+use super::url::UrlSource;
+use super::{Limits, Save, StoreError, StoreOptions};
+use crate::domain::{DateOfBirth, Username};
+use crate::metrics::Metrics;
+
+pub use error::PostgresError;
+pub use url::{PostgresUrl, PostgresUrlError};
+
+/// Connections that read. The second carries what arrives while the first waits
+/// for its answer.
+const READERS: usize = 2;
+
+/// A Postgres database, connected.
+pub struct Postgres {
+    reads: Batcher<Username, Option<DateOfBirth>>,
+    /// Reads from the primary that only ask whether it answers. Without a replica
+    /// all reads do.
+    pings: Option<Batcher<Username, Option<DateOfBirth>>>,
+    writes: Batcher<Save, ()>,
+}
+
+impl Postgres {
+    /// Connects to the database at `source`, and migrates it as `options` allow.
+    pub(super) async fn open(
+        source: UrlSource,
+        options: StoreOptions,
+        limits: Limits,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Postgres> {
+        let tls = Tls::new(options.postgres_ca_file.as_deref())?;
+        let primary = Connector::new(source, tls);
+        let mut session = primary.connect().await?;
+        migrate::migrate(&mut session.client, options.migrate).await?;
+
+        let link =
+            |session, sql, kind| Link::new(primary.clone(), session, sql, metrics.retries(kind));
+        // One connection writes, so that saves reach the database in their order.
+        let writes = vec![WriteTrips(link(Some(session), SAVE, "write"))];
+
+        let lanes = Arc::new(Lanes::new(metrics.replica_fallbacks.clone()));
+        let replica = options.read_url.map(|url| primary.to_replica(url));
+        let mut reads = Vec::new();
+        for _ in 0..READERS {
+            let replica = match replica.clone() {
+                Some(replica) => Some(Replica::open(replica, FIND, lanes.clone()).await),
+                None => None,
+            };
+            reads.push(ReadTrips { primary: link(None, FIND, "read"), replica });
+        }
+        let pings = replica.map(|_| {
+            let ping = ReadTrips { primary: link(None, FIND, "ping"), replica: None };
+            Batcher::start(limits, metrics.trips("ping"), vec![ping])
+        });
+        Ok(Postgres {
+            reads: Batcher::start(limits, metrics.trips("read"), reads),
+            pings,
+            writes: Batcher::start(limits, metrics.trips("write"), writes),
+        })
+    }
+
+    pub(super) async fn find(&self, username: Username) -> Result<Option<DateOfBirth>, StoreError> {
+        self.reads.ask(username).await
+    }
+
+    pub(super) async fn save(
+        &self,
+        username: Username,
+        born: DateOfBirth,
+    ) -> Result<(), StoreError> {
+        self.writes.ask(Save { username, born }).await
+    }
+
+    /// Asks all that there is to ask.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        if let Some(pings) = &self.pings {
+            pings.ask(Username::nobody()).await?;
+        }
+        self.reads.ask(Username::nobody()).await.map(drop)
+    }
+
+    pub(super) async fn close(&self) {
+        tokio::join!(self.reads.close(), self.writes.close());
+        if let Some(pings) = &self.pings {
+            pings.close().await;
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, as libpq reads it
+//! (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>).
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+use super::tls::TlsMode;
+
+/// How long one host may take to let us in, unless the URL says otherwise with
+/// `connect_timeout`. With the longest pause between two attempts it stays below
+/// the 2 s in which a database that is back must be found.
+const CONNECT_MAX: Duration = Duration::from_millis(1500);
+
+/// How long what was sent may stay unacknowledged before the other end counts as
+/// gone (`tcp_user_timeout`), so that there is time to try elsewhere.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
+
+/// An idle connection is kept known to firewalls between (`keepalives_idle`): AWS's
+/// forget it after 350 s.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// A database server, or several of which one is to be used. `Debug` hides the
+/// password.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PostgresUrl {
+    /// In the order in which they are tried.
+    pub(super) servers: Vec<Server>,
+}
+
+/// One of the hosts that a URL names.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Server {
+    pub config: Config,
+    pub tls: TlsMode,
+    /// How long it may take to let us in.
+    pub connect_max: Duration,
+}
+
+/// Why a text is no Postgres URL. It quotes nothing of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PostgresUrlError {
+    /// It does not parse.
+    #[error(
+        "not a Postgres URL: write postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, with other characters than letters and digits as %XX"
+    )]
+    Malformed,
+    /// Nowhere to connect to.
+    #[error("the Postgres URL names no host: write postgres://USER:PASSWORD@HOST/DATABASE")]
+    NoHost,
+    /// An `sslmode` that protects from nothing, or none at all.
+    #[error("sslmode in the Postgres URL is not one of disable, require and verify-full")]
+    SslMode,
+    /// libpq's way to name certificate authorities.
+    #[error(
+        "the Postgres URL has sslrootcert: leave it out and name the file with --postgres-ca-file"
+    )]
+    SslRootCert,
+}
+
+impl PostgresUrl {
+    /// What a Postgres URL begins with.
+    pub const SCHEMES: [&'static str; 2] = ["postgres://", "postgresql://"];
+
+    /// This URL with the user, the password and the database that it leaves out
+    /// taken from `other`.
+    pub(super) fn completed_by(mut self, other: &PostgresUrl) -> PostgresUrl {
+        let Some(other) = other.servers.first().map(|server| &server.config) else {
+            return self;
+        };
+        for Server { config, .. } in &mut self.servers {
+            if config.get_user().is_none() {
+                other.get_user().map(|user| config.user(user));
+                if config.get_password().is_none() {
+                    other.get_password().map(|password| config.password(password));
+                }
+            }
+            if config.get_dbname().is_none() {
+                other.get_dbname().map(|database| config.dbname(database));
+            }
+        }
+        self
+    }
+}
+
+impl FromStr for PostgresUrl {
+    type Err = PostgresUrlError;
+
+    fn from_str(url: &str) -> Result<PostgresUrl, PostgresUrlError> {
+        let parts = Parts::split(url).ok_or(PostgresUrlError::Malformed)?;
+        let (tls, options) = parts.take_sslmode()?;
+        // One URL for each host, so that each is given its time.
+        let servers = parts
+            .hosts
+            .split(',')
+            .map(|host| {
+                let Parts { credentials, database, .. } = parts;
+                let url = format!("postgres://{credentials}{host}{database}?{options}");
+                Server::parse(&url, tls)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(PostgresUrl { servers })
+    }
+}
+
+impl Server {
+    fn parse(url: &str, tls: Option<TlsMode>) -> Result<Server, PostgresUrlError> {
+        // The cause may quote a part of the URL.
+        let mut config: Config = url.parse().map_err(|_| PostgresUrlError::Malformed)?;
+        let hosts = config.get_hosts();
+        if hosts.is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(PostgresUrlError::NoHost);
+        }
+        let is_local = !hosts.is_empty() && hosts.iter().all(is_local);
+        let tls = match tls {
+            // No one listens in on a socket in the file system, and there is no TLS on it.
+            _ if hosts.iter().any(|host| matches!(host, Host::Unix(_))) => TlsMode::Disable,
+            Some(tls) => tls,
+            None if is_local => TlsMode::Disable,
+            None => TlsMode::VerifyFull,
+        };
+        let connect_max = config.get_connect_timeout().copied().unwrap_or(CONNECT_MAX);
+        // A name may stand for several addresses, the first of which is silent.
+        config.connect_timeout(connect_max / 2).ssl_mode(tls.as_config());
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(UNACKNOWLEDGED_MAX);
+        }
+        if !url.contains("keepalives_idle=") {
+            config.keepalives_idle(KEEPALIVE_IDLE);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name(env!("CARGO_PKG_NAME"));
+        }
+        Ok(Server { config, tls, connect_max })
+    }
+}
+
+/// Names the host, and nothing that is secret.
+impl fmt::Display for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        match (self.config.get_hosts().first(), self.config.get_hostaddrs().first()) {
+            (Some(Host::Tcp(name)), _) => write!(formatter, "{name}:{port}"),
+            (Some(Host::Unix(folder)), _) => write!(formatter, "{}", folder.display()),
+            (None, Some(address)) => write!(formatter, "{address}:{port}"),
+            (None, None) => formatter.write_str("no host"),
+        }
+    }
+}
+
+fn is_local(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        }
+    }
+}
+
+/// A URL in its parts, each with the characters that set it apart.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    /// `USER:PASSWORD@`, or nothing.
+    credentials: &'a str,
+    hosts: &'a str,
+    /// `/DATABASE`, or nothing.
+    database: &'a str,
+    options: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn split(url: &'a str) -> Option<Parts<'a>> {
+        let rest = PostgresUrl::SCHEMES.iter().find_map(|scheme| url.strip_prefix(scheme))?;
+        let (credentials, rest) = rest.split_at(rest.find('@').map_or(0, |at| at + 1));
+        let (rest, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let (hosts, database) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Some(Parts { credentials, hosts, database, options })
+    }
+
+    /// The value of `sslmode`, which knows more words here than in tokio-postgres,
+    /// and the other options.
+    fn take_sslmode(&self) -> Result<(Option<TlsMode>, String), PostgresUrlError> {
+        let mut tls = None;
+        let mut others = Vec::new();
+        for option in self.options.split('&') {
+            match option.split_once('=') {
+                Some(("sslmode", mode)) => tls = Some(TlsMode::parse(mode)?),
+                Some(("sslrootcert", _)) => return Err(PostgresUrlError::SslRootCert),
+                _ => others.push(option),
+            }
+        }
+        Ok((tls, others.join("&")))
+    }
+}
+
+impl TlsMode {
+    fn parse(mode: &str) -> Result<TlsMode, PostgresUrlError> {
+        match mode {
+            "disable" => Ok(TlsMode::Disable),
+            "require" => Ok(TlsMode::Require),
+            "verify-full" => Ok(TlsMode::VerifyFull),
+            _ => Err(PostgresUrlError::SslMode),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use TlsMode::{Disable, Require, VerifyFull};
+
+    fn parse(url: &str) -> Result<PostgresUrl, PostgresUrlError> {
+        url.parse()
+    }
+
+    #[test]
+    fn a_host_that_is_not_local_is_verified_unless_the_url_says_otherwise() {
+        for (url, modes) in [
+            ("postgres://localhost/db", &[Disable][..]),
+            ("postgres://127.0.0.1:5433/db", &[Disable]),
+            ("postgresql://[::1]/db", &[Disable]),
+            ("postgres://%2Frun%2Fpostgresql/db", &[Disable]),
+            ("postgres:///db?host=/run/postgresql", &[Disable]),
+            ("postgres://db.example.com/db", &[VerifyFull]),
+            ("postgres://10.0.0.1/db", &[VerifyFull]),
+            ("postgres:///db?host=db.example.com", &[VerifyFull]),
+            ("postgres:///db?hostaddr=10.0.0.1", &[VerifyFull]),
+            ("postgres://localhost,db.example.com/db", &[Disable, VerifyFull]),
+            ("postgres://db.example.com/db?sslmode=require", &[Require]),
+            ("postgres://db.example.com/db?sslmode=disable", &[Disable]),
+            ("postgres://localhost/db?application_name=x&sslmode=verify-full", &[VerifyFull]),
+            ("postgres://%2Frun%2Fpostgresql/db?sslmode=verify-full", &[Disable]),
+        ] {
+            let servers = parse(url).unwrap().servers;
+            assert_eq!(servers.iter().map(|server| server.tls).collect::<Vec<_>>(), modes, "{url}");
+        }
+    }
+
+    #[test]
+    fn every_host_has_the_rest_of_the_url() {
+        let url = "postgres://us%40er:p%2Fw@one:5433,two/db?target_session_attrs=read-write";
+        let servers = parse(url).unwrap().servers;
+        assert_eq!(
+            servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["one:5433", "two:5432"]
+        );
+        for Server { config, connect_max, .. } in servers {
+            assert_eq!(config.get_user(), Some("us@er"));
+            assert_eq!(config.get_password(), Some(&b"p/w"[..]));
+            assert_eq!(config.get_dbname(), Some("db"));
+            assert_eq!(connect_max, CONNECT_MAX);
+        }
+    }
+
+    #[test]
+    fn what_the_url_says_of_the_network_holds() {
+        let url = "postgres://h/db?connect_timeout=5&tcp_user_timeout=9&keepalives_idle=7";
+        let server = &parse(url).unwrap().servers[0];
+        assert_eq!(server.connect_max, Duration::from_secs(5));
+        assert_eq!(server.config.get_tcp_user_timeout(), Some(&Duration::from_secs(9)));
+        assert_eq!(server.config.get_keepalives_idle(), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn what_a_replica_leaves_out_is_the_primarys() {
+        let primary = parse("postgres://user:secret@primary/db").unwrap();
+        for (replica, user, password, database) in [
+            ("postgres://replica", "user", Some("secret"), "db"),
+            ("postgres://replica/other", "user", Some("secret"), "other"),
+            ("postgres://reader:known@replica", "reader", Some("known"), "db"),
+            // A password is its user's.
+            ("postgres://reader@replica", "reader", None, "db"),
+        ] {
+            let url = parse(replica).unwrap().completed_by(&primary);
+            let config = &url.servers[0].config;
+            assert_eq!(config.get_user(), Some(user), "{replica}");
+            assert_eq!(config.get_password(), password.map(str::as_bytes), "{replica}");
+            assert_eq!(config.get_dbname(), Some(database), "{replica}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_and_not_quoted() {
+        use PostgresUrlError::{Malformed, NoHost, SslMode, SslRootCert};
+        for (url, error) in [
+            ("postgres:///db", NoHost),
+            ("postgres://user:hunter2@/db", NoHost),
+            ("postgres://h/db?sslmode=prefer", SslMode),
+            ("postgres://h/db?sslmode=verify-ca", SslMode),
+            ("postgres://h/db?sslmode=", SslMode),
+            ("postgres://h/db?sslrootcert=ca.pem", SslRootCert),
+            ("postgres://h:hunter2/db", Malformed),
+            ("postgres://h/db?hunter2=x", Malformed),
+            ("postgres://user:hunter2%zz@h/db", Malformed),
+            ("mysql://h/db", Malformed),
+        ] {
+            assert_eq!(parse(url), Err(error), "{url}");
+            assert!(!error.to_string().contains("hunter2"), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let url = parse("postgres://user:hunter2@h/db").unwrap();
+        assert!(!format!("{url:?}").contains("hunter2"));
+    }
+}
