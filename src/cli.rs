@@ -15,11 +15,12 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
+use crate::copy::Plan;
 use crate::domain::LeapDayBirthday;
 use crate::logging::{LogFormat, LogLevel};
 use crate::store::{
-    DatabaseUrl, DatabaseUrlError, JournalChoice, Migrate, PostgresUrl, StoreOptions, TRIP_MAX,
-    UrlSource,
+    DatabaseUrl, DatabaseUrlError, Existing, JournalChoice, Migrate, PostgresUrl, StoreOptions,
+    TRIP_MAX, UrlSource,
 };
 
 /// Keeps dates of birth and greets people.
@@ -37,10 +38,16 @@ pub struct Cli {
 }
 
 /// What to do instead of serving.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum Command {
     /// Ask a running service whether it works: exit status 0 if so, else 1
     Health(Health),
+    /// Copy all users from one database to another, and check that they arrived
+    ///
+    /// It may be stopped at any moment and started again. To leave nobody behind,
+    /// run it a last time with the service stopped. Where a URL holds a password,
+    /// pass it in its variable, which is in no process list.
+    Copy(Copy),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -70,6 +77,24 @@ pub struct Health {
         value_parser = parse_duration
     )]
     pub timeout: Duration,
+}
+
+/// What to copy, and how.
+#[derive(Args)]
+pub struct Copy {
+    /// Where the users are: a URL as for --database-url
+    #[arg(long, value_name = "URL", env = "HELLO_BIRTHDAY_FROM", required = true)]
+    from: String,
+    /// Where they shall be too
+    #[arg(long, value_name = "URL", env = "HELLO_BIRTHDAY_TO", required = true)]
+    to: String,
+    /// Overwrite the date of users that have another one there [default: false]
+    #[arg(long, env = "HELLO_BIRTHDAY_REPLACE", value_parser = BoolishValueParser::new())]
+    replace: bool,
+    /// File with the authorities that may sign Postgres's certificate, in PEM form
+    /// [default: those that the machine trusts]
+    #[arg(long, value_name = "FILE", env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE")]
+    postgres_ca_file: Option<PathBuf>,
 }
 
 /// How to serve.
@@ -242,6 +267,23 @@ impl Options {
                 Err(invalid("--read-database-url: only a Postgres database has a Postgres replica"))
             }
         }
+    }
+}
+
+impl Copy {
+    /// The plan. The error does not quote a URL, which may hold a password.
+    pub fn plan(self) -> Result<Plan, clap::Error> {
+        let source = |flag, url| {
+            let source = UrlSource::Text(url);
+            let read = source.read().map_err(|error| invalid(format!("{flag}: {error}")));
+            read.map(|_| source)
+        };
+        Ok(Plan {
+            from: source("--from", self.from)?,
+            to: source("--to", self.to)?,
+            existing: if self.replace { Existing::Replace } else { Existing::Keep },
+            postgres_ca_file: self.postgres_ca_file,
+        })
     }
 }
 

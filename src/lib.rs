@@ -3,11 +3,13 @@
 //! In reading order: [`domain`] knows names, dates and birthdays; [`store`]
 //! keeps them, many requests to a trip; [`http`] serves both over HTTP; [`app`]
 //! is the life of the process. The rest is at its edges: [`cli`], [`clock`],
-//! [`logging`], [`metrics`], [`shutdown`], [`systemd`] and [`health`].
+//! [`logging`], [`metrics`], [`shutdown`], [`systemd`], and the commands
+//! [`copy`] and [`health`].
 
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod copy;
 pub mod domain;
 pub mod health;
 pub mod http;

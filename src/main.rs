@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use hello_birthday::cli::{self, Cli, Command};
-use hello_birthday::{app, health, logging};
+use hello_birthday::{app, copy, health, logging};
 
 fn main() -> ExitCode {
     match run(cli::parse()) {
@@ -27,6 +27,11 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
         Some(Command::Health(health)) => {
             app::event_loops()?.block_on(health::ask(health.listen, health.timeout))?;
             print(b"OK\n")
+        }
+        Some(Command::Copy(copy)) => {
+            let plan = copy.plan().unwrap_or_else(|error| error.exit());
+            let copied = app::event_loops()?.block_on(copy::copy(plan))?;
+            print(format!("{copied}\n").as_bytes())
         }
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::manual()?),

@@ -63,6 +63,11 @@ impl Username {
         }
     }
 
+    /// Trusts a name that a store gave back.
+    pub(crate) fn from_stored(name: &str) -> Username {
+        Username(name.into())
+    }
+
     /// The name that no user can have, for asking a store whether it answers.
     pub(crate) fn nobody() -> Username {
         Username(Arc::default())

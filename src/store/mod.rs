@@ -2,6 +2,7 @@
 //! many requests share one trip to it.
 
 mod batch;
+mod bulk;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -15,6 +16,7 @@ use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 use batch::Limits;
 
+pub use bulk::{Bulk, Existing};
 pub use postgres::{Postgres, PostgresError, PostgresUrl, PostgresUrlError};
 pub use schema::Migrate;
 pub use sqlite::{JournalChoice, OpenError, Sqlite};
@@ -65,9 +67,11 @@ pub enum Store {
     Postgres(Postgres),
 }
 
-/// A request to remember when somebody was born.
-pub(crate) struct Save {
+/// Somebody, and when they were born.
+pub struct User {
+    /// Who.
     pub username: Username,
+    /// When.
     pub born: DateOfBirth,
 }
 

@@ -1,6 +1,7 @@
 //! Connections to Postgres: where to, and what is settled before they are used.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
@@ -33,7 +34,7 @@ pub(super) struct Session {
     pub client: Client,
     statement: Option<Statement>,
     tls: MakeRustlsConnect,
-    server: Server,
+    connect_max: Duration,
 }
 
 /// What goes into a statement.
@@ -74,7 +75,8 @@ impl Connector {
 
     async fn connect_to(&self, server: Server) -> Result<Session, PostgresError> {
         let tls = self.tls.connector(server.tls)?;
-        let connecting = timeout(server.connect_max, async {
+        let connect_max = server.connect_max;
+        let connecting = timeout(connect_max, async {
             let (client, connection) = server.config.connect(tls.clone()).await?;
             // Ends with the client; an error of it is the client's too.
             tokio::spawn(connection);
@@ -82,12 +84,11 @@ impl Connector {
             Ok(client)
         });
         match connecting.await {
-            Ok(Ok(client)) => Ok(Session { client, statement: None, tls, server }),
+            Ok(Ok(client)) => Ok(Session { client, statement: None, tls, connect_max }),
             Ok(Err(cause)) => Err(PostgresError::Connect { server: server.to_string(), cause }),
-            Err(_) => Err(PostgresError::NoConnection {
-                server: server.to_string(),
-                after: server.connect_max,
-            }),
+            Err(_) => {
+                Err(PostgresError::NoConnection { server: server.to_string(), after: connect_max })
+            }
         }
     }
 }
@@ -112,8 +113,8 @@ impl Session {
     /// lock, and hold others, for no one. The database may be out of reach, so
     /// this is tried but not waited for.
     pub fn abandon(self) {
-        let Session { client, tls, server, .. } = self;
+        let Session { client, tls, connect_max, .. } = self;
         let token = client.cancel_token();
-        tokio::spawn(async move { timeout(server.connect_max, token.cancel_query(tls)).await });
+        tokio::spawn(async move { timeout(connect_max, token.cancel_query(tls)).await });
     }
 }

@@ -1,6 +1,7 @@
 //! Users in Postgres, or in any database that speaks its protocol and knows
 //! `insert … on conflict`.
 
+mod bulk;
 mod connect;
 mod error;
 mod link;
@@ -19,10 +20,11 @@ use self::tls::Tls;
 use self::trips::{FIND, ReadTrips, SAVE, WriteTrips};
 use super::batch::Batcher;
 use super::url::UrlSource;
-use super::{Limits, Save, StoreError, StoreOptions};
+use super::{Limits, StoreError, StoreOptions, User};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
+pub(super) use bulk::PostgresBulk;
 pub use error::PostgresError;
 pub use url::{PostgresUrl, PostgresUrlError};
 
@@ -36,7 +38,7 @@ pub struct Postgres {
     /// Reads from the primary that only ask whether it answers. Without a replica
     /// all reads do.
     pings: Option<Batcher<Username, Option<DateOfBirth>>>,
-    writes: Batcher<Save, ()>,
+    writes: Batcher<User, ()>,
 }
 
 impl Postgres {
@@ -87,7 +89,7 @@ impl Postgres {
         username: Username,
         born: DateOfBirth,
     ) -> Result<(), StoreError> {
-        self.writes.ask(Save { username, born }).await
+        self.writes.ask(User { username, born }).await
     }
 
     /// Asks all that there is to ask.

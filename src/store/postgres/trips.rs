@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use super::link::Link;
 use super::replica::Replica;
 use crate::domain::{DateOfBirth, Username};
-use crate::store::Save;
+use crate::store::User;
 use crate::store::batch::{Trip, TripError};
 
 /// Finds those of some users that are known.
@@ -25,6 +25,11 @@ pub(super) const SAVE: &str = "insert into users (username, date_of_birth)
     on conflict (username) do update set date_of_birth = excluded.date_of_birth
     where users.date_of_birth <> excluded.date_of_birth";
 
+/// Saves users, none of them twice, but leaves those alone that are there.
+pub(super) const ADD: &str = "insert into users (username, date_of_birth)
+    select * from unnest($1::text[], $2::date[])
+    on conflict (username) do nothing";
+
 /// The way of those who save.
 pub(super) struct WriteTrips(pub Link);
 
@@ -35,8 +40,8 @@ pub(super) struct ReadTrips {
     pub replica: Option<Replica>,
 }
 
-impl Trip<Save, ()> for WriteTrips {
-    async fn make(&mut self, saves: Vec<Save>, deadline: Instant) -> Result<Vec<()>, TripError> {
+impl Trip<User, ()> for WriteTrips {
+    async fn make(&mut self, saves: Vec<User>, deadline: Instant) -> Result<Vec<()>, TripError> {
         let answers = vec![(); saves.len()];
         let (usernames, dates): (Vec<&str>, Vec<Date>) = last_of_each(&saves).into_iter().unzip();
         self.0.ask(&[&usernames, &dates], deadline).await?;
@@ -71,7 +76,7 @@ impl Trip<Username, Option<DateOfBirth>> for ReadTrips {
 /// Each user with the date saved last, in the order of their names: a statement
 /// may touch a row once, and two that lock rows in one order do not wait for each
 /// other for ever.
-fn last_of_each(saves: &[Save]) -> Vec<(&str, Date)> {
+fn last_of_each(saves: &[User]) -> Vec<(&str, Date)> {
     let mut saves: Vec<_> =
         saves.iter().rev().map(|save| (save.username.as_str(), save.born.date())).collect();
     // Stable, so of one user's saves the last is now the first.
@@ -96,7 +101,7 @@ mod tests {
 
     #[test]
     fn one_save_of_each_user_is_left_in_the_order_of_their_names() {
-        let save = |name, year| Save {
+        let save = |name, year| User {
             username: Username::parse(name).unwrap(),
             born: DateOfBirth::from_stored(date(year, 5, 20)),
         };

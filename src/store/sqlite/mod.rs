@@ -1,5 +1,6 @@
 //! Users in a SQLite file: one thread writes, a few read.
 
+mod bulk;
 mod file;
 mod journal;
 mod thread;
@@ -13,10 +14,11 @@ use self::file::DatabaseFile;
 use self::thread::TripThread;
 use self::trips::{ReadTrips, WriteTrips};
 use super::batch::Batcher;
-use super::{Limits, Save, StoreError, StoreOptions};
+use super::{Limits, StoreError, StoreOptions, User};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
+pub(super) use bulk::SqliteBulk;
 pub use file::OpenError;
 pub use journal::{Journal, JournalChoice};
 
@@ -27,14 +29,14 @@ const READERS: u32 = 2;
 /// A SQLite file, open.
 pub struct Sqlite {
     reads: Batcher<Username, Option<DateOfBirth>>,
-    writes: Batcher<Save, ()>,
+    writes: Batcher<User, ()>,
     journal: Journal,
 }
 
 /// The threads that make the trips, and the journal they use.
 struct Threads {
     readers: Vec<TripThread<Username, Option<DateOfBirth>>>,
-    writer: TripThread<Save, ()>,
+    writer: TripThread<User, ()>,
     journal: Journal,
 }
 
@@ -64,7 +66,7 @@ impl Sqlite {
         username: Username,
         born: DateOfBirth,
     ) -> Result<(), StoreError> {
-        self.writes.ask(Save { username, born }).await
+        self.writes.ask(User { username, born }).await
     }
 
     pub(super) async fn close(&self) {

@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::OpenError;
 use super::file::DatabaseFile;
 use crate::domain::{DateOfBirth, Username};
-use crate::store::Save;
 use crate::store::batch::TripError;
+use crate::store::{Existing, User};
 
 /// How long a trip may wait for a connection, which takes a millisecond unless
 /// another process holds a lock.
@@ -28,29 +28,41 @@ impl WriteTrips {
     }
 
     /// Commits all `saves`, in their order, or none.
-    pub fn make(&mut self, saves: Vec<Save>) -> Result<Vec<()>, TripError> {
+    pub fn make(&mut self, saves: Vec<User>) -> Result<Vec<()>, TripError> {
         // Taken out for the trip: a connection that failed does not come back.
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.file.writer()?,
         };
         self.file.check_in_place()?;
-        in_transaction(&connection, "begin immediate", |connection| save_all(connection, &saves))
-            .map_err(|error| self.file.explain(error))?;
+        in_transaction(&connection, "begin immediate", |connection| {
+            save_all(connection, &saves, Existing::Replace)
+        })
+        .map_err(|error| self.file.explain(error))?;
         self.connection = Some(connection);
         Ok(vec![(); saves.len()])
     }
 }
 
-fn save_all(connection: &Connection, saves: &[Save]) -> rusqlite::Result<()> {
-    // A date that stays the same is not written, so a trip of such saves
-    // leaves the file alone.
-    let mut save = connection.prepare_cached(
-        "insert into users (username, date_of_birth) values (?1, ?2)
-         on conflict (username) do update set date_of_birth = excluded.date_of_birth
-         where date_of_birth <> excluded.date_of_birth",
-    )?;
-    for Save { username, born } in saves {
+pub(super) fn save_all(
+    connection: &Connection,
+    saves: &[User],
+    existing: Existing,
+) -> rusqlite::Result<()> {
+    let mut save = connection.prepare_cached(match existing {
+        // A date that stays the same is not written, so a trip of such saves
+        // leaves the file alone.
+        Existing::Replace => {
+            "insert into users (username, date_of_birth) values (?1, ?2)
+             on conflict (username) do update set date_of_birth = excluded.date_of_birth
+             where date_of_birth <> excluded.date_of_birth"
+        }
+        Existing::Keep => {
+            "insert into users (username, date_of_birth) values (?1, ?2)
+             on conflict (username) do nothing"
+        }
+    })?;
+    for User { username, born } in saves {
         save.execute((username.as_str(), born.date().to_string()))?;
     }
     Ok(())
@@ -92,7 +104,7 @@ impl ReadTrips {
     }
 }
 
-fn find_all(
+pub(super) fn find_all(
     connection: &Connection,
     usernames: &[Username],
 ) -> rusqlite::Result<Vec<Option<DateOfBirth>>> {
@@ -110,7 +122,7 @@ fn find_all(
 
 /// Does `work` in a transaction, which is rolled back if any of it fails.
 /// rusqlite's own transactions parse their SQL for every trip.
-fn in_transaction<T>(
+pub(super) fn in_transaction<T>(
     connection: &Connection,
     begin: &str,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -125,7 +137,8 @@ fn in_transaction<T>(
     done
 }
 
-struct StoredDate(DateOfBirth);
+/// A date as SQLite keeps it.
+pub(super) struct StoredDate(pub DateOfBirth);
 
 impl FromSql for StoredDate {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<StoredDate> {

@@ -1,0 +1,172 @@
+//! Copies all users from one database to another, and checks that they arrived.
+//!
+//! It may be stopped at any moment and started again: what is there already is
+//! not written again.
+
+use std::fmt::Write;
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+use crate::domain::{DateOfBirth, Username};
+use crate::store::{Bulk, Existing, Migrate, UrlSource, User};
+
+/// Users in one trip: far more than a trip costs, far less than memory holds.
+const PAGE_USERS: u32 = 10_000;
+
+/// What to copy, and how.
+pub struct Plan {
+    /// Where the users are.
+    pub from: UrlSource,
+    /// Where they shall be. Users that are only here stay.
+    pub to: UrlSource,
+    /// What happens to users that are in both with different dates.
+    pub existing: Existing,
+    /// As in [`StoreOptions`](crate::store::StoreOptions).
+    pub postgres_ca_file: Option<PathBuf>,
+}
+
+/// Carries out `plan`. Returns a sentence about what is now true.
+pub async fn copy(plan: Plan) -> anyhow::Result<String> {
+    let Plan { from, to, existing, postgres_ca_file: ca_file } = plan;
+    let mut from = Bulk::open(&from, ca_file.clone(), Migrate::Check)
+        .await
+        .context("cannot open the database to copy from")?;
+    let mut to = Bulk::open(&to, ca_file, Migrate::Auto)
+        .await
+        .context("cannot open the database to copy to")?;
+    let users = from.count().await.context("cannot count the users")?;
+
+    let progress = Progress::start("copied", users);
+    let mut pages = Pages::new(&mut from);
+    while let Some(page) = pages.next().await? {
+        to.save(&page, existing).await.context("cannot write users")?;
+        progress.advance(page.len());
+    }
+
+    let progress = Progress::start("verified", users);
+    let mut comparison = Comparison::default();
+    let mut pages = Pages::new(&mut from);
+    while let Some(page) = pages.next().await? {
+        let found = to.find(&page).await.context("cannot read back users")?;
+        comparison.add(&page, &found);
+        progress.advance(page.len());
+    }
+    comparison.conclude(existing)
+}
+
+/// The users of a database, page by page.
+struct Pages<'a> {
+    database: &'a mut Bulk,
+    last: Option<Username>,
+}
+
+impl<'a> Pages<'a> {
+    fn new(database: &'a mut Bulk) -> Pages<'a> {
+        Pages { database, last: None }
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Option<Vec<User>>> {
+        let page = self.database.page(self.last.as_ref(), PAGE_USERS).await;
+        let page = page.context("cannot read users")?;
+        let Some(last) = page.last() else { return Ok(None) };
+        self.last = Some(last.username.clone());
+        Ok(Some(page))
+    }
+}
+
+/// What is in both databases.
+#[derive(Default)]
+struct Comparison {
+    users: u64,
+    missing: u64,
+    different: u64,
+    read: Sha256,
+    written: Sha256,
+}
+
+impl Comparison {
+    fn add(&mut self, users: &[User], found: &[Option<DateOfBirth>]) {
+        for (User { username, born }, found) in users.iter().zip(found) {
+            self.users += 1;
+            hash(&mut self.read, username, *born);
+            match found {
+                Some(found) => {
+                    self.different += u64::from(found != born);
+                    hash(&mut self.written, username, *found);
+                }
+                None => self.missing += 1,
+            }
+        }
+    }
+
+    fn conclude(self, existing: Existing) -> anyhow::Result<String> {
+        let Comparison { missing, different, .. } = self;
+        let users = HumanCount(self.users);
+        if different > 0 && existing == Existing::Keep {
+            bail!(
+                "{} of {users} users had another date where they were copied to, and kept it: \
+                 give them the one that was copied with --replace",
+                HumanCount(different)
+            );
+        }
+        let [read, written] = [self.read, self.written].map(|hash| hex(&hash.finalize()));
+        if read != written {
+            bail!(
+                "the databases differ, {} users are missing and {} have another date: they were \
+                 written to meanwhile; copy again, at last with the service stopped",
+                HumanCount(missing),
+                HumanCount(different)
+            );
+        }
+        Ok(format!("{users} users are in both databases, SHA-256 {read}"))
+    }
+}
+
+/// A line for each user, so that anyone can compute the same: the name, a tab and
+/// the date.
+fn hash(hash: &mut Sha256, username: &Username, born: DateOfBirth) {
+    hash.update(format!("{}\t{}\n", username.as_str(), born.date()));
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string has room");
+        text
+    })
+}
+
+/// How far it is: a bar on a terminal, elsewhere a line for each tenth.
+struct Progress {
+    bar: ProgressBar,
+    done: &'static str,
+}
+
+impl Progress {
+    fn start(done: &'static str, users: u64) -> Progress {
+        let style = ProgressStyle::with_template(
+            "{wide_bar} {human_pos} of {human_len} users {msg}, {eta} left",
+        );
+        let bar = ProgressBar::new(users).with_message(done);
+        bar.set_style(style.expect("the template is valid"));
+        Progress { bar, done }
+    }
+
+    fn advance(&self, users: usize) {
+        let tenth = |position| position * 10 / self.bar.length().unwrap_or(0).max(1);
+        let before = tenth(self.bar.position());
+        self.bar.inc(users as u64);
+        if self.bar.is_hidden() && tenth(self.bar.position()) > before {
+            let [position, length] =
+                [self.bar.position(), self.bar.length().unwrap_or(0)].map(HumanCount);
+            // Who closed stderr does not want to know.
+            let _ = io::Write::write_fmt(
+                &mut io::stderr(),
+                format_args!("{} {position} of {length} users\n", self.done),
+            );
+        }
+    }
+}

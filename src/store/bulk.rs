@@ -1,0 +1,77 @@
+//! The users of a database, thousands at a time and past the queues: for copying
+//! them all.
+
+use std::path::PathBuf;
+
+use super::postgres::PostgresBulk;
+use super::sqlite::SqliteBulk;
+use super::{DatabaseUrl, Migrate, UrlSource, User};
+use crate::domain::{DateOfBirth, Username};
+
+/// What to do about users that are there already, with another date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave them alone.
+    Keep,
+    /// Give them the new date.
+    Replace,
+}
+
+/// A database, open for copying. Blocks its caller where that is a file.
+pub enum Bulk {
+    /// A file.
+    Sqlite(SqliteBulk),
+    /// A server.
+    Postgres(PostgresBulk),
+}
+
+impl Bulk {
+    /// Opens the database, creating and migrating it as `migrate` allows.
+    /// `ca_file` is as in [`StoreOptions`](super::StoreOptions).
+    pub async fn open(
+        source: &UrlSource,
+        ca_file: Option<PathBuf>,
+        migrate: Migrate,
+    ) -> anyhow::Result<Bulk> {
+        Ok(match source.read()? {
+            DatabaseUrl::Sqlite(path) => Bulk::Sqlite(SqliteBulk::open(&path, migrate)?),
+            DatabaseUrl::Postgres(_) => {
+                Bulk::Postgres(PostgresBulk::open(source.clone(), ca_file, migrate).await?)
+            }
+        })
+    }
+
+    /// Counts the users.
+    pub async fn count(&mut self) -> anyhow::Result<u64> {
+        match self {
+            Bulk::Sqlite(sqlite) => Ok(sqlite.count()?),
+            Bulk::Postgres(postgres) => Ok(postgres.count().await?),
+        }
+    }
+
+    /// The first `size` users after `last`, in the order of their names' bytes.
+    pub async fn page(&mut self, last: Option<&Username>, size: u32) -> anyhow::Result<Vec<User>> {
+        // Every name comes after the empty one.
+        let last = last.map_or("", Username::as_str);
+        match self {
+            Bulk::Sqlite(sqlite) => Ok(sqlite.page(last, size)?),
+            Bulk::Postgres(postgres) => Ok(postgres.page(last, size).await?),
+        }
+    }
+
+    /// Finds when those in `users` were born, whatever the dates there say.
+    pub async fn find(&mut self, users: &[User]) -> anyhow::Result<Vec<Option<DateOfBirth>>> {
+        match self {
+            Bulk::Sqlite(sqlite) => Ok(sqlite.find(users)?),
+            Bulk::Postgres(postgres) => Ok(postgres.find(users).await?),
+        }
+    }
+
+    /// Saves `users`, none of them twice, all or none.
+    pub async fn save(&mut self, users: &[User], existing: Existing) -> anyhow::Result<()> {
+        match self {
+            Bulk::Sqlite(sqlite) => Ok(sqlite.save(users, existing)?),
+            Bulk::Postgres(postgres) => Ok(postgres.save(users, existing).await?),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+use std::path::PathBuf;
+
+use jiff::civil::Date;
+
+use super::connect::{Connector, Session};
+use super::error::PostgresError;
+use super::migrate::migrate;
+use super::tls::Tls;
+use super::trips::{ADD, FIND, SAVE, read};
+use crate::domain::{DateOfBirth, Username};
+use crate::store::{Existing, Migrate, UrlSource, User};
+
+/// A server, open for copying.
+pub struct PostgresBulk(Session);
+
+impl PostgresBulk {
+    pub async fn open(
+        source: UrlSource,
+        ca_file: Option<PathBuf>,
+        how: Migrate,
+    ) -> Result<PostgresBulk, PostgresError> {
+        let tls = Tls::new(ca_file.as_deref())?;
+        let mut session = Connector::new(source, tls).connect().await?;
+        migrate(&mut session.client, how).await?;
+        Ok(PostgresBulk(session))
+    }
+
+    pub async fn count(&self) -> Result<u64, PostgresError> {
+        let row = self.0.client.query_one("select count(*) from users", &[]).await?;
+        Ok(row.try_get::<_, i64>(0)?.unsigned_abs())
+    }
+
+    pub async fn page(&self, last: &str, size: u32) -> Result<Vec<User>, PostgresError> {
+        let page = "select username, date_of_birth from users
+            where username > $1 order by username limit $2";
+        let rows = self.0.client.query(page, &[&last, &i64::from(size)]).await?;
+        let user = |row: &tokio_postgres::Row| {
+            let username = Username::from_stored(row.try_get(0)?);
+            Ok(User { username, born: DateOfBirth::from_stored(row.try_get(1)?) })
+        };
+        rows.iter().map(user).collect()
+    }
+
+    pub async fn find(&self, users: &[User]) -> Result<Vec<Option<DateOfBirth>>, PostgresError> {
+        let names = names(users);
+        let rows = self.0.client.query(FIND, &[&names]).await?;
+        let known = read(&rows)?;
+        Ok(names.iter().map(|name| known.get(name).copied()).collect())
+    }
+
+    pub async fn save(&self, users: &[User], existing: Existing) -> Result<(), PostgresError> {
+        let sql = match existing {
+            Existing::Keep => ADD,
+            Existing::Replace => SAVE,
+        };
+        let dates: Vec<Date> = users.iter().map(|user| user.born.date()).collect();
+        self.0.client.execute(sql, &[&names(users), &dates]).await?;
+        Ok(())
+    }
+}
+
+fn names(users: &[User]) -> Vec<&str> {
+    users.iter().map(|user| user.username.as_str()).collect()
+}

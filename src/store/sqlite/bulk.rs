@@ -1,0 +1,63 @@
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::file::DatabaseFile;
+use super::trips::{StoredDate, find_all, in_transaction, save_all};
+use super::{JournalChoice, OpenError};
+use crate::domain::{DateOfBirth, Username};
+use crate::store::{Existing, Migrate, User};
+
+/// A file, open for copying.
+pub struct SqliteBulk {
+    file: DatabaseFile,
+    connection: Connection,
+}
+
+impl SqliteBulk {
+    pub fn open(path: &Path, migrate: Migrate) -> Result<SqliteBulk, OpenError> {
+        let file = DatabaseFile::prepare(path, JournalChoice::Auto, migrate)?;
+        let connection = file.writer()?;
+        Ok(SqliteBulk { file, connection })
+    }
+
+    pub fn count(&self) -> Result<u64, OpenError> {
+        let count = "select count(*) from users";
+        let count = self.connection.query_row(count, [], |row| row.get::<_, i64>(0));
+        self.explain(count.map(i64::unsigned_abs))
+    }
+
+    pub fn page(&self, last: &str, size: u32) -> Result<Vec<User>, OpenError> {
+        let page = || {
+            let mut page = self.connection.prepare_cached(
+                "select username, date_of_birth from users
+                 where username > ?1 order by username limit ?2",
+            )?;
+            let user = |row: &rusqlite::Row<'_>| {
+                let username = Username::from_stored(row.get_ref(0)?.as_str()?);
+                let StoredDate(born) = row.get(1)?;
+                Ok(User { username, born })
+            };
+            page.query_map((last, size), user)?.collect()
+        };
+        self.explain(page())
+    }
+
+    pub fn find(&self, users: &[User]) -> Result<Vec<Option<DateOfBirth>>, OpenError> {
+        let usernames: Vec<_> = users.iter().map(|user| user.username.clone()).collect();
+        self.explain(in_transaction(&self.connection, "begin", |connection| {
+            find_all(connection, &usernames)
+        }))
+    }
+
+    pub fn save(&self, users: &[User], existing: Existing) -> Result<(), OpenError> {
+        self.file.check_in_place()?;
+        self.explain(in_transaction(&self.connection, "begin immediate", |connection| {
+            save_all(connection, users, existing)
+        }))
+    }
+
+    fn explain<T>(&self, result: rusqlite::Result<T>) -> Result<T, OpenError> {
+        result.map_err(|error| self.file.explain(error))
+    }
+}
