@@ -92,7 +92,7 @@ pub struct Copy {
     #[arg(long, env = "HELLO_BIRTHDAY_REPLACE", value_parser = BoolishValueParser::new())]
     replace: bool,
     /// File with the authorities that may sign Postgres's certificate, in PEM form
-    /// [default: those that the machine trusts]
+    /// [default: the machine's]
     #[arg(long, value_name = "FILE", env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE")]
     postgres_ca_file: Option<PathBuf>,
 }
@@ -154,7 +154,7 @@ pub struct Options {
     )]
     read_database_url: Option<String>,
     /// File with the authorities that may sign Postgres's certificate, in PEM form
-    /// [default: those that the machine trusts]
+    /// [default: the machine's]
     #[arg(
         long,
         value_name = "FILE",

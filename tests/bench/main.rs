@@ -4,6 +4,8 @@
 //! Absolute times differ between machines and moments; ratios hold.
 
 mod load;
+#[path = "../postgres/mod.rs"]
+mod postgres;
 mod process;
 mod servers;
 
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use load::{MakeRequest, Until};
+use postgres::Cluster;
 use process::Server;
 use servers::{Constant, OneByOne};
 use tempfile::TempDir;
@@ -34,8 +37,14 @@ fn main() {
         ["serve", "one-by-one", path] => servers::serve(OneByOne::open(Path::new(path))),
         _ => {}
     }
-    let parts: [(&str, fn()); 5] =
-        [("get", get), ("put", put), ("memory", memory), ("start", start), ("million", million)];
+    let parts: [(&str, fn()); 6] = [
+        ("get", get),
+        ("put", put),
+        ("postgres", on_postgres),
+        ("memory", memory),
+        ("start", start),
+        ("million", million),
+    ];
     for (name, part) in parts {
         if args.is_empty() || args.iter().any(|arg| arg == name) {
             part();
@@ -55,11 +64,11 @@ const GET: Kind = Kind { name: "GET", status: "200", make: make_get };
 const PUT: Kind = Kind { name: "PUT", status: "204", make: make_put };
 
 fn get() {
-    side_by_side(GET);
+    on_sqlite(GET);
 }
 
 fn put() {
-    side_by_side(PUT);
+    on_sqlite(PUT);
 }
 
 /// What one server used and how long its clients waited, a round each.
@@ -72,7 +81,7 @@ struct Rounds {
     lone_micros: Vec<f64>,
 }
 
-fn side_by_side(kind: Kind) {
+fn on_sqlite(kind: Kind) {
     let folder = TempDir::new().expect("a folder");
     let ours = start_service(folder.path(), "users.db", &[]);
     fill(ours.address, USERS);
@@ -90,6 +99,30 @@ fn side_by_side(kind: Kind) {
         ("batches of one", start_service(folder.path(), "ones.db", &["--store-trip-max=1"])),
         ("hello-birthday", start_service(folder.path(), "users.db", &[])),
     ];
+    side_by_side(kind, &servers);
+}
+
+/// The server and its database share the processors.
+fn on_postgres() {
+    let folder = TempDir::new().expect("a folder");
+    let cluster = Cluster::start(&[]);
+    let start = |flags: &[&str]| {
+        let service = start_service_on(folder.path(), &cluster.new_database(), flags);
+        fill(service.address, USERS);
+        service
+    };
+    let servers = [
+        ("constant answer", start_other(folder.path(), &["serve", "constant"])),
+        ("batches of one", start(&["--store-trip-max=1"])),
+        ("hello-birthday", start(&[])),
+    ];
+    for kind in [GET, PUT] {
+        println!("\nOn PostgreSQL:");
+        side_by_side(kind, &servers);
+    }
+}
+
+fn side_by_side(kind: Kind, servers: &[(&str, Server)]) {
     let mut rounds: Vec<Rounds> = servers.iter().map(|_| Rounds::default()).collect();
     for number in 0..ROUNDS {
         for ((_, server), rounds) in servers.iter().zip(&mut rounds) {
@@ -185,9 +218,13 @@ fn million() {
 }
 
 fn start_service(folder: &Path, database: &str, flags: &[&str]) -> Server {
+    start_service_on(folder, &format!("sqlite:{database}"), flags)
+}
+
+fn start_service_on(folder: &Path, database_url: &str, flags: &[&str]) -> Server {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hello-birthday"));
     command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
-    command.arg(format!("--database-url=sqlite:{database}")).args(flags);
+    command.args(["--database-url", database_url]).args(flags);
     Server::start(command, folder)
 }
 

@@ -25,6 +25,10 @@ fn help_shows_each_flag_with_its_default_unit_and_variable() {
         ("--listen <ADDR>", "LISTEN", "127.0.0.1:8080"),
         ("--admin-listen <ADDR>", "ADMIN_LISTEN", "127.0.0.1:8081"),
         ("--database-url <URL>", "DATABASE_URL", "sqlite:hello-birthday.db"),
+        ("--database-url-file <FILE>", "DATABASE_URL_FILE", "none"),
+        ("--read-database-url <URL>", "READ_DATABASE_URL", "none"),
+        ("--postgres-ca-file <FILE>", "POSTGRES_CA_FILE", "the machine's"),
+        ("--migrate <WHAT>", "MIGRATE", "auto"),
         ("--sqlite-journal <JOURNAL>", "SQLITE_JOURNAL", "auto"),
         ("--time-zone <ZONE>", "TIME_ZONE", "UTC"),
         ("--leap-day-birthday <DAY>", "LEAP_DAY_BIRTHDAY", "feb-28"),
@@ -74,6 +78,15 @@ fn bad_flags_exit_2_and_say_what_is_right() {
         (&["--sqlite-journal", "delete"], "auto, wal, truncate"),
         (&["--database-url", "mysql://db/app"], "use sqlite:PATH"),
         (&["--database-url", "sqlite:"], "the path is missing"),
+        (&["--database-url", "postgres:///app"], "names no host"),
+        (
+            &["--database-url", "postgres://db/app?sslmode=prefer"],
+            "disable, require and verify-full",
+        ),
+        (&["--read-database-url", "postgres://db/app"], "only a Postgres database"),
+        (&["--migrate", "never"], "auto, check, only"),
+        (&["copy", "--from", "sqlite:x"], "--to <URL>"),
+        (&["copy", "--from", "mysql://db", "--to", "sqlite:x"], "--from: "),
         (&["--database-url-file", "/nowhere/url"], "No such file"),
         (&["--database-url-file", "x", "--database-url", "sqlite:x"], "cannot be used with"),
         (&["--port", "80"], "unexpected argument"),
@@ -93,15 +106,19 @@ fn bad_flags_exit_2_and_say_what_is_right() {
 fn no_error_shows_a_password() {
     let folder = new_folder();
     let file = folder.path().join("url");
-    fs::write(&file, "postgres://user:hunter2@db/app\n").unwrap();
+    let malformed = "postgres://user:hunter2@db:hunter2/app?hunter2=1";
+    fs::write(&file, malformed).unwrap();
     let from_file = ["--database-url-file", file.to_str().unwrap()];
-    let from_flag = ["--database-url", "postgres://user:hunter2@db/app"];
+    let from_flag = ["--database-url", malformed];
+    let for_reads = ["--read-database-url", malformed];
+    let for_copies = ["copy", "--from", "sqlite:x", "--to", malformed];
     let mut from_variable = binary(&[]);
-    from_variable.env("DATABASE_URL", "postgres://user:hunter2@db/app");
-    for command in [binary(&from_file), binary(&from_flag), from_variable] {
+    from_variable.env("DATABASE_URL", malformed);
+    let commands = [&from_file[..], &from_flag, &for_reads, &for_copies].map(binary);
+    for command in commands.into_iter().chain([from_variable]) {
         let (status, _, error) = run(command);
         assert_eq!(status.code(), Some(2), "{error}");
-        assert!(error.contains("use sqlite:PATH"), "{error}");
+        assert!(error.contains("not a Postgres URL"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 }
