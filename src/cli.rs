@@ -91,8 +91,7 @@ pub struct Copy {
     /// Overwrite the date of users that have another one there [default: false]
     #[arg(long, env = "HELLO_BIRTHDAY_REPLACE", value_parser = BoolishValueParser::new())]
     replace: bool,
-    /// File with the authorities that may sign Postgres's certificate, in PEM form
-    /// [default: the machine's]
+    /// PEM file of who may sign Postgres's certificate [default: the machine's]
     #[arg(long, value_name = "FILE", env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE")]
     postgres_ca_file: Option<PathBuf>,
 }
@@ -153,8 +152,7 @@ pub struct Options {
         help_heading = "Database"
     )]
     read_database_url: Option<String>,
-    /// File with the authorities that may sign Postgres's certificate, in PEM form
-    /// [default: the machine's]
+    /// PEM file of who may sign Postgres's certificate [default: the machine's]
     #[arg(
         long,
         value_name = "FILE",
@@ -162,8 +160,7 @@ pub struct Options {
         help_heading = "Database"
     )]
     postgres_ca_file: Option<PathBuf>,
-    /// What to do where the database lacks this release's schema; auto: make it;
-    /// check: refuse to start; only: make it and exit
+    /// What to do where the database lacks this release's schema
     #[arg(
         long,
         value_name = "WHAT",

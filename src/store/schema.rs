@@ -3,15 +3,15 @@
 //! Instances of two releases share a database during every roll, so a migration
 //! says which older releases still work with what it leaves behind.
 
-/// What to do about a schema that lacks steps.
+/// What to do where the database lacks this release's schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Migrate {
-    /// Take them, then serve.
+    /// Make it, then serve.
     #[default]
     Auto,
     /// Refuse to serve.
     Check,
-    /// Take them, and do not serve.
+    /// Make it, then exit.
     Only,
 }
 
