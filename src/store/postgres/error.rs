@@ -2,6 +2,7 @@
 //! name no user.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
@@ -22,7 +23,7 @@ pub enum PostgresError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// No connection.
-    #[error("cannot connect to {server}: {}", describe(cause))]
+    #[error("cannot connect to {server}: {}{}", describe(cause), advice(cause))]
     Connect {
         /// Its host and port.
         server: String,
@@ -31,7 +32,9 @@ pub enum PostgresError {
         cause: tokio_postgres::Error,
     },
     /// No answer while connecting.
-    #[error("cannot connect to {server}: no answer within {after:?}")]
+    #[error(
+        "cannot connect to {server}: no answer within {after:?}; check the host, the port and the firewalls between"
+    )]
     NoConnection {
         /// Its host and port.
         server: String,
@@ -54,11 +57,11 @@ pub enum PostgresError {
     MadeByNewerRelease,
     /// The schema is not there yet, and may not be made.
     #[error(
-        "the database lacks this release's schema: run hello-birthday --migrate=only with a role that owns it"
+        "the database lacks this release's schema: make it with hello-birthday --migrate=only, as a role that may"
     )]
     NotMigrated,
     /// The schema is not there yet, and this role may not make it.
-    #[error("this role may not make the schema: run hello-birthday --migrate=only with a role that may; {}", describe(.0))]
+    #[error("this role may not make the schema: make it with hello-birthday --migrate=only, as a role that may; {}", describe(.0))]
     MayNotMigrate(tokio_postgres::Error),
     /// Tables of another program are in the way.
     #[error(
@@ -91,7 +94,7 @@ impl PostgresError {
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
-    error.source().is_some_and(|cause| cause.is::<std::io::Error>())
+    error.source().is_some_and(|cause| cause.is::<io::Error>())
 }
 
 /// States that say nothing against the statement
@@ -105,18 +108,33 @@ fn is_passing(state: &SqlState) -> bool {
     (class_passes && *state != SqlState::QUERY_CANCELED) || state.code() == READ_ONLY
 }
 
-/// The error on one line. The database's words are left out where they may quote
-/// what is in a row.
+/// The error on one line. The database's words are left out unless they are of a
+/// kind that quotes nothing of a row.
 fn describe(error: &tokio_postgres::Error) -> String {
     let Some(refusal) = error.as_db_error() else {
         let causes = std::iter::successors(error.source(), |&cause| cause.source());
         return causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"));
     };
     let state = refusal.code().code();
-    // Data exception, constraint violation, and what triggers raise.
-    let may_quote = ["22", "23", "44", "P0"].contains(&&state[..2]);
-    match may_quote {
-        true => format!("SQLSTATE {state}"),
-        false => format!("{} (SQLSTATE {state})", refusal.message()),
+    // About connections, features, transactions, roles, databases, schemas, locks,
+    // names, limits, operators and the machine.
+    const HARMLESS: &[&str] =
+        &["08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58"];
+    match HARMLESS.contains(&&state[..2]) {
+        true => format!("{} (SQLSTATE {state})", refusal.message()),
+        false => format!("SQLSTATE {state}"),
+    }
+}
+
+/// What to do about a connection that failed, where the error does not say so.
+fn advice(error: &tokio_postgres::Error) -> &'static str {
+    let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) else {
+        return "";
+    };
+    match cause.get_ref() {
+        Some(cause) if cause.is::<rustls::Error>() => {
+            "; name its authority with --postgres-ca-file, or see sslmode"
+        }
+        _ => "; check the host, the port and that it runs",
     }
 }

@@ -61,7 +61,7 @@ pub enum OpenError {
     #[error("{} was made by a newer release that this one cannot work beside: it was left as it is; run the newer release", .0.display())]
     MadeByNewerRelease(PathBuf),
     /// The schema is not there, and may not be made.
-    #[error("{} is missing, or lacks this release's schema: run hello-birthday --migrate=only first, or leave out --migrate=check", .0.display())]
+    #[error("{} is missing or lacks this release's schema: make it with hello-birthday --migrate=only", .0.display())]
     NotMigrated(PathBuf),
     /// No room to write.
     #[error("no space is left on the disk of {}: free some and start again", .0.display())]
