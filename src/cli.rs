@@ -45,8 +45,10 @@ pub enum Command {
     /// Copy all users from one database to another, and check that they arrived
     ///
     /// It may be stopped at any moment and started again. To leave nobody behind,
-    /// run it a last time with the service stopped. Where a URL holds a password,
-    /// pass it in its variable, which is in no process list.
+    /// copy with the service stopped; or, where that takes too long, first while it
+    /// runs, then once more with it stopped and with --replace, before the other
+    /// database is served. Where a URL holds a password, pass it in its variable,
+    /// which is in no process list.
     Copy(Copy),
     /// Print a completion script for a shell
     Completions {
@@ -275,6 +277,9 @@ impl Copy {
             let read = source.read().map_err(|error| invalid(format!("{flag}: {error}")));
             read.map(|_| source)
         };
+        if self.from == self.to {
+            return Err(invalid("--from and --to are the same database"));
+        }
         Ok(Plan {
             from: source("--from", self.from)?,
             to: source("--to", self.to)?,
@@ -297,7 +302,16 @@ pub fn parse() -> Cli {
         // What is wrong with the settings for serving is not this command's business.
         command = command.mut_args(|arg| arg.env(None::<&str>));
     }
-    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| match error.kind() {
+        // A URL without its flag is not to be quoted: it may hold a password.
+        ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument
+            if error.to_string().contains("://") =>
+        {
+            invalid("a URL goes with its flag, as in --database-url URL").exit()
+        }
+        _ => error.exit(),
+    })
 }
 
 /// Describes the command line. `database_url` is the database where nothing of
@@ -379,7 +393,9 @@ mod tests {
             let variable = format!("HELLO_BIRTHDAY_{}", flag.replace('-', "_").to_uppercase());
             assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(&*variable), "{flag}");
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            let tells_default = !arg.get_default_values().is_empty() || help.contains("[default:");
+            let tells_default = arg.is_required_set()
+                || !arg.get_default_values().is_empty()
+                || help.contains("[default:");
             assert!(tells_default, "{flag}");
         }
         for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {

@@ -109,8 +109,9 @@ impl Comparison {
         if different > 0 && existing == Existing::Keep {
             bail!(
                 "{} of {users} users had another date where they were copied to, and kept it: \
-                 give them the one that was copied with --replace",
-                HumanCount(different)
+                 give them the one that was copied with --replace; {} are missing there",
+                HumanCount(different),
+                HumanCount(missing)
             );
         }
         let [read, written] = [self.read, self.written].map(|hash| hex(&hash.finalize()));

@@ -85,8 +85,8 @@ pub enum StoreError {
     /// Not answered in time. A save may still be carried out.
     #[error("the store did not answer in time")]
     DeadlinePassed,
-    /// The trip to the database failed. A save was not carried out, unless the
-    /// database failed after its commit.
+    /// The trip to the database failed. A save was most likely not carried out; but
+    /// its commit may have been what was not answered.
     #[error("the store is unavailable")]
     Unavailable,
     /// The process is stopping.

@@ -115,10 +115,14 @@ fn no_error_shows_a_password() {
     let mut from_variable = binary(&[]);
     from_variable.env("DATABASE_URL", malformed);
     let commands = [&from_file[..], &from_flag, &for_reads, &for_copies].map(binary);
-    for command in commands.into_iter().chain([from_variable]) {
+    let commands = commands.into_iter().chain([from_variable]);
+    let commands = commands.map(|command| (command, "not a Postgres URL"));
+    let without_flag = [&[malformed][..], &["copy", malformed]].map(binary);
+    let without_flag = without_flag.map(|command| (command, "a URL goes with its flag"));
+    for (command, complaint) in commands.chain(without_flag) {
         let (status, _, error) = run(command);
         assert_eq!(status.code(), Some(2), "{error}");
-        assert!(error.contains("not a Postgres URL"), "{error}");
+        assert!(error.contains(complaint), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

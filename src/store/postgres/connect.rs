@@ -1,9 +1,12 @@
 //! Connections to Postgres: where to, and what is settled before they are used.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -13,12 +16,16 @@ use super::tls::Tls;
 use super::url::{PostgresUrl, Server};
 use crate::store::url::{DatabaseUrl, UrlSource};
 
-/// `204` means flushed to disk, whatever the default of this server, database or
-/// role. Other settings than `off` flush as well, and may wait for standbys
-/// (<https://www.postgresql.org/docs/current/runtime-config-wal.html>). Where the
-/// setting is unknown, nothing is set.
-const FLUSH: &str = "select set_config('synchronous_commit', 'on', false)
-    where current_setting('synchronous_commit', true) = 'off'";
+/// `204` means flushed to disk, whatever is or becomes the default of the server,
+/// the database or the role. All settings but `off` flush, and may wait for standbys
+/// (<https://www.postgresql.org/docs/current/runtime-config-wal.html>). A server
+/// that does not know the setting keeps its own.
+const PIN_FLUSH: &str = "select set_config(
+        'synchronous_commit', case setting when 'off' then 'on' else setting end, false)
+    from current_setting('synchronous_commit', true) as setting where setting is not null";
+
+/// How long a server may take over a farewell before it is left without one.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// Connects to one database, with the URL of the moment.
 #[derive(Clone)]
@@ -26,6 +33,9 @@ pub(super) struct Connector {
     source: Arc<UrlSource>,
     replica: Option<Arc<PostgresUrl>>,
     tls: Arc<Tls>,
+    statement_max: Option<Duration>,
+    /// The server that let us in last is the first to be tried.
+    last: Arc<AtomicUsize>,
 }
 
 /// A connection, for one statement again and again. It is closed when it is
@@ -35,28 +45,47 @@ pub(super) struct Session {
     statement: Option<Statement>,
     tls: MakeRustlsConnect,
     connect_max: Duration,
+    _wire: Wire,
 }
 
 /// What goes into a statement.
 pub(super) type Values<'a> = [&'a (dyn ToSql + Sync)];
 
 impl Connector {
+    /// Connects to the database at `source` for as long statements as may be.
     pub fn new(source: UrlSource, tls: Tls) -> Connector {
-        Connector { source: source.into(), replica: None, tls: tls.into() }
+        Connector {
+            source: source.into(),
+            replica: None,
+            tls: tls.into(),
+            statement_max: None,
+            last: Arc::default(),
+        }
+    }
+
+    /// Lets the server itself give up statements after `max`: those that no one
+    /// waits for any more neither pile up there, nor overtake what comes later.
+    pub fn with_statement_max(&self, max: Duration) -> Connector {
+        Connector { statement_max: Some(max), ..self.clone() }
     }
 
     /// Connects to `replica` instead. What that URL leaves out is taken from the
     /// primary's.
     pub fn to_replica(&self, replica: PostgresUrl) -> Connector {
-        Connector { replica: Some(replica.into()), ..self.clone() }
+        Connector { replica: Some(replica.into()), last: Arc::default(), ..self.clone() }
     }
 
     /// Connects to the first server that lets us in and is as the URL wants it.
     pub async fn connect(&self) -> Result<Session, PostgresError> {
+        let servers = self.url()?.servers;
+        let last = self.last.load(Ordering::Relaxed);
         let mut failed = None;
-        for server in self.url()?.servers {
-            match self.connect_to(server).await {
-                Ok(session) => return Ok(session),
+        for at in (last..last + servers.len()).map(|at| at % servers.len()) {
+            match self.connect_to(&servers[at]).await {
+                Ok(session) => {
+                    self.last.store(at, Ordering::Relaxed);
+                    return Ok(session);
+                }
                 Err(error) => failed = Some(error),
             }
         }
@@ -64,27 +93,38 @@ impl Connector {
     }
 
     fn url(&self) -> Result<PostgresUrl, PostgresError> {
-        let DatabaseUrl::Postgres(primary) = self.source.read()? else {
+        let DatabaseUrl::Postgres(mut primary) = self.source.read()? else {
             return Err(PostgresError::OtherDatabase);
         };
-        Ok(match &self.replica {
-            Some(replica) => PostgresUrl::clone(replica).completed_by(&primary),
-            None => primary,
-        })
+        if let Some(replica) = &self.replica {
+            return Ok(PostgresUrl::clone(replica).completed_by(&primary));
+        }
+        // Of several servers it is the primary that takes saves.
+        if primary.servers.len() > 1 {
+            for Server { config, .. } in &mut primary.servers {
+                config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+            }
+        }
+        Ok(primary)
     }
 
-    async fn connect_to(&self, server: Server) -> Result<Session, PostgresError> {
+    async fn connect_to(&self, server: &Server) -> Result<Session, PostgresError> {
         let tls = self.tls.connector(server.tls)?;
         let connect_max = server.connect_max;
         let connecting = timeout(connect_max, async {
             let (client, connection) = server.config.connect(tls.clone()).await?;
-            // Ends with the client; an error of it is the client's too.
-            tokio::spawn(connection);
-            client.batch_execute(FLUSH).await?;
-            Ok(client)
+            let wire = Wire::lay(connection);
+            client.batch_execute(PIN_FLUSH).await?;
+            if let Some(max) = self.statement_max {
+                let max = max.as_millis();
+                client.batch_execute(&format!("set statement_timeout = {max}")).await?;
+            }
+            Ok((client, wire))
         });
         match connecting.await {
-            Ok(Ok(client)) => Ok(Session { client, statement: None, tls, connect_max }),
+            Ok(Ok((client, wire))) => {
+                Ok(Session { client, statement: None, tls, connect_max, _wire: wire })
+            }
             Ok(Err(cause)) => Err(PostgresError::Connect { server: server.to_string(), cause }),
             Err(_) => {
                 Err(PostgresError::NoConnection { server: server.to_string(), after: connect_max })
@@ -109,12 +149,34 @@ impl Session {
         Ok(rows)
     }
 
-    /// Gives up a statement that was not answered, so that it does not wait for a
-    /// lock, and hold others, for no one. The database may be out of reach, so
-    /// this is tried but not waited for.
+    /// Gives up a statement that was not answered: a server that still listens
+    /// stops working on it. That is tried but not waited for.
     pub fn abandon(self) {
-        let Session { client, tls, connect_max, .. } = self;
-        let token = client.cancel_token();
+        let token = self.client.cancel_token();
+        let Session { tls, connect_max, .. } = self;
         tokio::spawn(async move { timeout(connect_max, token.cancel_query(tls)).await });
+    }
+}
+
+/// What carries a session's bytes, in a task of its own. The client library would
+/// keep it, and its socket, for as long as the server owes an answer; here it ends
+/// soon after the session.
+struct Wire {
+    _dropped: oneshot::Sender<()>,
+}
+
+impl Wire {
+    fn lay(
+        mut connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + Unpin + 'static,
+    ) -> Wire {
+        let (hold, held) = oneshot::channel();
+        tokio::spawn(async move {
+            tokio::select! {
+                // An error of the connection is the client's too.
+                _ = &mut connection => {}
+                _ = held => drop(timeout(FAREWELL_MAX, connection).await),
+            }
+        });
+        Wire { _dropped: hold }
     }
 }

@@ -63,6 +63,14 @@ pub enum PostgresError {
     /// The schema is not there yet, and this role may not make it.
     #[error("this role may not make the schema: make it with hello-birthday --migrate=only, as a role that may; {}", describe(.0))]
     MayNotMigrate(tokio_postgres::Error),
+    /// This role may not even look.
+    #[error("this role may not read the schema: grant it select, insert and update on all tables in it; {}", describe(.0))]
+    MayNotRead(tokio_postgres::Error),
+    /// Some letters have no place in it.
+    #[error(
+        "the database is not in UTF-8, so it cannot hold every name: create it with encoding 'UTF8' template template0"
+    )]
+    NotUtf8,
     /// Tables of another program are in the way.
     #[error(
         "the database holds tables of another program named users or schema_versions: it was left as it is; name another database, or a schema with ?options=-csearch_path%3DNAME"
@@ -100,12 +108,19 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
 /// States that say nothing against the statement
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 fn is_passing(state: &SqlState) -> bool {
-    const READ_ONLY: &str = "25006";
-    // Connection exception, transaction rollback, insufficient resources, operator
-    // intervention, system error. But 57014, a cancelled statement, may have waited
-    // for a lock, and would again.
-    let class_passes = ["08", "40", "53", "57", "58"].contains(&&state.code()[..2]);
-    (class_passes && *state != SqlState::QUERY_CANCELED) || state.code() == READ_ONLY
+    match *state {
+        // It waited for a lock, and would again.
+        SqlState::QUERY_CANCELED => false,
+        // The primary became a standby.
+        SqlState::READ_ONLY_SQL_TRANSACTION => true,
+        // What was prepared no longer fits the schema, or a pooler lost it.
+        SqlState::FEATURE_NOT_SUPPORTED
+        | SqlState::INVALID_SQL_STATEMENT_NAME
+        | SqlState::DUPLICATE_PSTATEMENT => true,
+        // Connection exception, transaction rollback, insufficient resources,
+        // operator intervention, system error.
+        _ => ["08", "40", "53", "57", "58"].contains(&&state.code()[..2]),
+    }
 }
 
 /// The error on one line. The database's words are left out unless they are of a
@@ -135,6 +150,8 @@ fn advice(error: &tokio_postgres::Error) -> &'static str {
         Some(cause) if cause.is::<rustls::Error>() => {
             "; name its authority with --postgres-ca-file, or see sslmode"
         }
+        // It runs, but is not what target_session_attrs asks for.
+        _ if cause.kind() == io::ErrorKind::PermissionDenied => "",
         _ => "; check the host, the port and that it runs",
     }
 }

@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_postgres::Row;
 
 use super::connect::{Connector, Session, Values};
 use super::error::PostgresError;
 use crate::store::DEADLINE;
 
-/// How long a statement may go unanswered. Within a request's deadline, so that
-/// most hear why they failed.
-const STATEMENT_MAX: Duration = Duration::from_secs(4);
-const _: () = assert!(STATEMENT_MAX.as_millis() < DEADLINE.as_millis());
+/// How long the server may work on a statement, or wait for a lock.
+pub(super) const STATEMENT_MAX: Duration = Duration::from_millis(3500);
+
+/// How long its answer is waited for. Longer than the server may take; and within
+/// a request's deadline, so that most hear why they failed.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
+const _: () = assert!(STATEMENT_MAX.as_millis() < ANSWER_MAX.as_millis());
+const _: () = assert!(ANSWER_MAX.as_millis() < DEADLINE.as_millis());
 
 /// The longest pause between two attempts to connect. With the time that one may
 /// take, it stays within the 2 s in which a database that is back is found.
@@ -39,15 +43,17 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects at the first request, unless there is a `session` already.
-    pub fn new(
-        connector: Connector,
-        session: Option<Session>,
-        sql: &'static str,
-        retries: IntCounter,
-    ) -> Link {
-        let pause_until = Instant::now();
-        Link { connector, sql, session, failures: 0, pause_until, gave_up: false, retries }
+    /// Connects at the first request.
+    pub fn new(connector: Connector, sql: &'static str, retries: IntCounter) -> Link {
+        Link {
+            connector,
+            sql,
+            session: None,
+            failures: 0,
+            pause_until: Instant::now(),
+            gave_up: false,
+            retries,
+        }
     }
 
     /// Runs the statement with `values`. It must be one that may run twice: if the
@@ -89,14 +95,11 @@ impl Link {
             Some(session) if !session.client.is_closed() => session,
             _ => {
                 sleep_until(self.pause_until).await;
-                self.connector.connect().await?
+                let connecting = timeout_at(deadline, self.connector.connect());
+                connecting.await.unwrap_or(Err(PostgresError::NoTimeLeft))?
             }
         };
-        if Instant::now() >= deadline {
-            self.session = Some(session);
-            return Err(PostgresError::NoTimeLeft);
-        }
-        match timeout(STATEMENT_MAX, session.query(self.sql, values)).await {
+        match timeout(ANSWER_MAX, session.query(self.sql, values)).await {
             Ok(rows) => {
                 let rows = rows?;
                 self.session = Some(session);
@@ -104,7 +107,7 @@ impl Link {
             }
             Err(_) => {
                 session.abandon();
-                Err(PostgresError::NoAnswer(STATEMENT_MAX))
+                Err(PostgresError::NoAnswer(ANSWER_MAX))
             }
         }
     }

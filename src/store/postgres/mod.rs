@@ -13,8 +13,10 @@ mod url;
 
 use std::sync::Arc;
 
+use futures_util::future::{OptionFuture, join_all};
+
 use self::connect::Connector;
-use self::link::Link;
+use self::link::{Link, STATEMENT_MAX};
 use self::replica::{Lanes, Replica};
 use self::tls::Tls;
 use self::trips::{FIND, ReadTrips, SAVE, WriteTrips};
@@ -49,30 +51,28 @@ impl Postgres {
         limits: Limits,
         metrics: &Metrics,
     ) -> anyhow::Result<Postgres> {
-        let tls = Tls::new(options.postgres_ca_file.as_deref())?;
-        let primary = Connector::new(source, tls);
-        let mut session = primary.connect().await?;
-        migrate::migrate(&mut session.client, options.migrate).await?;
+        let connector = Connector::new(source, Tls::new(options.postgres_ca_file.as_deref())?);
+        migrate::migrate(&mut connector.connect().await?.client, options.migrate).await?;
 
-        let link =
-            |session, sql, kind| Link::new(primary.clone(), session, sql, metrics.retries(kind));
-        // One connection writes, so that saves reach the database in their order.
-        let writes = vec![WriteTrips(link(Some(session), SAVE, "write"))];
-
+        let primary = connector.with_statement_max(STATEMENT_MAX);
+        let link = |sql, kind| Link::new(primary.clone(), sql, metrics.retries(kind));
         let lanes = Arc::new(Lanes::new(metrics.replica_fallbacks.clone()));
-        let replica = options.read_url.map(|url| primary.to_replica(url));
-        let mut reads = Vec::new();
-        for _ in 0..READERS {
-            let replica = match replica.clone() {
-                Some(replica) => Some(Replica::open(replica, FIND, lanes.clone()).await),
-                None => None,
-            };
-            reads.push(ReadTrips { primary: link(None, FIND, "read"), replica });
-        }
-        let pings = replica.map(|_| {
-            let ping = ReadTrips { primary: link(None, FIND, "ping"), replica: None };
+        let replica = options
+            .read_url
+            .map(|url| connector.to_replica(url).with_statement_max(replica::ANSWER_MAX));
+        let reads = (0..READERS).map(|_| async {
+            let replica = OptionFuture::from(
+                replica.clone().map(|replica| Replica::open(replica, lanes.clone())),
+            );
+            ReadTrips { primary: link(FIND, "read"), replica: replica.await }
+        });
+        let reads = join_all(reads).await;
+        let pings = replica.is_some().then(|| {
+            let ping = ReadTrips { primary: link(FIND, "ping"), replica: None };
             Batcher::start(limits, metrics.trips("ping"), vec![ping])
         });
+        // One connection writes, so that saves reach the database in their order.
+        let writes = vec![WriteTrips(link(SAVE, "write"))];
         Ok(Postgres {
             reads: Batcher::start(limits, metrics.trips("read"), reads),
             pings,

@@ -9,12 +9,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Row;
 
-use super::connect::{Connector, Session, Values};
+use super::connect::{Connector, Session};
 use super::error::PostgresError;
+use super::trips::FIND;
 
 /// How long a replica may take to answer before the primary is asked, which must
 /// do so within the same deadline.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// The pause between two attempts to reach a replica that is away. Nobody waits
 /// for it.
@@ -23,7 +24,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// One lane's connection to the replica.
 pub(super) struct Replica {
     connector: Connector,
-    sql: &'static str,
     state: State,
     lanes: Arc<Lanes>,
 }
@@ -51,37 +51,37 @@ impl Lanes {
 
 impl Replica {
     /// Tries to connect. A replica that is away keeps no service from starting.
-    pub async fn open(connector: Connector, sql: &'static str, lanes: Arc<Lanes>) -> Replica {
-        let state = match connector.connect().await {
+    pub async fn open(connector: Connector, lanes: Arc<Lanes>) -> Replica {
+        let state = match connect(&connector).await {
             Ok(session) => State::Here(session),
             Err(error) => {
                 lanes.leave(&error);
                 State::away(&connector)
             }
         };
-        Replica { connector, sql, state, lanes }
+        Replica { connector, state, lanes }
     }
 
-    /// The replica's rows; `None` if the primary must be asked.
-    pub async fn ask(&mut self, values: &Values<'_>) -> Option<Vec<Row>> {
+    /// The rows of those of `usernames` that the replica knows; `None` if the
+    /// primary must be asked.
+    pub async fn find(&mut self, usernames: &[&str]) -> Option<Vec<Row>> {
         self.look_for_return().await;
-        let error = match &mut self.state {
-            State::Away(_) => {
-                self.lanes.fallbacks.inc();
-                return None;
+        if let State::Here(session) = &mut self.state {
+            match find(session, usernames).await {
+                Ok(rows) => return Some(rows),
+                Err(error) => self.leave(&error),
             }
-            State::Here(session) => {
-                match timeout(ANSWER_MAX, session.query(self.sql, values)).await {
-                    Ok(Ok(rows)) => return Some(rows),
-                    Ok(Err(error)) => error.into(),
-                    Err(_) => PostgresError::NoAnswer(ANSWER_MAX),
-                }
-            }
-        };
+        }
         self.lanes.fallbacks.inc();
-        self.lanes.leave(&error);
-        self.state = State::away(&self.connector);
         None
+    }
+
+    fn leave(&mut self, error: &PostgresError) {
+        self.lanes.leave(error);
+        let left = std::mem::replace(&mut self.state, State::away(&self.connector));
+        if let State::Here(session) = left {
+            session.abandon();
+        }
     }
 
     async fn look_for_return(&mut self) {
@@ -99,6 +99,21 @@ impl Replica {
     }
 }
 
+/// Connects, and sees that users can be found: a replica may let us in, and then
+/// wait for a lock that it replays.
+async fn connect(connector: &Connector) -> Result<Session, PostgresError> {
+    let mut session = connector.connect().await?;
+    find(&mut session, &[]).await?;
+    Ok(session)
+}
+
+async fn find(session: &mut Session, usernames: &[&str]) -> Result<Vec<Row>, PostgresError> {
+    match timeout(ANSWER_MAX, session.query(FIND, &[&usernames])).await {
+        Ok(rows) => Ok(rows?),
+        Err(_) => Err(PostgresError::NoAnswer(ANSWER_MAX)),
+    }
+}
+
 impl Drop for Replica {
     fn drop(&mut self) {
         if let State::Away(reconnecting) = &self.state {
@@ -113,7 +128,7 @@ impl State {
         State::Away(tokio::spawn(async move {
             loop {
                 sleep(PAUSE.mul_f64(rand::random_range(0.5..=1.0))).await;
-                if let Ok(session) = connector.connect().await {
+                if let Ok(session) = connect(&connector).await {
                     return session;
                 }
             }

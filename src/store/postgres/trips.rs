@@ -59,7 +59,7 @@ impl Trip<Username, Option<DateOfBirth>> for ReadTrips {
     ) -> Result<Vec<Option<DateOfBirth>>, TripError> {
         let names: Vec<&str> = usernames.iter().map(Username::as_str).collect();
         let from_replica = match &mut self.replica {
-            Some(replica) => replica.ask(&[&names]).await,
+            Some(replica) => replica.find(&names).await,
             None => None,
         };
         let rows = match from_replica {

@@ -49,6 +49,14 @@ pub enum PostgresUrlError {
         "not a Postgres URL: write postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, with other characters than letters and digits as %XX"
     )]
     Malformed,
+    /// An option that there is not, or with a value that it does not have.
+    #[error("an option of the Postgres URL, or its value, is not known")]
+    Option,
+    /// Several places to connect to where there should be one.
+    #[error(
+        "an option of the Postgres URL names several hosts, or another address than its host: name several as in postgres://USER@HOST1,HOST2/DATABASE"
+    )]
+    SeveralPlaces,
     /// Nowhere to connect to.
     #[error("the Postgres URL names no host: write postgres://USER:PASSWORD@HOST/DATABASE")]
     NoHost,
@@ -99,8 +107,7 @@ impl FromStr for PostgresUrl {
             .split(',')
             .map(|host| {
                 let Parts { credentials, database, .. } = parts;
-                let url = format!("postgres://{credentials}{host}{database}?{options}");
-                Server::parse(&url, tls)
+                Server::parse(&format!("postgres://{credentials}{host}{database}"), &options, tls)
             })
             .collect::<Result<_, _>>()?;
         Ok(PostgresUrl { servers })
@@ -108,20 +115,19 @@ impl FromStr for PostgresUrl {
 }
 
 impl Server {
-    fn parse(url: &str, tls: Option<TlsMode>) -> Result<Server, PostgresUrlError> {
+    fn parse(url: &str, options: &str, tls: Option<TlsMode>) -> Result<Server, PostgresUrlError> {
+        let with_options = format!("{url}?{options}");
         // The cause may quote a part of the URL.
-        let mut config: Config = url.parse().map_err(|_| PostgresUrlError::Malformed)?;
-        let hosts = config.get_hosts();
-        if hosts.is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(PostgresUrlError::NoHost);
-        }
-        let is_local = !hosts.is_empty() && hosts.iter().all(is_local);
-        let tls = match tls {
+        let mut config: Config =
+            with_options.parse().map_err(|_| match url.parse::<Config>().is_ok() {
+                true => PostgresUrlError::Option,
+                false => PostgresUrlError::Malformed,
+            })?;
+        let tls = match place(&config)? {
             // No one listens in on a socket in the file system, and there is no TLS on it.
-            _ if hosts.iter().any(|host| matches!(host, Host::Unix(_))) => TlsMode::Disable,
-            Some(tls) => tls,
-            None if is_local => TlsMode::Disable,
-            None => TlsMode::VerifyFull,
+            Place::Socket => TlsMode::Disable,
+            Place::ThisMachine => tls.unwrap_or(TlsMode::Disable),
+            Place::Elsewhere => tls.unwrap_or(TlsMode::VerifyFull),
         };
         let connect_max = config.get_connect_timeout().copied().unwrap_or(CONNECT_MAX);
         // A name may stand for several addresses, the first of which is silent.
@@ -129,7 +135,7 @@ impl Server {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(UNACKNOWLEDGED_MAX);
         }
-        if !url.contains("keepalives_idle=") {
+        if !options.contains("keepalives_idle=") {
             config.keepalives_idle(KEEPALIVE_IDLE);
         }
         if config.get_application_name().is_none() {
@@ -143,21 +149,39 @@ impl Server {
 impl fmt::Display for Server {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.config.get_ports().first().copied().unwrap_or(5432);
-        match (self.config.get_hosts().first(), self.config.get_hostaddrs().first()) {
-            (Some(Host::Tcp(name)), _) => write!(formatter, "{name}:{port}"),
-            (Some(Host::Unix(folder)), _) => write!(formatter, "{}", folder.display()),
-            (None, Some(address)) => write!(formatter, "{address}:{port}"),
-            (None, None) => formatter.write_str("no host"),
+        match (self.config.get_hostaddrs(), self.config.get_hosts()) {
+            ([address, ..], _) => write!(formatter, "{address}:{port}"),
+            (_, [Host::Tcp(name), ..]) => write!(formatter, "{name}:{port}"),
+            (_, [Host::Unix(folder), ..]) => write!(formatter, "{}", folder.display()),
+            ([], []) => formatter.write_str("no host"),
         }
     }
 }
 
-fn is_local(host: &Host) -> bool {
-    match host {
-        Host::Unix(_) => true,
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+/// Where a connection leads.
+enum Place {
+    Socket,
+    ThisMachine,
+    Elsewhere,
+}
+
+/// The one place where `config` connects to, so that what is settled for it holds
+/// for every byte that is sent. `hostaddr` is dialed where it is given, and `host`
+/// then is the name to verify.
+fn place(config: &Config) -> Result<Place, PostgresUrlError> {
+    let of_address = |address: &IpAddr| match address.is_loopback() {
+        true => Place::ThisMachine,
+        false => Place::Elsewhere,
+    };
+    match (config.get_hosts(), config.get_hostaddrs()) {
+        ([], []) => Err(PostgresUrlError::NoHost),
+        ([Host::Unix(_)], []) => Ok(Place::Socket),
+        ([Host::Tcp(name)], []) if name == "localhost" => Ok(Place::ThisMachine),
+        ([Host::Tcp(name)], []) => {
+            Ok(name.parse().map_or(Place::Elsewhere, |address| of_address(&address)))
         }
+        ([] | [Host::Tcp(_)], [address]) => Ok(of_address(address)),
+        _ => Err(PostgresUrlError::SeveralPlaces),
     }
 }
 
@@ -175,10 +199,18 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn split(url: &'a str) -> Option<Parts<'a>> {
         let rest = PostgresUrl::SCHEMES.iter().find_map(|scheme| url.strip_prefix(scheme))?;
-        let (credentials, rest) = rest.split_at(rest.find('@').map_or(0, |at| at + 1));
         let (rest, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let (hosts, database) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        Some(Parts { credentials, hosts, database, options })
+        let (authority, database) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (credentials, hosts) = authority.split_at(authority.find('@').map_or(0, |at| at + 1));
+        // Another one, which nobody wrote as %40, would be taken for the first by
+        // some, and a part of the password for a host by others.
+        let ats = url.matches('@').count();
+        (ats == credentials.matches('@').count()).then_some(Parts {
+            credentials,
+            hosts,
+            database,
+            options,
+        })
     }
 
     /// The value of `sslmode`, which knows more words here than in tokio-postgres,
@@ -229,6 +261,8 @@ mod tests {
             ("postgres://10.0.0.1/db", &[VerifyFull]),
             ("postgres:///db?host=db.example.com", &[VerifyFull]),
             ("postgres:///db?hostaddr=10.0.0.1", &[VerifyFull]),
+            ("postgres://localhost/db?hostaddr=10.0.0.1", &[VerifyFull]),
+            ("postgres://db.example.com/db?hostaddr=127.0.0.1", &[Disable]),
             ("postgres://localhost,db.example.com/db", &[Disable, VerifyFull]),
             ("postgres://db.example.com/db?sslmode=require", &[Require]),
             ("postgres://db.example.com/db?sslmode=disable", &[Disable]),
@@ -285,7 +319,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused_and_not_quoted() {
-        use PostgresUrlError::{Malformed, NoHost, SslMode, SslRootCert};
+        use PostgresUrlError::{Malformed, NoHost, Option, SeveralPlaces, SslMode, SslRootCert};
         for (url, error) in [
             ("postgres:///db", NoHost),
             ("postgres://user:hunter2@/db", NoHost),
@@ -294,8 +328,17 @@ mod tests {
             ("postgres://h/db?sslmode=", SslMode),
             ("postgres://h/db?sslrootcert=ca.pem", SslRootCert),
             ("postgres://h:hunter2/db", Malformed),
-            ("postgres://h/db?hunter2=x", Malformed),
-            ("postgres://user:hunter2%zz@h/db", Malformed),
+            ("postgres://h/db?hunter2=x", Option),
+            ("postgres://h/db?target_session_attrs=hunter2", Option),
+            // A password with an @ or a / that is not written as %40 or %2F.
+            ("postgres://user:hunter@2@h/db", Malformed),
+            ("postgres://user:hunter/2@h/db", Malformed),
+            ("postgres://localhost/db?application_name=me@example.com", Malformed),
+            // One of these places would be verified, and another dialed.
+            ("postgres:///db?host=/run&host=example.com", SeveralPlaces),
+            ("postgres://localhost/db?host=example.com", SeveralPlaces),
+            ("postgres://%2Frun/db?hostaddr=10.0.0.1", SeveralPlaces),
+            ("postgres://h/db?hostaddr=10.0.0.1,10.0.0.2", SeveralPlaces),
             ("mysql://h/db", Malformed),
         ] {
             assert_eq!(parse(url), Err(error), "{url}");

@@ -1,3 +1,5 @@
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -15,8 +17,9 @@ pub struct SqliteBulk {
 }
 
 impl SqliteBulk {
+    /// Keeps the journal of a file that others may be using.
     pub fn open(path: &Path, migrate: Migrate) -> Result<SqliteBulk, OpenError> {
-        let file = DatabaseFile::prepare(path, JournalChoice::Auto, migrate)?;
+        let file = DatabaseFile::prepare(path, journal_in_use(path), migrate)?;
         let connection = file.writer()?;
         Ok(SqliteBulk { file, connection })
     }
@@ -59,5 +62,20 @@ impl SqliteBulk {
 
     fn explain<T>(&self, result: rusqlite::Result<T>) -> Result<T, OpenError> {
         result.map_err(|error| self.file.explain(error))
+    }
+}
+
+/// A choice that changes nothing where the file allows it. Its header tells whether
+/// it is in WAL mode (<https://www.sqlite.org/fileformat.html>, "File format version
+/// numbers").
+fn journal_in_use(path: &Path) -> JournalChoice {
+    const WRITE_VERSION: u64 = 18;
+    const LEGACY: u8 = 1;
+    let mut version = [0];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut version, WRITE_VERSION));
+    // A file that is not there yet has none.
+    match (read, version) {
+        (Ok(()), [LEGACY]) => JournalChoice::Truncate,
+        _ => JournalChoice::Auto,
     }
 }

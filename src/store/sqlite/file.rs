@@ -60,8 +60,11 @@ pub enum OpenError {
     /// A database that this release must not touch.
     #[error("{} was made by a newer release that this one cannot work beside: it was left as it is; run the newer release", .0.display())]
     MadeByNewerRelease(PathBuf),
+    /// There is no file, and none may be made.
+    #[error("there is no file {}: name one that is there, or make it with hello-birthday --migrate=only", .0.display())]
+    Missing(PathBuf),
     /// The schema is not there, and may not be made.
-    #[error("{} is missing or lacks this release's schema: make it with hello-birthday --migrate=only", .0.display())]
+    #[error("{} lacks this release's schema: make it with hello-birthday --migrate=only", .0.display())]
     NotMigrated(PathBuf),
     /// No room to write.
     #[error("no space is left on the disk of {}: free some and start again", .0.display())]
@@ -96,8 +99,8 @@ pub(super) struct DatabaseFile {
 type Identity = (u64, u64);
 
 impl DatabaseFile {
-    /// Creates the file if it is missing, and migrates it, as far as `migrate` allows. Refuses a file that
-    /// it must not touch, and leaves that one as it was.
+    /// Creates the file if it is missing, and migrates it, as far as `migrate`
+    /// allows. Refuses a file that it must not touch, and leaves that one as it was.
     pub fn prepare(
         path: &Path,
         choice: JournalChoice,
@@ -110,7 +113,7 @@ impl DatabaseFile {
         if migrate != Migrate::Check {
             create_if_missing(&path)?;
         } else if !path.exists() {
-            return Err(OpenError::NotMigrated(path));
+            return Err(OpenError::Missing(path));
         }
         let journal = Journal::choose(choice, &path)?;
         let identity = identity(&path).map_err(|_| OpenError::Moved(path.clone()))?;
