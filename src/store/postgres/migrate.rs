@@ -56,7 +56,9 @@ async fn check_encoding(client: &Client) -> Result<(), PostgresError> {
 }
 
 async fn look(client: &impl GenericClient) -> Result<Found, PostgresError> {
-    let is_new = "select to_regclass('schema_versions') is null";
+    // Not `to_regclass`: it may remember that there was no table before the lock.
+    let is_new = "select not exists (select from pg_catalog.pg_tables
+        where tablename = 'schema_versions' and schemaname = any(current_schemas(false)))";
     if client.query_one(is_new, &[]).await?.try_get(0)? {
         return Ok(Found::default());
     }
