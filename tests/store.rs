@@ -6,11 +6,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod postgres;
+
 use std::fmt::Debug;
 use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,12 +19,11 @@ use futures_util::future::{LocalBoxFuture, join_all, try_join_all};
 use hello_birthday::domain::{DateOfBirth, Username};
 use hello_birthday::metrics::Metrics;
 use hello_birthday::store::{
-    DEADLINE, DatabaseUrl, JournalChoice, QUEUE_MAX, Store, StoreError, StoreOptions, TRIP_MAX,
+    DEADLINE, JournalChoice, QUEUE_MAX, Store, StoreError, StoreOptions, TRIP_MAX, UrlSource,
 };
 use jiff::civil::date;
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Nothing that is waited for takes longer, even on a busy machine.
@@ -33,11 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SLACK: Duration = Duration::from_secs(2);
 
 /// A new database, and what may happen to it from outside.
-trait Database: Send + Sync + 'static {
+trait Database {
     /// Keeps all others from writing until it is dropped. They may read.
     type WriteLock;
 
-    fn open_store(&self, metrics: &Metrics) -> anyhow::Result<Store>;
+    async fn open_store(&self, metrics: &Metrics) -> anyhow::Result<Store>;
 
     async fn lock_writes(&self) -> Self::WriteLock;
 
@@ -51,6 +51,9 @@ trait Database: Send + Sync + 'static {
 
     /// What is on disk; it changes with every write.
     async fn on_disk(&self) -> Vec<u8>;
+
+    /// How many steps the schema has taken.
+    async fn migrations(&self) -> u32;
 }
 
 /// A store and what it counts, as one process has them.
@@ -62,9 +65,9 @@ struct Instance {
 type Answer<'a, T> = LocalBoxFuture<'a, Result<T, StoreError>>;
 
 impl Instance {
-    fn open(database: &impl Database) -> Instance {
+    async fn open(database: &impl Database) -> Instance {
         let metrics = Metrics::new();
-        let store = database.open_store(&metrics).expect("the store opens");
+        let store = within(database.open_store(&metrics)).await.expect("the store opens");
         Instance { store, metrics }
     }
 
@@ -143,7 +146,7 @@ fn born(year: i16) -> DateOfBirth {
 }
 
 async fn a_saved_user_is_found_and_no_other(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     assert_eq!(instance.find(user(1)).await, Ok(None));
     assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
     assert_eq!(instance.find(user(1)).await, Ok(Some(born(1990))));
@@ -151,7 +154,7 @@ async fn a_saved_user_is_found_and_no_other(database: impl Database) {
 }
 
 async fn usernames_and_dates_come_back_as_they_were_saved(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     let longest = "𠮷".repeat(Username::LEN_MAX);
     let names =
         ["Jose", "jose", "José", "JOSÉ", "ΣΑΣ", "σας", "σασ", "Straße", "Strasse", &longest];
@@ -167,7 +170,7 @@ async fn usernames_and_dates_come_back_as_they_were_saved(database: impl Databas
 }
 
 async fn a_later_save_replaces_an_earlier_one(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     for year in [1990, 2001, 1985] {
         assert_eq!(instance.save(user(1), born(year)).await, Ok(()));
         assert_eq!(instance.find(user(1)).await, Ok(Some(born(year))));
@@ -175,7 +178,7 @@ async fn a_later_save_replaces_an_earlier_one(database: impl Database) {
 }
 
 async fn an_unchanged_date_writes_nothing(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
     let before = database.on_disk().await;
     assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
@@ -185,7 +188,7 @@ async fn an_unchanged_date_writes_nothing(database: impl Database) {
 }
 
 async fn the_last_of_two_saves_in_one_trip_wins(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     for (round, years) in [(1, [1990, 2001]), (2, [2001, 1990]), (3, [1985, 1990])] {
         let lock = database.lock_writes().await;
         let first = instance.set_out(user(1), born(1990)).await;
@@ -199,7 +202,7 @@ async fn the_last_of_two_saves_in_one_trip_wins(database: impl Database) {
 }
 
 async fn saves_that_queue_during_a_trip_share_the_next(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     let lock = database.lock_writes().await;
     let first = instance.set_out(user(0), born(1990)).await;
     let many: Vec<_> = (1..=500).map(|it| instance.send_save(user(it), born(1990))).collect();
@@ -211,7 +214,7 @@ async fn saves_that_queue_during_a_trip_share_the_next(database: impl Database) 
 }
 
 async fn finds_that_wait_together_share_a_trip(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     assert_eq!(instance.save(user(7), born(1990)).await, Ok(()));
     let many = (0..500).map(|it| instance.store.find(user(it)));
     let found = within(join_all(many)).await;
@@ -221,7 +224,7 @@ async fn finds_that_wait_together_share_a_trip(database: impl Database) {
 }
 
 async fn a_failing_trip_tells_everyone_in_it_and_saves_no_one(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     database.refuse(&user(7)).await;
     let lock = database.lock_writes().await;
     let first = instance.set_out(user(0), born(1990)).await;
@@ -239,7 +242,7 @@ async fn a_failing_trip_tells_everyone_in_it_and_saves_no_one(database: impl Dat
 }
 
 async fn a_database_that_comes_back_needs_no_restart(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     for year in [1990, 1991] {
         database.break_down().await;
         assert_eq!(instance.save(user(1), born(year)).await, Err(StoreError::Unavailable));
@@ -253,7 +256,7 @@ async fn a_database_that_comes_back_needs_no_restart(database: impl Database) {
 }
 
 async fn a_full_queue_refuses_at_once_and_serves_the_admitted(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     let lock = database.lock_writes().await;
     let first = instance.set_out(user(0), born(1990)).await;
     let admitted: Vec<_> =
@@ -272,7 +275,7 @@ async fn a_full_queue_refuses_at_once_and_serves_the_admitted(database: impl Dat
 }
 
 async fn everyone_hears_by_the_deadline_while_others_write(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     let lock = database.lock_writes().await;
     let mut answers = vec![instance.set_out(user(0), born(1990)).await];
     answers.extend((1..=10).map(|it| instance.send_save(user(it), born(1990))));
@@ -284,7 +287,7 @@ async fn everyone_hears_by_the_deadline_while_others_write(database: impl Databa
 }
 
 async fn finds_and_pings_need_no_write_lock(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
     let lock = database.lock_writes().await;
     let waiting = instance.set_out(user(2), born(1990)).await;
@@ -295,7 +298,7 @@ async fn finds_and_pings_need_no_write_lock(database: impl Database) {
 }
 
 async fn closing_carries_out_what_waits_and_refuses_the_rest(database: impl Database) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     let lock = database.lock_writes().await;
     let mut saves = vec![instance.set_out(user(0), born(1990)).await];
     saves.extend((1..=10).map(|it| instance.send_save(user(it), born(1990))));
@@ -308,26 +311,26 @@ async fn closing_carries_out_what_waits_and_refuses_the_rest(database: impl Data
     assert_eq!(instance.find(user(1)).await, Err(StoreError::Closed));
     assert_eq!(within(instance.store.ping()).await, Err(StoreError::Closed));
 
-    let reopened = Instance::open(&database);
+    let reopened = Instance::open(&database).await;
     for it in 0..=10 {
         assert_eq!(reopened.find(user(it)).await, Ok(Some(born(1990))), "user {it}");
     }
 }
 
 async fn what_was_saved_is_there_after_reopening(database: impl Database) {
-    let closed = Instance::open(&database);
+    let closed = Instance::open(&database).await;
     assert_eq!(closed.save(user(1), born(1990)).await, Ok(()));
     closed.close().await;
-    let abandoned = Instance::open(&database);
+    let abandoned = Instance::open(&database).await;
     assert_eq!(abandoned.save(user(2), born(1991)).await, Ok(()));
     drop(abandoned);
-    let reopened = Instance::open(&database);
+    let reopened = Instance::open(&database).await;
     assert_eq!(reopened.find(user(1)).await, Ok(Some(born(1990))));
     assert_eq!(reopened.find(user(2)).await, Ok(Some(born(1991))));
 }
 
 async fn instances_see_what_the_others_saved_at_once(database: impl Database) {
-    let instances = [Instance::open(&database), Instance::open(&database)];
+    let instances = [Instance::open(&database).await, Instance::open(&database).await];
     for (year, [one, other]) in (1990..2000).zip([[0, 1], [1, 0]].into_iter().cycle()) {
         assert_eq!(instances[one].save(user(1), born(year)).await, Ok(()));
         assert_eq!(instances[other].find(user(1)).await, Ok(Some(born(year))));
@@ -342,17 +345,26 @@ async fn instances_see_what_the_others_saved_at_once(database: impl Database) {
     }
 }
 
-async fn instances_that_start_at_once_migrate_once(database: impl Database) {
-    let database = Arc::new(database);
-    let together = Arc::new(Barrier::new(8));
-    let opening = (0..8).map(|_| {
-        let (database, together) = (database.clone(), together.clone());
-        spawn_blocking(move || {
-            together.wait();
-            Instance::open(&*database)
-        })
+async fn instances_that_save_the_same_users_at_once_do_not_fail(database: impl Database) {
+    let instances = [Instance::open(&database).await, Instance::open(&database).await];
+    let upwards: Vec<_> = (0..50).collect();
+    let downwards = upwards.iter().rev().copied().collect();
+    let saving = instances.iter().zip([upwards, downwards]).map(async |(instance, users)| {
+        for year in 1960..2000 {
+            let saves = users.iter().map(|it| instance.store.save(user(*it), born(year)));
+            try_join_all(saves).await?;
+        }
+        Ok::<_, StoreError>(())
     });
-    let instances = within(try_join_all(opening)).await.expect("every instance opens");
+    assert_eq!(within(join_all(saving)).await, [Ok(()), Ok(())]);
+    for it in 0..50 {
+        assert_eq!(instances[0].find(user(it)).await, Ok(Some(born(1999))), "user {it}");
+    }
+}
+
+async fn instances_that_start_at_once_migrate_once(database: impl Database) {
+    let instances = join_all((0..10).map(|_| Instance::open(&database))).await;
+    assert_eq!(database.migrations().await, 1);
     for (it, instance) in instances.iter().enumerate() {
         assert_eq!(instance.save(user(it), born(1990)).await, Ok(()), "instance {it}");
     }
@@ -386,9 +398,10 @@ impl Sqlite {
 impl Database for Sqlite {
     type WriteLock = Connection;
 
-    fn open_store(&self, metrics: &Metrics) -> anyhow::Result<Store> {
-        let options = StoreOptions { sqlite_journal: self.journal, trip_max: TRIP_MAX };
-        Store::open(&DatabaseUrl::Sqlite(self.path()), options, metrics)
+    async fn open_store(&self, metrics: &Metrics) -> anyhow::Result<Store> {
+        let options = StoreOptions { sqlite_journal: self.journal, ..StoreOptions::default() };
+        let url = format!("sqlite:{}", self.path().display());
+        Store::open(&UrlSource::Text(url), options, metrics).await
     }
 
     async fn lock_writes(&self) -> Connection {
@@ -419,10 +432,15 @@ impl Database for Sqlite {
         let paths = files.map(|file| self.folder.path().join(file));
         paths.iter().filter(|path| path.exists()).flat_map(|path| fs::read(path).unwrap()).collect()
     }
+
+    async fn migrations(&self) -> u32 {
+        let count = "select count(*) from schema_versions";
+        self.connect().query_row(count, [], |row| row.get(0)).unwrap()
+    }
 }
 
 async fn a_file_that_was_moved_away_loses_nothing(database: Sqlite) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
     let elsewhere = database.folder.path().join("elsewhere");
     fs::rename(database.path(), &elsewhere).unwrap();
@@ -439,16 +457,16 @@ async fn a_file_that_was_moved_away_loses_nothing(database: Sqlite) {
 }
 
 async fn a_closed_file_holds_all_that_was_saved(database: Sqlite) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
     instance.close().await;
     let copy = Sqlite::new(database.journal);
     fs::copy(database.path(), copy.path()).unwrap();
-    assert_eq!(Instance::open(&copy).find(user(1)).await, Ok(Some(born(1990))));
+    assert_eq!(Instance::open(&copy).await.find(user(1)).await, Ok(Some(born(1990))));
 }
 
 async fn finders_hear_by_the_deadline_while_others_lock_the_file(database: Sqlite) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
     let lock = database.connect();
     lock.execute_batch("begin exclusive").unwrap();
@@ -461,7 +479,7 @@ async fn finders_hear_by_the_deadline_while_others_lock_the_file(database: Sqlit
 }
 
 async fn a_commit_that_fails_saves_no_one(database: Sqlite) {
-    let instance = Instance::open(&database);
+    let instance = Instance::open(&database).await;
     let reader = database.connect();
     reader.execute_batch("begin; select * from users").unwrap();
     assert_eq!(instance.save(user(1), born(1990)).await, Err(StoreError::Unavailable));
@@ -469,6 +487,63 @@ async fn a_commit_that_fails_saves_no_one(database: Sqlite) {
     drop(reader);
     assert_eq!(instance.save(user(1), born(1991)).await, Ok(()));
     assert_eq!(instance.find(user(1)).await, Ok(Some(born(1991))));
+}
+
+/// A database in a server of the tests.
+struct Postgres {
+    url: String,
+}
+
+impl Postgres {
+    fn new() -> Postgres {
+        Postgres { url: postgres::shared().new_database() }
+    }
+
+    fn execute(&self, sql: &str) -> String {
+        postgres::execute(&self.url, sql)
+    }
+}
+
+impl Database for Postgres {
+    type WriteLock = postgres::Session;
+
+    async fn open_store(&self, metrics: &Metrics) -> anyhow::Result<Store> {
+        let source = UrlSource::Text(self.url.clone());
+        Store::open(&source, StoreOptions::default(), metrics).await
+    }
+
+    async fn lock_writes(&self) -> postgres::Session {
+        let mut session = postgres::Session::open(&self.url);
+        session.execute("begin; lock table users in share row exclusive mode");
+        session
+    }
+
+    async fn break_down(&self) {
+        self.execute("alter table users rename to lost");
+    }
+
+    async fn mend(&self) {
+        self.execute("alter table lost rename to users");
+    }
+
+    async fn refuse(&self, username: &Username) {
+        let username = username.as_str();
+        self.execute(&format!(
+            "create function refuse() returns trigger language plpgsql
+             as $$ begin raise exception 'the test wants it so'; end $$;
+             create trigger refuse before insert on users
+             for each row when (new.username = '{username}') execute function refuse()"
+        ));
+    }
+
+    async fn on_disk(&self) -> Vec<u8> {
+        // A new version of a row is elsewhere, and by another transaction.
+        self.execute("select username, date_of_birth, ctid, xmin from users").into()
+    }
+
+    async fn migrations(&self) -> u32 {
+        self.execute("select count(*) from schema_versions").trim().parse().unwrap()
+    }
 }
 
 /// Makes a test of each promise.
@@ -502,6 +577,7 @@ macro_rules! test_promises {
             closing_carries_out_what_waits_and_refuses_the_rest
             what_was_saved_is_there_after_reopening
             instances_see_what_the_others_saved_at_once
+            instances_that_save_the_same_users_at_once_do_not_fail
             instances_that_start_at_once_migrate_once
         }
     };
@@ -532,4 +608,9 @@ mod sqlite_truncate {
         finders_hear_by_the_deadline_while_others_lock_the_file
         a_commit_that_fails_saves_no_one
     }
+}
+
+mod on_postgres {
+    use super::Postgres;
+    test_promises!(Postgres::new());
 }
