@@ -1,5 +1,5 @@
-//! Database files that are not as they should be: one clear sentence, and
-//! nothing in them is damaged.
+//! Database files that are not as they should be, or that others hold: one clear
+//! sentence, and nothing in them is damaged.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -7,11 +7,14 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::harness::{BINARY, Service, new_folder};
+use crate::harness::{BINARY, Service, new_folder, wait_until};
+
+const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
 /// Somebody who may do nothing special.
 const NOBODY: u32 = 65534;
@@ -270,6 +273,76 @@ fn a_file_that_is_replaced_is_not_touched() {
     service.save("Jane", "1990-05-20");
 }
 
+fn connect_to_file_of(service: &Service) -> Connection {
+    Connection::open(service.folder().path().join("hello-birthday.db")).unwrap()
+}
+
+#[test]
+fn an_outage_of_the_store_shows_in_health_but_keeps_the_instance_in_traffic() {
+    let service = Service::start(&[]);
+    service.save("John", "1990-05-20");
+    let outside = connect_to_file_of(&service);
+    outside.execute_batch("alter table users rename to gone").unwrap();
+    service.get("/health").expect_status(503);
+    let answer = service.get("/hello/John").expect_problem(503, "try again");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let answer = service.put("/hello/John", BORN).expect_problem(503, "try again");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    service.ask_admin("/readyz").expect_status(200);
+    assert!(service.metric(r#"hello_birthday_store_errors_total{kind="read"}"#) >= 2.0);
+
+    outside.execute_batch("alter table gone rename to users").unwrap();
+    service.get("/health").expect_status(200);
+    service.get("/hello/John").expect_status(200);
+    service.save("John", "1991-06-21");
+    let log = service.log();
+    assert_eq!(log.matches("the store fails").count(), 2, "{log}");
+    assert_eq!(log.matches("the store answers again").count(), 2, "{log}");
+}
+
+#[test]
+fn a_store_that_hangs_is_told_in_time() {
+    let service = Service::start(&["--sqlite-journal", "truncate"]);
+    service.save("John", "1990-05-20");
+    let outside = connect_to_file_of(&service);
+    outside.execute_batch("begin exclusive").unwrap();
+    let began = Instant::now();
+    service.get("/health").expect_status(503);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    for answer in [service.get("/hello/John"), service.put("/hello/John", BORN)] {
+        let answer = answer.expect_status(503);
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert!(began.elapsed() < Duration::from_secs(13), "{:?}", began.elapsed());
+    outside.execute_batch("rollback").unwrap();
+    wait_until("the store answers", || (service.get("/health").status == 200).then_some(()));
+    service.save("John", "1990-05-20");
+}
+
+#[test]
+fn health_needs_no_write_lock() {
+    let service = Service::start(&[]);
+    let outside = connect_to_file_of(&service);
+    outside.execute_batch("begin immediate").unwrap();
+    service.get("/health").expect_status(200);
+    service.ask_admin("/readyz").expect_status(200);
+}
+
+#[test]
+fn a_clean_stop_leaves_one_file() {
+    let folder = new_folder();
+    let service = Service::start_in(&folder, &[]);
+    service.save("John", "1990-05-20");
+    service.stop();
+    let mut files: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".db"))
+        .collect();
+    files.sort();
+    assert_eq!(files, ["hello-birthday.db"]);
+}
+
 #[test]
 fn a_full_disk_at_the_start_is_one_sentence() {
     let folder = new_folder();
@@ -293,9 +366,7 @@ fn a_disk_that_fills_up_is_503_until_there_is_room_again() {
     let service = Service::spawn(&folder, on_small_disk(script));
     service.save("John", "1990-05-20");
     fs::write(&filled, "").unwrap();
-    crate::harness::wait_until("the disk is full", || {
-        folder.path().join("full").exists().then_some(())
-    });
+    wait_until("the disk is full", || folder.path().join("full").exists().then_some(()));
     let refused = (0..2000).find(|number| {
         let body = r#"{"dateOfBirth":"1991-06-21"}"#;
         let answer = service.put(&format!("/hello/{}", name(*number)), body);
@@ -307,9 +378,7 @@ fn a_disk_that_fills_up_is_503_until_there_is_room_again() {
     service.get("/hello/John").expect_status(200);
     service.get(&format!("/hello/{}", name(refused))).expect_status(404);
     fs::remove_file(&filled).unwrap();
-    crate::harness::wait_until("the disk is freed", || {
-        folder.path().join("freed").exists().then_some(())
-    });
+    wait_until("the disk is freed", || folder.path().join("freed").exists().then_some(()));
     service.save("Jane", "1990-05-20");
     for number in 0..refused {
         service.get(&format!("/hello/{}", name(number))).expect_status(200);

@@ -22,7 +22,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_hello-birthday");
 /// A running service.
 ///
 /// When it is dropped, its log must hold none of the usernames and dates that
-/// were sent to it.
+/// were sent to it, nor the password of its database.
 pub struct Service {
     child: Child,
     /// The public listener.
@@ -32,7 +32,7 @@ pub struct Service {
     notifications: Notifications,
     folder: Arc<TempDir>,
     log: PathBuf,
-    personal: Mutex<Vec<String>>,
+    private: Mutex<Vec<String>>,
 }
 
 impl Service {
@@ -67,6 +67,10 @@ impl Service {
             .env("NOTIFY_SOCKET", &notifications.path)
             .current_dir(folder.path())
             .stderr(File::create(&log).unwrap());
+        if let Some(url) = crate::database_url(folder.path()) {
+            // A flag says it louder.
+            command.env("DATABASE_URL", url);
+        }
         let mut child = command.spawn().expect("the binary starts");
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
@@ -87,7 +91,7 @@ impl Service {
             notifications,
             folder: folder.clone(),
             log,
-            personal: Mutex::default(),
+            private: Mutex::new(passwords(&command)),
         })
     }
 
@@ -183,13 +187,13 @@ impl Service {
     }
 
     fn remember(&self, path: &str, body: &str) {
-        let mut personal = self.personal.lock().unwrap();
+        let mut private = self.private.lock().unwrap();
         if let Some(username) = path.strip_prefix("/hello/").filter(|name| name.len() > 3) {
-            personal.push(username.to_owned());
+            private.push(username.to_owned());
         }
         let body: Option<Value> = serde_json::from_str(body).ok();
         if let Some(born) = body.as_ref().and_then(|body| body["dateOfBirth"].as_str()) {
-            personal.push(born.to_owned());
+            private.push(born.to_owned());
         }
     }
 }
@@ -201,11 +205,23 @@ impl Drop for Service {
         let _ = self.child.wait();
         if !std::thread::panicking() {
             let log = self.log();
-            for personal in self.personal.lock().unwrap().iter().filter(|text| !text.is_empty()) {
-                assert!(!log.contains(personal), "the log holds personal data");
+            for private in self.private.lock().unwrap().iter().filter(|text| !text.is_empty()) {
+                assert!(!log.contains(private), "the log holds what is private");
             }
         }
     }
+}
+
+/// The passwords in the database URLs that `command` is given.
+fn passwords(command: &Command) -> Vec<String> {
+    let variables = command.get_envs().filter_map(|(_, value)| value);
+    let texts = command.get_args().chain(variables).filter_map(|text| text.to_str());
+    texts
+        .filter_map(|text| {
+            let (credentials, _) = text.split_once("postgres://")?.1.split_once('@')?;
+            Some(credentials.split_once(':')?.1.to_owned())
+        })
+        .collect()
 }
 
 /// A process that ended before it was ready.

@@ -1,6 +1,5 @@
 //! How the process starts, is watched and stops.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -10,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -231,72 +229,6 @@ fn with_sockets(public: &TcpListener, admin: Option<&TcpListener>) -> Command {
         command.stdout(descriptor(admin));
     }
     command
-}
-
-#[test]
-fn an_outage_of_the_store_shows_in_health_but_keeps_the_instance_in_traffic() {
-    let service = Service::start(&[]);
-    service.save("John", "1990-05-20");
-    let outside = Connection::open(service.folder().path().join("hello-birthday.db")).unwrap();
-    outside.execute_batch("alter table users rename to gone").unwrap();
-    service.get("/health").expect_status(503);
-    let answer = service.get("/hello/John").expect_problem(503, "try again");
-    assert_eq!(answer.header("retry-after"), Some("1"));
-    let answer = service.put("/hello/John", BORN).expect_problem(503, "try again");
-    assert_eq!(answer.header("retry-after"), Some("1"));
-    service.ask_admin("/readyz").expect_status(200);
-    assert!(service.metric(r#"hello_birthday_store_errors_total{kind="read"}"#) >= 2.0);
-
-    outside.execute_batch("alter table gone rename to users").unwrap();
-    service.get("/health").expect_status(200);
-    service.get("/hello/John").expect_status(200);
-    service.save("John", "1991-06-21");
-    let log = service.log();
-    assert_eq!(log.matches("the store fails").count(), 2, "{log}");
-    assert_eq!(log.matches("the store answers again").count(), 2, "{log}");
-}
-
-#[test]
-fn a_store_that_hangs_is_told_in_time() {
-    let service = Service::start(&["--sqlite-journal", "truncate"]);
-    service.save("John", "1990-05-20");
-    let outside = Connection::open(service.folder().path().join("hello-birthday.db")).unwrap();
-    outside.execute_batch("begin exclusive").unwrap();
-    let began = Instant::now();
-    service.get("/health").expect_status(503);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    for answer in [service.get("/hello/John"), service.put("/hello/John", BORN)] {
-        let answer = answer.expect_status(503);
-        assert_eq!(answer.header("retry-after"), Some("1"));
-    }
-    assert!(began.elapsed() < Duration::from_secs(13), "{:?}", began.elapsed());
-    outside.execute_batch("rollback").unwrap();
-    wait_until("the store answers", || (service.get("/health").status == 200).then_some(()));
-    service.save("John", "1990-05-20");
-}
-
-#[test]
-fn health_needs_no_write_lock() {
-    let service = Service::start(&[]);
-    let outside = Connection::open(service.folder().path().join("hello-birthday.db")).unwrap();
-    outside.execute_batch("begin immediate").unwrap();
-    service.get("/health").expect_status(200);
-    service.ask_admin("/readyz").expect_status(200);
-}
-
-#[test]
-fn a_clean_stop_leaves_one_file() {
-    let folder = new_folder();
-    let service = Service::start_in(&folder, &[]);
-    service.save("John", "1990-05-20");
-    service.stop();
-    let mut files: Vec<_> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.contains(".db"))
-        .collect();
-    files.sort();
-    assert_eq!(files, ["hello-birthday.db"]);
 }
 
 #[test]

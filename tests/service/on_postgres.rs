@@ -1,0 +1,24 @@
+//! The real binary on a real PostgreSQL.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "files and flags are tested elsewhere")]
+mod harness;
+mod openapi;
+#[path = "../postgres/mod.rs"]
+mod postgres;
+
+mod api;
+mod lifecycle;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
+
+/// The database of those who work in `folder`.
+fn database_url(folder: &Path) -> Option<String> {
+    static URLS: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::default);
+    let mut urls = URLS.lock().unwrap();
+    let url = urls.entry(folder.to_owned()).or_insert_with(|| postgres::shared().new_database());
+    Some(url.clone())
+}
