@@ -59,16 +59,13 @@ impl Cluster {
         backup.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
         backup.arg(standby.data_flag()).arg(format!("--dbname={}", self.superuser()));
         run(&mut backup).unwrap();
+        // A promotion waits for a look for the primary to end.
+        standby.configure(&[("wal_retrieve_retry_interval", "100ms")]);
         standby.start_on_free_port();
         self.configure(&[("synchronous_standby_names", "*")]);
         self.reload();
-        self.execute(
-            "do $$ begin
-                 while not exists (select from pg_stat_replication where sync_state = 'sync') loop
-                     perform pg_sleep(0.01), pg_stat_clear_snapshot();
-                 end loop;
-             end $$",
-        );
+        let follows = "exists (select from pg_stat_replication where sync_state = 'sync')";
+        wait_until(&self.superuser(), follows);
         standby
     }
 
@@ -183,7 +180,8 @@ impl Cluster {
     pub fn promote(&self) {
         self.configure(&[("synchronous_standby_names", "")]);
         self.reload();
-        self.control(&["promote"]);
+        self.control(&["promote", "--no-wait"]);
+        wait_until(&self.superuser(), "not pg_is_in_recovery()");
     }
 
     fn control(&self, command: &[&str]) {
@@ -228,6 +226,24 @@ impl Drop for Cluster {
 /// Runs statements in a session of their own; see [`Session::execute`].
 pub fn execute(database: &str, sql: &str) -> String {
     Session::open(database).execute(sql)
+}
+
+/// Waits until a database has no session of others.
+pub fn wait_until_unused(database: &str) {
+    let others = "datname = current_database() and pid <> pg_backend_pid()";
+    wait_until(database, &format!("not exists (select from pg_stat_activity where {others})"));
+}
+
+/// Waits for `condition`, for as long as a statement may take.
+fn wait_until(database: &str, condition: &str) {
+    let sql = format!(
+        "do $$ begin
+             while not ({condition}) loop
+                 perform pg_sleep(0.01), pg_stat_clear_snapshot();
+             end loop;
+         end $$"
+    );
+    execute(database, &sql);
 }
 
 /// A connection to a database. Its transaction ends with it.

@@ -4,6 +4,7 @@
 
 mod harness;
 mod openapi;
+mod writers;
 
 mod api;
 mod cli;

@@ -7,8 +7,11 @@ mod harness;
 mod openapi;
 #[path = "../postgres/mod.rs"]
 mod postgres;
+mod writers;
 
 mod api;
+mod crashes;
+mod failover;
 mod lifecycle;
 
 use std::collections::HashMap;
@@ -21,4 +24,12 @@ fn database_url(folder: &Path) -> Option<String> {
     let mut urls = URLS.lock().unwrap();
     let url = urls.entry(folder.to_owned()).or_insert_with(|| postgres::shared().new_database());
     Some(url.clone())
+}
+
+/// All users in a database with their dates of birth.
+fn read_all(url: &str) -> HashMap<String, String> {
+    let rows = postgres::execute(url, "select username, date_of_birth from users");
+    let user =
+        |row: &str| row.split_once('|').map(|(name, born)| (name.to_owned(), born.to_owned()));
+    rows.lines().map(|row| user(row).unwrap()).collect()
 }
