@@ -2,6 +2,7 @@
 //! test process, however that ends.
 
 #![allow(dead_code, reason = "no test target needs all of it")]
+#![expect(clippy::unwrap_used, reason = "without its server a test has failed")]
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
