@@ -118,11 +118,14 @@ fn on_postgres() {
     ];
     for kind in [GET, PUT] {
         println!("\nOn PostgreSQL:");
-        side_by_side(kind, &servers);
+        let per_second = side_by_side(kind, &servers);
+        let times = per_second[2] / per_second[1];
+        println!("{times:.1} times the {}s a second of batches of one", kind.name);
     }
 }
 
-fn side_by_side(kind: Kind, servers: &[(&str, Server)]) {
+/// Returns the requests that each of `servers` answered in a second.
+fn side_by_side(kind: Kind, servers: &[(&str, Server)]) -> Vec<f64> {
     let mut rounds: Vec<Rounds> = servers.iter().map(|_| Rounds::default()).collect();
     for number in 0..ROUNDS {
         for ((_, server), rounds) in servers.iter().zip(&mut rounds) {
@@ -150,6 +153,7 @@ fn side_by_side(kind: Kind, servers: &[(&str, Server)]) {
             median(&rounds.lone_micros),
         );
     }
+    rounds.iter().map(|rounds| median(&rounds.per_second)).collect()
 }
 
 fn measure(server: &Server, kind: Kind, number: usize, rounds: &mut Rounds) {
