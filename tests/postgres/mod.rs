@@ -5,10 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "without its server a test has failed")]
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -143,7 +144,9 @@ impl Cluster {
 
     fn write(&self, name: &str, text: &str) {
         let path = self.folder.join("data").join(name);
-        File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        fs::write(&path, text).unwrap();
+        // A key that others may read is not used.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         give_to_server(&path);
     }
 
