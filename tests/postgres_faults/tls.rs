@@ -1,0 +1,203 @@
+//! Who is trusted with what, by `sslmode`.
+
+use std::io::Write;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::LazyLock;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use tempfile::NamedTempFile;
+
+use crate::harness::{Service, wait_until};
+use crate::postgres::{Cluster, shared};
+use crate::refusal::refusal;
+
+/// What a server on this machine may be called.
+const HERE: &[&str] = &["localhost", "127.0.0.1"];
+
+#[test]
+fn verify_full_takes_a_certificate_of_the_authority_for_the_host() {
+    let Server { cluster, authority } = &*SERVER;
+    let url = cluster.new_database();
+    let trusted = authority.file();
+    for host in HERE {
+        let url = url.replace("127.0.0.1", host) + "?sslmode=verify-full";
+        let flags = trusting(&trusted, &url);
+        expect_all_encrypted(cluster, &Service::start(&flags), &url);
+    }
+}
+
+#[test]
+fn a_server_that_takes_tls_only_is_served_from_with_require() {
+    let Server { cluster, authority } = &*SERVER;
+    let url = cluster.new_database();
+    let required = format!("{url}?sslmode=require");
+    let trusted = authority.file();
+    // Without a file of authorities, whoever signed.
+    expect_all_encrypted(cluster, &Service::start(&["--database-url", &required]), &url);
+    let flags = trusting(&trusted, &required);
+    expect_all_encrypted(cluster, &Service::start(&flags), &url);
+    // A host on this machine is spoken to in plain text unless the URL asks for more.
+    for plain in [url.clone(), format!("{url}?sslmode=disable")] {
+        let refusal = refusal(&["--database-url", &plain]);
+        assert!(refusal.contains("no encryption"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_refused() {
+    let url = SERVER.cluster.new_database();
+    let trusted = Authority::new("Mallory's").file();
+    for mode in ["verify-full", "require"] {
+        let url = format!("{url}?sslmode={mode}");
+        let flags = trusting(&trusted, &url);
+        expect_bad_certificate(&SERVER.cluster, &refusal(&flags), "UnknownIssuer");
+    }
+    // No authority that the machine trusts signed it either.
+    let refusal = refusal(&["--database-url", &format!("{url}?sslmode=verify-full")]);
+    let none_trusted = refusal.contains("no list of trusted authorities");
+    assert!(none_trusted || refusal.contains("UnknownIssuer"), "{refusal}");
+}
+
+#[test]
+fn an_expired_certificate_is_refused() {
+    let authority = Authority::new("Ours");
+    let cluster = authority.start_server(HERE, 2001);
+    let url = cluster.new_database();
+    let trusted = authority.file();
+    for mode in ["verify-full", "require"] {
+        let url = format!("{url}?sslmode={mode}");
+        let flags = trusting(&trusted, &url);
+        expect_bad_certificate(&cluster, &refusal(&flags), "expired");
+    }
+}
+
+#[test]
+fn a_certificate_of_another_host_is_refused_by_verify_full_and_taken_by_require() {
+    let authority = Authority::new("Ours");
+    let cluster = authority.start_server(&["db.example.com"], 4000);
+    let url = cluster.new_database();
+    let trusted = authority.file();
+    let verified = format!("{url}?sslmode=verify-full");
+    let flags = trusting(&trusted, &verified);
+    expect_bad_certificate(&cluster, &refusal(&flags), "db.example.com");
+    let required = format!("{url}?sslmode=require");
+    let flags = trusting(&trusted, &required);
+    expect_all_encrypted(&cluster, &Service::start(&flags), &url);
+}
+
+#[test]
+fn a_server_that_speaks_plain_text_only_is_refused_where_tls_is_wanted() {
+    let url = shared().new_database();
+    let trusted = Authority::new("Ours").file();
+    for mode in ["require", "verify-full"] {
+        let url = format!("{url}?sslmode={mode}");
+        let flags = trusting(&trusted, &url);
+        let refusal = refusal(&flags);
+        let what = format!("cannot connect to 127.0.0.1:{}", shared().port());
+        assert!(refusal.contains(&what), "{refusal}");
+        assert!(refusal.contains("server does not support TLS"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_host_that_is_not_local_is_verified_by_default() {
+    let Some(address) = own_address() else {
+        return println!("skipped: this machine has no address but the loopback's");
+    };
+    let Server { cluster, authority } = &*SERVER;
+    let url = cluster.new_database().replace("127.0.0.1", &address.to_string());
+    let trusted = authority.file();
+    let flags = trusting(&trusted, &url);
+    // The certificate is for the loopback's address.
+    let refusal = refusal(&flags);
+    assert!(refusal.contains("invalid peer certificate"), "{refusal}");
+    assert!(refusal.contains(&format!("{address}:{}", cluster.port())), "{refusal}");
+    let url = url + "?sslmode=require";
+    expect_all_encrypted(cluster, &Service::start(&["--database-url", &url]), &url);
+}
+
+/// A server that takes no plain text, and who signed its certificate.
+struct Server {
+    cluster: Cluster,
+    authority: Authority,
+}
+
+static SERVER: LazyLock<Server> = LazyLock::new(|| {
+    let authority = Authority::new("Ours");
+    Server { cluster: authority.start_server(HERE, 4000), authority }
+});
+
+/// Who signs certificates.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Authority {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Authority { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// A file that names only this authority.
+    fn file(&self) -> NamedTempFile {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(self.certificate.as_bytes()).unwrap();
+        file
+    }
+
+    /// Starts a server with a certificate for `names` that ended, or ends, with the
+    /// year before `year`.
+    fn start_server(&self, names: &[&str], year: i32) -> Cluster {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let cluster = Cluster::start(&[("fsync", "off"), ("listen_addresses", "*")]);
+        cluster.configure_tls(&certificate.pem(), &key.serialize_pem());
+        cluster.configure_hosts("hostssl all all all scram-sha-256");
+        cluster.reload();
+        wait_until("TLS is on", || (cluster.execute("show ssl") == "on\n").then_some(()));
+        cluster
+    }
+}
+
+fn trusting<'a>(authorities: &'a NamedTempFile, url: &'a str) -> [&'a str; 4] {
+    ["--database-url", url, "--postgres-ca-file", authorities.path().to_str().unwrap()]
+}
+
+/// Expects that the service works, and all of its connections are encrypted.
+#[track_caller]
+fn expect_all_encrypted(cluster: &Cluster, service: &Service, url: &str) {
+    service.save("John", "1990-05-20");
+    service.get("/hello/John").expect_status(200);
+    let (_, role) = url.split_once("://").unwrap();
+    let (role, _) = role.split_once(':').unwrap();
+    let connections = cluster.execute(&format!(
+        "select ssl from pg_stat_ssl join pg_stat_activity using (pid) where usename = '{role}'"
+    ));
+    assert!(!connections.is_empty());
+    assert!(connections.lines().all(|encrypted| encrypted == "t"), "{connections}");
+}
+
+#[track_caller]
+fn expect_bad_certificate(cluster: &Cluster, refusal: &str, why: &str) {
+    let what = format!("cannot connect to 127.0.0.1:{}", cluster.port());
+    assert!(refusal.contains(&what), "{refusal}");
+    assert!(refusal.contains("invalid peer certificate") && refusal.contains(why), "{refusal}");
+}
+
+/// An address of this machine that others can reach. Nothing is sent to find it.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // An address that is kept for documents.
+    socket.connect("198.51.100.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback()).then_some(address)
+}
