@@ -6,12 +6,16 @@
 #[allow(dead_code, reason = "no test target needs all of it")]
 #[path = "../service/harness.rs"]
 mod harness;
+mod load;
 #[path = "../service/openapi.rs"]
 mod openapi;
 #[path = "../postgres/mod.rs"]
 mod postgres;
+mod proxy;
 mod refusal;
+mod url;
 
+mod black_hole;
 mod tls;
 
 use std::path::Path;

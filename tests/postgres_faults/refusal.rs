@@ -3,27 +3,29 @@
 use std::process::Command;
 
 use crate::harness::{BINARY, Failed, Service, new_folder};
+use crate::url::password;
 
 /// The one sentence with which the service fails to start with `flags`. It must
 /// not tell the password of a URL among them.
 #[track_caller]
 pub fn refusal(flags: &[&str]) -> String {
-    let mut command = Command::new(BINARY);
-    command.args(flags);
-    let Err(Failed { status, log }) = Service::try_spawn(&new_folder(), command) else {
-        panic!("the service started with {flags:?}");
-    };
+    let Failed { status, log } = failed(flags);
     assert_eq!(status.code(), Some(1), "{log}");
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.starts_with("hello-birthday: cannot open the store: "), "{log}");
-    for password in flags.iter().copied().filter_map(password) {
-        assert!(!log.contains(password), "the password is told");
+    for url in flags.iter().filter(|flag| flag.contains('@')) {
+        assert!(!log.contains(password(url)), "the password is told");
     }
     log
 }
 
-/// The password in `url`, if it holds one.
-pub fn password(url: &str) -> Option<&str> {
-    let (credentials, _) = url.split_once("://")?.1.split_once('@')?;
-    Some(credentials.split_once(':')?.1)
+/// How the service ends that is started with `flags`, and must not serve.
+#[track_caller]
+pub fn failed(flags: &[&str]) -> Failed {
+    let mut command = Command::new(BINARY);
+    command.args(flags);
+    match Service::try_spawn(&new_folder(), command) {
+        Ok(_) => panic!("the service started with {flags:?}"),
+        Err(failed) => failed,
+    }
 }

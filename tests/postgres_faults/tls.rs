@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 use crate::harness::{Service, wait_until};
 use crate::postgres::{Cluster, shared};
 use crate::refusal::refusal;
+use crate::url::role;
 
 /// What a server on this machine may be called.
 const HERE: &[&str] = &["localhost", "127.0.0.1"];
@@ -177,10 +178,9 @@ fn trusting<'a>(authorities: &'a NamedTempFile, url: &'a str) -> [&'a str; 4] {
 fn expect_all_encrypted(cluster: &Cluster, service: &Service, url: &str) {
     service.save("John", "1990-05-20");
     service.get("/hello/John").expect_status(200);
-    let (_, role) = url.split_once("://").unwrap();
-    let (role, _) = role.split_once(':').unwrap();
     let connections = cluster.execute(&format!(
-        "select ssl from pg_stat_ssl join pg_stat_activity using (pid) where usename = '{role}'"
+        "select ssl from pg_stat_ssl join pg_stat_activity using (pid) where usename = '{}'",
+        role(url)
     ));
     assert!(!connections.is_empty());
     assert!(connections.lines().all(|encrypted| encrypted == "t"), "{connections}");
