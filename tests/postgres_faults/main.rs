@@ -16,6 +16,7 @@ mod refusal;
 mod url;
 
 mod black_hole;
+mod secrets;
 mod tls;
 
 use std::path::Path;
