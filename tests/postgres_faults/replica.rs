@@ -1,0 +1,211 @@
+//! Finding users in a replica, and without it.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Service, wait_until};
+use crate::load::Load;
+use crate::postgres::{Cluster, execute, shared};
+use crate::proxy::Proxy;
+use crate::refusal::failed;
+use crate::url::role;
+
+const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
+
+const CLIENTS: usize = 64;
+
+const GONE: &str = "the replica does not answer: reading from the primary";
+const AGAIN: &str = "reading from the replica again";
+
+#[test]
+fn the_replica_finds_and_the_primary_saves() {
+    let pair = Pair::start();
+    let service = pair.start_service();
+    service.save("John", "1990-05-20");
+    wait_until("the standby has him", || (service.get("/hello/John").status == 200).then_some(()));
+    let before = service.get("/hello/John").body;
+
+    pair.standby.execute("select pg_wal_replay_pause()");
+    wait_until("the replay pauses", || {
+        let state = pair.standby.execute("select pg_get_wal_replay_pause_state()");
+        (state == "paused\n").then_some(())
+    });
+    service.save("John", "1990-05-21");
+    assert_eq!(execute(&pair.url, "select date_of_birth from users"), "1990-05-21\n");
+    for _ in 0..10 {
+        assert_eq!(service.get("/hello/John").expect_status(200).body, before);
+    }
+    pair.standby.execute("select pg_wal_replay_resume()");
+    wait_until("the standby catches up", || {
+        (service.get("/hello/John").expect_status(200).body != before).then_some(())
+    });
+    assert_eq!(pair.connections_to_standby(), 2);
+    assert_eq!(fallbacks(&service), 0.0);
+    assert_eq!((times(&service, GONE), times(&service, AGAIN)), (0, 0));
+}
+
+#[test]
+fn a_replica_killed_under_load_costs_no_request_and_is_told_of_once() {
+    let pair = Pair::start();
+    let service = pair.start_service();
+    // All users are known before, or the standby may not have them yet.
+    let load = Load::start(&service, CLIENTS);
+    load.wait_for(2 * CLIENTS as u64);
+    let _ = load.stop();
+    pair.wait_for_standby();
+
+    let load = Load::start(&service, CLIENTS);
+    load.wait_for(1000);
+    assert_eq!(fallbacks(&service), 0.0);
+    pair.standby.kill();
+    wait_until("the primary is read", || (fallbacks(&service) > 0.0).then_some(()));
+    load.wait_for(1000);
+    pair.standby.start_again();
+    wait_until("the replica is back", || (times(&service, AGAIN) > 0).then_some(()));
+    load.wait_for(1000);
+    let answers = load.stop().expect_all_served();
+    let without = fallbacks(&service);
+    println!("{without} trips went to the primary instead: {answers:?}");
+    assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 1), "{}", service.log());
+
+    for _ in 0..50 {
+        service.get("/hello/Busyaa").expect_status(200);
+    }
+    assert_eq!(fallbacks(&service), without);
+    assert_eq!(pair.connections_to_standby(), 2);
+}
+
+#[test]
+fn a_replica_that_is_away_keeps_no_service_from_starting() {
+    let url = shared().new_database();
+    let proxy = Proxy::to(shared().port());
+    proxy.refuse();
+    let flags = ["--database-url", &url, "--read-database-url", &proxy.url(&url)];
+    let service = Service::start(&flags);
+    service.save("John", "1990-05-20");
+    service.get("/hello/John").expect_status(200);
+    service.get("/health").expect_status(200);
+    assert!(fallbacks(&service) > 0.0);
+    assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 0));
+
+    proxy.forward();
+    wait_until("the replica is found", || {
+        service.get("/hello/John").expect_status(200);
+        (times(&service, AGAIN) > 0).then_some(())
+    });
+    let without = fallbacks(&service);
+    service.get("/hello/John").expect_status(200);
+    assert_eq!(fallbacks(&service), without);
+}
+
+#[test]
+fn a_replica_that_falls_silent_costs_each_connection_one_slow_answer() {
+    let url = shared().new_database();
+    let proxy = Proxy::to(shared().port());
+    let service =
+        Service::start(&["--database-url", &url, "--read-database-url", &proxy.url(&url)]);
+    service.save("John", "1990-05-20");
+    service.get("/hello/John").expect_status(200);
+
+    proxy.go_silent();
+    let times_taken: Vec<Duration> = (0..20)
+        .map(|_| {
+            let began = Instant::now();
+            service.get("/hello/John").expect_status(200);
+            began.elapsed()
+        })
+        .collect();
+    let slow: Vec<_> = times_taken.iter().filter(|took| took.as_millis() > 500).collect();
+    println!("slow answers: {slow:?}");
+    assert!((1..=2).contains(&slow.len()), "{times_taken:?}");
+    assert!(slow.iter().all(|took| took.as_millis() < 2000), "{slow:?}");
+    assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 0));
+
+    proxy.forward();
+    wait_until("the replica is found", || {
+        service.get("/hello/John").expect_status(200);
+        (times(&service, AGAIN) > 0).then_some(())
+    });
+}
+
+#[test]
+fn users_are_found_while_the_primary_is_down_but_health_tells() {
+    let url = shared().new_database();
+    let proxy = Proxy::to(shared().port());
+    let service =
+        Service::start(&["--database-url", &proxy.url(&url), "--read-database-url", &url]);
+    service.save("John", "1990-05-20");
+    service.get("/health").expect_status(200);
+
+    proxy.refuse();
+    for _ in 0..3 {
+        let began = Instant::now();
+        service.get("/health").expect_status(503);
+        assert!(began.elapsed().as_secs() < 2, "health tells after {:?}", began.elapsed());
+        service.get("/hello/John").expect_status(200);
+    }
+    service.put("/hello/John", BORN).expect_status(503);
+    service.ask_admin("/readyz").expect_status(200);
+    assert_eq!(fallbacks(&service), 0.0);
+
+    proxy.forward();
+    wait_until("it works again", || (service.get("/health").status == 200).then_some(()));
+    service.save("John", "1990-05-20");
+}
+
+/// A server and its standby, with a database that both have.
+struct Pair {
+    primary: Cluster,
+    standby: Cluster,
+    url: String,
+}
+
+impl Pair {
+    fn start() -> Pair {
+        let primary = Cluster::start(&[("fsync", "off")]);
+        let standby = primary.synchronous_standby();
+        // The primary shall do without it.
+        primary.configure(&[("synchronous_standby_names", "")]);
+        primary.reload();
+        wait_until("the primary does without", || {
+            (primary.execute("show synchronous_standby_names") == "\n").then_some(())
+        });
+        let url = primary.new_database();
+        let status = failed(&["--database-url", &url, "--migrate=only"]).status;
+        assert!(status.success(), "{status}");
+        let pair = Pair { primary, standby, url };
+        pair.wait_for_standby();
+        pair
+    }
+
+    /// Starts a service that is told of the replica where it is and no more.
+    fn start_service(&self) -> Service {
+        let replica = format!("postgres://127.0.0.1:{}", self.standby.port());
+        Service::start(&["--database-url", &self.url, "--read-database-url", &replica])
+    }
+
+    /// Waits until the standby has all that the primary has now.
+    fn wait_for_standby(&self) {
+        let now = self.primary.execute("select pg_current_wal_lsn()");
+        wait_until("the standby catches up", || {
+            let replayed = format!("select pg_last_wal_replay_lsn() >= '{}'", now.trim());
+            (self.standby.execute(&replayed) == "t\n").then_some(())
+        });
+    }
+
+    fn connections_to_standby(&self) -> u32 {
+        let count = self.standby.execute(&format!(
+            "select count(*) from pg_stat_activity where usename = '{}'",
+            role(&self.url)
+        ));
+        count.trim().parse().unwrap()
+    }
+}
+
+fn fallbacks(service: &Service) -> f64 {
+    service.metric("hello_birthday_store_replica_fallbacks_total")
+}
+
+/// How often the log says `what`.
+fn times(service: &Service, what: &str) -> usize {
+    service.log().lines().filter(|line| line.contains(what)).count()
+}
