@@ -1,0 +1,147 @@
+//! Who makes the schema, when, and who may not.
+
+use std::thread;
+
+use crate::harness::{Service, new_folder};
+use crate::postgres::{execute, shared};
+use crate::refusal::{failed, refusal};
+use crate::url::{password, role};
+
+/// All that is in a database besides the system's own.
+const TABLES: &str = "select string_agg(relname, ',' order by relname) from pg_class
+    where relnamespace = 'public'::regnamespace and relkind = 'r'";
+
+#[test]
+fn ten_services_that_start_at_once_migrate_once() {
+    let url = &shared().new_database();
+    let services: Vec<Service> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..10)
+            .map(|_| scope.spawn(move || Service::start(&["--database-url", url])))
+            .collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    services[0].save("John", "1990-05-20");
+    for service in &services {
+        service.get("/hello/John").expect_status(200);
+    }
+    assert_eq!(execute(url, "select * from schema_versions"), "1|1\n");
+}
+
+#[test]
+fn check_refuses_an_empty_database_and_leaves_it_empty() {
+    let url = shared().new_database();
+    let refused = refusal(&["--database-url", &url, "--migrate=check"]);
+    assert!(refused.contains("--migrate=only"), "{refused}");
+    assert_eq!(execute(&url, TABLES), "\n");
+
+    let folder = new_folder();
+    let file = folder.path().join("users.db");
+    let refused =
+        refusal(&["--database-url", &format!("sqlite:{}", file.display()), "--migrate=check"]);
+    assert!(refused.contains("--migrate=only"), "{refused}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn only_migrates_and_check_serves_from_then_on() {
+    let folder = new_folder();
+    let sqlite = format!("sqlite:{}", folder.path().join("users.db").display());
+    for url in [shared().new_database(), sqlite] {
+        migrate(&url);
+        // Nothing is left to do the second time.
+        migrate(&url);
+        let service = Service::start(&["--database-url", &url, "--migrate=check"]);
+        service.save("John", "1990-05-20");
+        service.get("/hello/John").expect_status(200);
+    }
+}
+
+#[test]
+fn the_role_that_serves_need_not_be_the_one_that_migrates() {
+    let owner = shared().new_database();
+    let serving = new_role(&owner);
+    for flags in
+        [&["--database-url", &serving][..], &["--database-url", &serving, "--migrate=only"]]
+    {
+        let refused = refusal(flags);
+        assert!(refused.contains("this role may not make the schema"), "{refused}");
+        assert!(refused.contains("--migrate=only"), "{refused}");
+        assert_eq!(execute(&owner, TABLES), "\n");
+    }
+
+    migrate(&owner);
+    let grants = "grant select, insert, update on users to NAME;
+        grant select on schema_versions to NAME";
+    execute(&owner, &grants.replace("NAME", role(&serving)));
+    for migrate in ["check", "auto"] {
+        let service = Service::start(&["--database-url", &serving, "--migrate", migrate]);
+        service.save("John", "1990-05-20");
+        service.save("John", "1990-05-21");
+        service.get("/hello/John").expect_status(200);
+        service.get("/health").expect_status(200);
+    }
+    let special = "select count(*) from pg_roles
+        where rolsuper and rolname in ('OWNER', 'SERVING')";
+    let special = special.replace("OWNER", role(&owner)).replace("SERVING", role(&serving));
+    assert_eq!(execute(&owner, &special), "0\n");
+}
+
+#[test]
+fn a_role_without_its_grants_is_told_what_it_may_not() {
+    let owner = shared().new_database();
+    migrate(&owner);
+    let serving = new_role(&owner);
+    let refused = refusal(&["--database-url", &serving]);
+    assert!(refused.contains("schema_versions"), "{refused}");
+    // There is no schema to make, so that is not what it is told to do.
+    assert!(!refused.contains("--migrate=only"), "{refused}");
+}
+
+#[test]
+fn tables_of_another_program_are_left_alone() {
+    for (name, table) in [
+        ("users", "create table users (id integer); insert into users values (7)"),
+        ("schema_versions", "create table schema_versions (id integer)"),
+    ] {
+        let url = shared().new_database();
+        execute(&url, table);
+        for migrate in ["auto", "only"] {
+            let refused = refusal(&["--database-url", &url, "--migrate", migrate]);
+            assert!(refused.contains("tables of another program"), "{name}: {refused}");
+        }
+        assert_eq!(execute(&url, TABLES), format!("{name}\n"));
+    }
+}
+
+#[test]
+fn a_newer_release_is_served_beside_where_that_works() {
+    let url = shared().new_database();
+    migrate(&url);
+    execute(&url, "insert into schema_versions values (2, 1)");
+    for migrate in ["auto", "check"] {
+        let service = Service::start(&["--database-url", &url, "--migrate", migrate]);
+        service.save("John", "1990-05-20");
+    }
+    migrate(&url);
+
+    execute(&url, "update schema_versions set works_with = 2 where version = 2");
+    for migrate in ["auto", "check", "only"] {
+        let refused = refusal(&["--database-url", &url, "--migrate", migrate]);
+        assert!(refused.contains("made by a newer release"), "{refused}");
+    }
+    assert_eq!(execute(&url, "select * from schema_versions order by version"), "1|1\n2|2\n");
+}
+
+/// Makes the schema, and serves nothing.
+fn migrate(url: &str) {
+    let ended = failed(&["--database-url", url, "--migrate=only"]);
+    assert!(ended.status.success(), "{}", ended.log);
+    assert!(ended.log.contains("the database has this release's schema"), "{}", ended.log);
+}
+
+/// Another role in the database of `url`, which owns nothing there.
+fn new_role(url: &str) -> String {
+    let name = format!("serves_{}", role(url));
+    shared().execute(&format!("create role {name} login password '{}'", password(url)));
+    url.replacen(role(url), &name, 1)
+}
