@@ -16,6 +16,7 @@ mod refusal;
 mod url;
 
 mod black_hole;
+mod copy;
 mod migrate;
 mod replica;
 mod secrets;

@@ -133,7 +133,7 @@ fn a_newer_release_is_served_beside_where_that_works() {
 }
 
 /// Makes the schema, and serves nothing.
-fn migrate(url: &str) {
+pub fn migrate(url: &str) {
     let ended = failed(&["--database-url", url, "--migrate=only"]);
     assert!(ended.status.success(), "{}", ended.log);
     assert!(ended.log.contains("the database has this release's schema"), "{}", ended.log);

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Service, wait_until};
 use crate::load::Load;
+use crate::migrate::migrate;
 use crate::postgres::{Cluster, execute, shared};
 use crate::proxy::Proxy;
-use crate::refusal::failed;
 use crate::url::role;
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
@@ -170,8 +170,7 @@ impl Pair {
             (primary.execute("show synchronous_standby_names") == "\n").then_some(())
         });
         let url = primary.new_database();
-        let status = failed(&["--database-url", &url, "--migrate=only"]).status;
-        assert!(status.success(), "{status}");
+        migrate(&url);
         let pair = Pair { primary, standby, url };
         pair.wait_for_standby();
         pair
