@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Answer, PATIENCE, Service, wait_until};
 use crate::load::Load;
-use crate::postgres::{Session, shared};
+use crate::postgres::{Cluster, Session, shared};
 use crate::proxy::Proxy;
 use crate::url::role;
 
@@ -119,17 +119,22 @@ fn a_connection_that_dies_before_the_answer_costs_no_request() {
 
 #[test]
 fn a_lock_held_for_long_leaves_no_one_waiting_for_it() {
-    let url = shared().new_database();
-    let service = Service::start(&["--database-url", &url]);
+    hold_a_lock_for_long(shared(), &shared().new_database());
+}
+
+/// Holds a lock for longer than requests wait, and expects that none of their
+/// statements waits for much longer than they do.
+pub fn hold_a_lock_for_long(cluster: &Cluster, url: &str) {
+    let service = Service::start(&["--database-url", url]);
     service.save("John", "1990-05-20");
-    let mut locking = Session::open(&url);
+    let mut locking = Session::open(url);
     locking.execute("begin; lock table users in access exclusive mode");
     let waiting = || {
-        shared().execute(&format!(
+        cluster.execute(&format!(
             "select count(*) from pg_stat_activity
              where usename = '{}' and application_name = 'hello-birthday'
              and wait_event_type = 'Lock'",
-            role(&url)
+            role(url)
         ))
     };
     for _ in 0..2 {

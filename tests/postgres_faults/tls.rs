@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::NamedTempFile;
 
+use crate::black_hole::hold_a_lock_for_long;
 use crate::harness::{Service, wait_until};
 use crate::postgres::{Cluster, shared};
 use crate::refusal::refusal;
@@ -42,6 +43,12 @@ fn a_server_that_takes_tls_only_is_served_from_with_require() {
         let refusal = refusal(&["--database-url", &plain]);
         assert!(refusal.contains("no encryption"), "{refusal}");
     }
+}
+
+#[test]
+fn a_lock_held_for_long_leaves_no_one_waiting_for_it_on_a_server_that_takes_tls_only() {
+    let Server { cluster, .. } = &*SERVER;
+    hold_a_lock_for_long(cluster, &(cluster.new_database() + "?sslmode=require"));
 }
 
 #[test]
