@@ -35,20 +35,7 @@ fn silence_is_answered_in_time_and_costs_nothing_for_long() {
     assert!(took < NOTICE_MAX, "health tells after {took:?}");
     // From when on every client has met the silence.
     load.wait_for(2 * CLIENTS as u64);
-    let before = Usage::of(&service);
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(15) {
-        let (_, took) = timed(|| service.get("/health").expect_status(503));
-        assert!(took < NOTICE_MAX, "health tells after {took:?}");
-        for probe in ["/readyz", "/livez"] {
-            let (_, took) = timed(|| service.ask_admin(probe).expect_status(200));
-            assert!(took < NOTICE_MAX, "{probe} tells after {took:?}");
-        }
-    }
-    let after = Usage::of(&service);
-    println!("through 15 s of silence: {before:?}, then {after:?}");
-    assert!(after.files <= before.files + 8, "{before:?}, then {after:?}");
-    assert!(after.memory_kib <= before.memory_kib + 4096, "{before:?}, then {after:?}");
+    expect_steady(&service);
 
     proxy.forward();
     expect_back(&service);
@@ -61,6 +48,35 @@ fn silence_is_answered_in_time_and_costs_nothing_for_long() {
     load.wait_for(1000);
     let _ = load.stop().expect_all_served();
     service.get("/health").expect_status(200);
+}
+
+#[test]
+fn a_server_that_lets_in_and_hangs_is_not_piled_up_at() {
+    let proxy = Proxy::to(shared().port());
+    let url = shared().new_database();
+    let service = Service::start(&["--database-url", &proxy.url(&url)]);
+    let load = Load::start(&service, CLIENTS);
+    load.wait_for(1000);
+
+    proxy.hang();
+    load.wait_for(2 * CLIENTS as u64);
+    expect_steady(&service);
+    // One that saves and two that find, and each of them may be about to be replaced.
+    let connections = shared().execute(&format!(
+        "select count(*) from pg_stat_activity
+         where usename = '{}' and application_name = 'hello-birthday'",
+        role(&url)
+    ));
+    assert!(connections.trim().parse::<u32>().unwrap() <= 6, "{connections} connections");
+
+    proxy.forward();
+    wait_until("it works again", || {
+        let saved = service.put("/hello/John", BORN).status == 204;
+        (saved && service.get("/hello/John").status == 200).then_some(())
+    });
+    let answers = load.stop();
+    println!("under {CLIENTS} clients: {answers:?}");
+    assert!(answers.slowest < ANSWER_MAX, "{answers:?}");
 }
 
 #[test]
@@ -173,6 +189,26 @@ impl Usage {
         let files = fs::read_dir(format!("{process}/fd")).unwrap().count();
         Usage { memory_kib: memory.trim().trim_end_matches(" kB").parse().unwrap(), files }
     }
+}
+
+/// Expects that through 15 s of an outage the service uses no more than at their
+/// beginning, and tells of its state in time.
+#[track_caller]
+fn expect_steady(service: &Service) {
+    let before = Usage::of(service);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(15) {
+        let (_, took) = timed(|| service.get("/health").expect_status(503));
+        assert!(took < NOTICE_MAX, "health tells after {took:?}");
+        for probe in ["/readyz", "/livez"] {
+            let (_, took) = timed(|| service.ask_admin(probe).expect_status(200));
+            assert!(took < NOTICE_MAX, "{probe} tells after {took:?}");
+        }
+    }
+    let after = Usage::of(service);
+    println!("through 15 s of an outage: {before:?}, then {after:?}");
+    assert!(after.files <= before.files + 8, "{before:?}, then {after:?}");
+    assert!(after.memory_kib <= before.memory_kib + 4096, "{before:?}, then {after:?}");
 }
 
 /// Expects that the service works again soon: saves first, then finds.

@@ -18,8 +18,12 @@ pub struct Proxy {
 enum Mode {
     Forward,
     Silent,
+    Hang,
     Refuse,
 }
+
+/// What is in every statement about users, when it is sent the first time.
+const ABOUT_USERS: &[u8] = b"users";
 
 struct Way {
     /// Where it leads to.
@@ -73,7 +77,17 @@ impl Proxy {
     /// Accepts connections, and swallows all that comes. The connections that are
     /// open stay so, and never say anything again.
     pub fn go_silent(&self) {
-        let state = self.switch(Mode::Silent);
+        self.silence(Mode::Silent);
+    }
+
+    /// Lets new connections in, and swallows what they send about users and after
+    /// that. Those that are open never say anything again.
+    pub fn hang(&self) {
+        self.silence(Mode::Hang);
+    }
+
+    fn silence(&self, mode: Mode) {
+        let state = self.switch(mode);
         for connection in state.connections.iter().filter_map(Weak::upgrade) {
             connection.is_silent.store(true, Ordering::SeqCst);
         }
@@ -152,14 +166,16 @@ impl Way {
     /// Whether `request` is the one whose answer shall not arrive.
     fn cuts_at(&self, request: &[u8]) -> bool {
         let mut state = self.state();
-        let is_it = state
-            .cut_at
-            .as_ref()
-            .is_some_and(|text| request.windows(text.len()).any(|part| part == text));
+        let is_it = state.cut_at.as_ref().is_some_and(|text| holds(request, text));
         if is_it {
             state.cut_at = None;
         }
         is_it
+    }
+
+    /// Whether `request` is one after which nothing is said any more.
+    fn hangs_at(&self, request: &[u8]) -> bool {
+        self.state().mode == Mode::Hang && holds(request, ABOUT_USERS)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -174,10 +190,15 @@ impl Connection {
             let Some(mut server) = self.server.as_ref().filter(|_| !self.is_silent()) else {
                 continue;
             };
-            if way.cuts_at(&buffer[..length]) {
+            let request = &buffer[..length];
+            if way.hangs_at(request) {
+                self.is_silent.store(true, Ordering::SeqCst);
+                continue;
+            }
+            if way.cuts_at(request) {
                 self.is_doomed.store(true, Ordering::SeqCst);
             }
-            if server.write_all(&buffer[..length]).is_err() {
+            if server.write_all(request).is_err() {
                 break;
             }
         }
@@ -212,6 +233,10 @@ impl Connection {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
+}
+
+fn holds(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|part| part == text)
 }
 
 /// Listens on a port that the system gives to no client: while nothing listens
