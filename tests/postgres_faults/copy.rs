@@ -162,9 +162,6 @@ fn what_names_no_database_exits_2_and_is_not_quoted() {
 
 #[test]
 fn a_terminal_sees_a_bar() {
-    if Command::new("script").arg("--version").output().is_err() {
-        return println!("skipped: script, which makes a terminal, is not on this machine");
-    }
     let folder = Folder::new();
     let source = folder.path("source.db");
     make_sqlite(&source, &some_users(USERS));

@@ -1,14 +1,15 @@
 //! Who is trusted with what, by `sslmode`.
 
+use std::fs;
 use std::io::Write;
-use std::net::{IpAddr, UdpSocket};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::NamedTempFile;
 
 use crate::black_hole::hold_a_lock_for_long;
-use crate::harness::{Service, wait_until};
+use crate::harness::{BINARY, Failed, Service, new_folder, wait_until};
 use crate::postgres::{Cluster, shared};
 use crate::refusal::refusal;
 use crate::url::role;
@@ -109,19 +110,27 @@ fn a_server_that_speaks_plain_text_only_is_refused_where_tls_is_wanted() {
 
 #[test]
 fn a_host_that_is_not_local_is_verified_by_default() {
-    let Some(address) = own_address() else {
-        return println!("skipped: this machine has no address but the loopback's");
-    };
     let Server { cluster, authority } = &*SERVER;
-    let url = cluster.new_database().replace("127.0.0.1", &address.to_string());
+    let url = cluster.new_database().replace("127.0.0.1", "database.test");
     let trusted = authority.file();
-    let flags = trusting(&trusted, &url);
-    // The certificate is for the loopback's address.
-    let refusal = refusal(&flags);
-    assert!(refusal.contains("invalid peer certificate"), "{refusal}");
-    assert!(refusal.contains(&format!("{address}:{}", cluster.port())), "{refusal}");
-    let url = url + "?sslmode=require";
-    expect_all_encrypted(cluster, &Service::start(&["--database-url", &url]), &url);
+    let start = |url: &str| {
+        // A name for this machine that nothing can tell from another's.
+        let folder = new_folder();
+        fs::write(folder.path().join("hosts"), "127.0.0.1 database.test\n").unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-ec"]);
+        command.arg("mount --bind hosts /etc/hosts; exec \"$0\" \"$@\"").arg(BINARY);
+        command.args(trusting(&trusted, url));
+        Service::try_spawn(&folder, command)
+    };
+    // The certificate is for other names.
+    let Err(Failed { status, log }) = start(&url) else { panic!("it was not verified") };
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains(&format!("database.test:{}", cluster.port())), "{log}");
+    assert!(log.contains("invalid peer certificate"), "{log}");
+
+    let Ok(service) = start(&format!("{url}?sslmode=require")) else { panic!("it was verified") };
+    expect_all_encrypted(cluster, &service, &url);
 }
 
 /// A server that takes no plain text, and who signed its certificate.
@@ -198,13 +207,4 @@ fn expect_bad_certificate(cluster: &Cluster, refusal: &str, why: &str) {
     let what = format!("cannot connect to 127.0.0.1:{}", cluster.port());
     assert!(refusal.contains(&what), "{refusal}");
     assert!(refusal.contains("invalid peer certificate") && refusal.contains(why), "{refusal}");
-}
-
-/// An address of this machine that others can reach. Nothing is sent to find it.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    // An address that is kept for documents.
-    socket.connect("198.51.100.1:9").ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_loopback()).then_some(address)
 }
