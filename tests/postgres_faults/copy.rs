@@ -165,7 +165,9 @@ fn a_terminal_sees_a_bar() {
     let folder = Folder::new();
     let source = folder.path("source.db");
     make_sqlite(&source, &some_users(USERS));
+    // A terminal of no type cannot move its cursor.
     let mut command = Command::new("script");
+    command.env("TERM", "xterm");
     command.args(["-qec", &format!("{BINARY} copy"), "/dev/null"]);
     let postgres = shared().new_database();
     let seen = folder.finish(command, &sqlite(&source), &postgres).expect_status(0).output;
