@@ -1,0 +1,48 @@
+# Bakes a root file system on this machine just as an AMI is baked, so that all but
+# AWS's part can be tried without a cloud. As root, on Linux.
+
+variable "root" {
+  type        = string
+  description = "Folder with the root file system of a Debian 12 or Amazon Linux 2023."
+}
+
+variable "binary" {
+  type        = string
+  description = "Static binary, with its checksum beside it in a file of the same name and .sha256."
+}
+
+variable "manifest" {
+  type        = string
+  default     = "target/root.json"
+  description = "File that tells what was baked, for the next step of a pipeline."
+}
+
+locals {
+  binary   = abspath(var.binary)
+  checksum = substr(file("${local.binary}.sha256"), 0, 64)
+}
+
+source "null" "root" {
+  communicator = "none"
+}
+
+build {
+  sources = ["source.null.root"]
+
+  provisioner "shell-local" {
+    environment_vars = ["ANSIBLE_ROLES_PATH=${abspath("${path.root}/../../ansible/roles")}"]
+    inline = [
+      join(" ", [
+        "ansible-playbook --inventory '${abspath(var.root)},' --connection community.general.chroot",
+        "--extra-vars hello_birthday_binary='${local.binary}'",
+        "--extra-vars hello_birthday_binary_sha256='${local.checksum}'",
+        abspath("${path.root}/../bake.yml"),
+      ]),
+    ]
+  }
+
+  post-processor "manifest" {
+    output      = var.manifest
+    custom_data = { checksum = local.checksum }
+  }
+}
