@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::postgres::{PostgresUrl, PostgresUrlError};
+use super::postgres::url::{PostgresUrl, PostgresUrlError};
 
 /// Which database to use.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,7 @@ mod migrate;
 mod replica;
 mod tls;
 mod trips;
-mod url;
+pub(super) mod url;
 
 use std::sync::Arc;
 
