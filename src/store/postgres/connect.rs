@@ -34,8 +34,9 @@ pub(super) struct Connector {
     replica: Option<Arc<PostgresUrl>>,
     tls: Arc<Tls>,
     statement_max: Option<Duration>,
-    /// The server that let us in last is the first to be tried.
-    last: Arc<AtomicUsize>,
+    /// Which server to try first: the one that let us in last, or the one after the
+    /// last that did not.
+    first: Arc<AtomicUsize>,
 }
 
 /// A connection, for one statement again and again. It is closed when it is
@@ -59,7 +60,7 @@ impl Connector {
             replica: None,
             tls: tls.into(),
             statement_max: None,
-            last: Arc::default(),
+            first: Arc::default(),
         }
     }
 
@@ -72,22 +73,22 @@ impl Connector {
     /// Connects to `replica` instead. What that URL leaves out is taken from the
     /// primary's.
     pub fn to_replica(&self, replica: PostgresUrl) -> Connector {
-        Connector { replica: Some(replica.into()), last: Arc::default(), ..self.clone() }
+        Connector { replica: Some(replica.into()), first: Arc::default(), ..self.clone() }
     }
 
     /// Connects to the first server that lets us in and is as the URL wants it.
     pub async fn connect(&self) -> Result<Session, PostgresError> {
         let servers = self.url()?.servers;
-        let last = self.last.load(Ordering::Relaxed);
         let mut failed = None;
-        for at in (last..last + servers.len()).map(|at| at % servers.len()) {
-            match self.connect_to(&servers[at]).await {
-                Ok(session) => {
-                    self.last.store(at, Ordering::Relaxed);
-                    return Ok(session);
-                }
+        for _ in 0..servers.len() {
+            let at = self.first.load(Ordering::Relaxed);
+            match self.connect_to(&servers[at % servers.len()]).await {
+                Ok(session) => return Ok(session),
                 Err(error) => failed = Some(error),
             }
+            // Unless another connection that failed there was quicker.
+            let next = (at + 1) % servers.len();
+            let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
         }
         Err(failed.expect("a URL names a server"))
     }
