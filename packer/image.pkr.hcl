@@ -89,10 +89,13 @@ build {
     playbook_file = "${path.root}/bake.yml"
     user          = "ec2-user"
     use_proxy     = false
-    extra_arguments = [
-      "--extra-vars", "hello_birthday_binary=${local.binary}",
-      "--extra-vars", "hello_birthday_binary_sha256=${local.checksum}",
-    ]
+    extra_arguments = concat(
+      [
+        "--extra-vars", "hello_birthday_binary=${local.binary}",
+        "--extra-vars", "hello_birthday_binary_sha256=${local.checksum}",
+      ],
+      var.settings == "" ? [] : ["--extra-vars", "@${abspath(var.settings)}"],
+    )
     ansible_env_vars = [
       "ANSIBLE_ROLES_PATH=${local.project}/ansible/roles",
       # No second connection is made once the key is gone.

@@ -33,6 +33,12 @@ variable "subnet_id" {
   description = "Subnet to build in, with a way to the internet. Without it one of the default VPC."
 }
 
+variable "settings" {
+  type        = string
+  default     = ""
+  description = "YAML file with variables of the role hello_birthday. Without it its defaults."
+}
+
 variable "manifest" {
   type        = string
   default     = "target/image.json"

@@ -11,6 +11,12 @@ variable "binary" {
   description = "Static binary, with its checksum beside it in a file of the same name and .sha256."
 }
 
+variable "settings" {
+  type        = string
+  default     = ""
+  description = "YAML file with variables of the role hello_birthday. Without it its defaults."
+}
+
 variable "manifest" {
   type        = string
   default     = "target/root.json"
@@ -20,6 +26,7 @@ variable "manifest" {
 locals {
   binary   = abspath(var.binary)
   checksum = substr(file("${local.binary}.sha256"), 0, 64)
+  settings = var.settings == "" ? "" : "--extra-vars '@${abspath(var.settings)}'"
 }
 
 source "null" "root" {
@@ -36,6 +43,7 @@ build {
         "ansible-playbook --inventory '${abspath(var.root)},' --connection community.general.chroot",
         "--extra-vars hello_birthday_binary='${local.binary}'",
         "--extra-vars hello_birthday_binary_sha256='${local.checksum}'",
+        local.settings,
         abspath("${path.root}/../bake.yml"),
       ]),
     ]
