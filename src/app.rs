@@ -169,3 +169,55 @@ fn exit_at_next(mut signals: Signals) {
         std::process::exit(128 + signal.as_raw_value());
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use clap::FromArgMatches;
+
+    use super::*;
+    use crate::cli::{self, Cli};
+
+    const UNIT: &str = include_str!("../systemd/hello-birthday.service");
+
+    #[test]
+    fn systemd_waits_for_the_whole_drain() {
+        let options = options_of_the_unit();
+        let drain = options.drain_delay + options.drain_timeout + CLOSE_MAX;
+        let patience = seconds("TimeoutStopSec");
+        assert!(patience > drain, "killed after {patience:?}, done after {drain:?}");
+    }
+
+    #[test]
+    fn systemd_grants_more_connections_than_are_served() {
+        let granted: usize = values("LimitNOFILE").next().unwrap().parse().unwrap();
+        assert!(granted >= CONNECTIONS_MAX + FILES_KEPT, "{granted} open files");
+    }
+
+    /// What the unit's environment makes of the flags; a variable that is none of
+    /// ours is found by its name.
+    fn options_of_the_unit() -> Options {
+        let command = cli::command(None);
+        let mut arguments = vec!["hello-birthday".to_owned()];
+        for (variable, value) in values("Environment").map(|line| line.split_once('=').unwrap()) {
+            let flag = command
+                .get_arguments()
+                .find(|flag| flag.get_env() == Some(OsStr::new(variable)))
+                .unwrap_or_else(|| panic!("no flag reads {variable}"));
+            arguments.push(format!("--{}={value}", flag.get_long().unwrap()));
+        }
+        let matches = command.try_get_matches_from(arguments).unwrap();
+        Cli::from_arg_matches(&matches).unwrap().options
+    }
+
+    fn seconds(key: &str) -> Duration {
+        let value = values(key).next().unwrap();
+        let number = value.strip_suffix('s').unwrap_or_else(|| panic!("{key}={value}: no unit"));
+        Duration::from_secs(number.parse().unwrap())
+    }
+
+    fn values(key: &str) -> impl Iterator<Item = &'static str> {
+        UNIT.lines().filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='))
+    }
+}

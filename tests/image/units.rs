@@ -1,0 +1,37 @@
+//! The units as they are in `systemd/`, before any machine has them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Of 10, where 10 is a service that may do anything, as `systemd-analyze security`
+/// counts. For what serves, and for what runs for a second each minute as root.
+const SERVICE_EXPOSURE_MAX: f32 = 1.5;
+const FETCH_EXPOSURE_MAX: f32 = 2.5;
+
+#[test]
+fn the_service_is_exposed_no_more_than_allowed() {
+    expect_exposure("hello-birthday.service", SERVICE_EXPOSURE_MAX);
+}
+
+#[test]
+fn who_fetches_the_secret_is_exposed_no_more_than_allowed() {
+    expect_exposure("hello-birthday-database-url.service", FETCH_EXPOSURE_MAX);
+}
+
+fn expect_exposure(unit: &str, max: f32) {
+    let output = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--no-pager"])
+        // A tenth is its unit here.
+        .arg(format!("--threshold={}", (max * 10.0).round()))
+        .arg(folder().join(unit))
+        .output()
+        .expect("systemd-analyze comes with systemd");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    println!("{}", said.lines().last().unwrap_or_default());
+}
+
+/// Where the units are.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")
+}
