@@ -1,0 +1,197 @@
+//! A machine: an image that has booted, with a network and a file system to mount.
+
+use std::fs::{self, File, Permissions};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{PATIENCE, exchange, wait_until};
+use crate::image::Copy;
+use crate::{command, run, said};
+
+/// A container with the image's own systemd.
+pub struct Machine {
+    container: Child,
+    /// The container's first process, as this machine counts.
+    leader: String,
+    /// The public listener.
+    pub address: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    copy: Copy,
+}
+
+impl Machine {
+    /// Boots `copy`, and waits until its systemd has started all it wants to.
+    pub fn boot(copy: Copy) -> Machine {
+        let network = Network::next();
+        let notify = copy.beside("notify");
+        let notifications = UnixDatagram::bind(&notify).unwrap();
+        notifications.set_read_timeout(Some(PATIENCE)).unwrap();
+        let console = File::create(copy.beside("console")).unwrap();
+        let mut container = Command::new("systemd-nspawn")
+            .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--notify-ready=yes"])
+            .args(["--console=pipe", "--hostname=machine"])
+            .arg("--directory")
+            .arg(copy.root())
+            .arg(format!("--bind={}:/mounted", copy.mounted().display()))
+            .arg(format!("--network-veth-extra={}:host0", network.link))
+            .env("NOTIFY_SOCKET", &notify)
+            .stdin(std::process::Stdio::null())
+            .stdout(console.try_clone().unwrap())
+            .stderr(console)
+            .spawn()
+            .expect("systemd-nspawn comes with systemd-container");
+        let console = || fs::read_to_string(copy.beside("console")).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = String::new();
+        while !told.lines().any(|line| line == "READY=1") {
+            let mut message = [0; 4096];
+            if let Ok(length) = notifications.recv(&mut message) {
+                told += &String::from_utf8_lossy(&message[..length]);
+                told.push('\n');
+            }
+            let ended = container.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "no boot: {}", console());
+        }
+        let leader = told.lines().find_map(|line| line.strip_prefix("X_NSPAWN_LEADER_PID="));
+        let leader = leader.expect("nspawn tells whom it started").to_owned();
+        let address = network.connect(&leader);
+        let admin = SocketAddr::new(address.ip(), 8081);
+        Machine { container, leader, address, admin, copy }
+    }
+
+    /// Runs a command in the machine, as root.
+    pub fn try_run(&self, arguments: &[&str]) -> Output {
+        let mut command = command("nsenter");
+        command.args(["--all", "--target", &self.leader, "--"]).args(arguments);
+        command.current_dir("/").output().unwrap()
+    }
+
+    /// Runs a command in the machine, which must succeed, and gives what it printed.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.try_run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A property of a unit, as `systemctl show` names it.
+    pub fn property(&self, unit: &str, name: &str) -> String {
+        self.run(&["systemctl", "show", "--value", "--property", name, unit]).trim().to_owned()
+    }
+
+    /// Waits until a property of the service is as it should be.
+    pub fn wait_for(&self, name: &str, value: &str) {
+        let what = format!("{name}={value}: {}", self.journal());
+        wait_until(&what, || {
+            (self.property("hello-birthday.service", name) == value).then_some(())
+        });
+    }
+
+    /// What systemd and the service say about the service.
+    pub fn journal(&self) -> String {
+        self.run(&["journalctl", "--no-pager", "--output=cat", "--unit=hello-birthday.service"])
+    }
+
+    /// Whether the service works.
+    pub fn is_healthy(&self) -> bool {
+        let health = ["/usr/local/bin/hello-birthday", "health", "--listen=127.0.0.1:8080"];
+        self.try_run(&health).status.success()
+    }
+
+    /// Waits until the service works.
+    pub fn wait_until_healthy(&self) {
+        wait_until("the service works", || self.is_healthy().then_some(()));
+    }
+
+    /// What the admin listener answers.
+    pub fn ask_admin(&self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: machine\r\nConnection: close\r\n\r\n");
+        exchange(self.admin, request.as_bytes()).expect_status(200).body
+    }
+
+    /// A file of the machine, as seen from outside.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.copy.path(path)
+    }
+
+    /// The root folder, as it looks in the machine.
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.leader))
+    }
+
+    /// What Ansible may run in place of chroot, to be in the machine and not only in
+    /// its files.
+    pub fn chroot(&self) -> PathBuf {
+        let script = self.copy.beside("chroot");
+        let enter = format!("exec nsenter --all --target {} \"$@\"", self.leader);
+        fs::write(&script, format!("#!/bin/sh\nshift\n{enter}\n")).unwrap();
+        fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+        script
+    }
+
+    /// The file system that is mounted for the data.
+    pub fn mounted(&self) -> PathBuf {
+        self.copy.mounted()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.journal());
+        }
+        // It powers off, or is cut off.
+        let _ = kill_process(Pid::from_child(&self.container), Signal::TERM);
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.container.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let _ = self.container.kill();
+        let _ = self.container.wait();
+    }
+}
+
+/// A cable between this machine and another.
+struct Network {
+    link: String,
+    subnet: [u8; 2],
+}
+
+impl Network {
+    fn next() -> Network {
+        static MADE: AtomicU8 = AtomicU8::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        // Two that run the tests at once hardly meet.
+        let subnet = [u8::try_from(process % 256).unwrap(), number * 4];
+        Network { link: format!("hb{process}-{number}"), subnet }
+    }
+
+    /// Gives both ends an address; that of the machine is returned. They are of a
+    /// range for tests of networks, RFC 2544.
+    fn connect(&self, leader: &str) -> SocketAddr {
+        let [here, there] =
+            [1, 2].map(|host| Ipv4Addr::new(198, 18, self.subnet[0], self.subnet[1] + host));
+        let namespace = ["--net", "--target", leader, "ip"];
+        for (inside, link, address) in [(false, &*self.link, here), (true, "host0", there)] {
+            for setting in
+                [format!("addr add {address}/30 dev {link}"), format!("link set {link} up")]
+            {
+                let mut command = command(if inside { "nsenter" } else { "ip" });
+                if inside {
+                    command.args(namespace);
+                }
+                run(command.args(setting.split(' ')));
+            }
+        }
+        SocketAddr::from((there, 8080))
+    }
+}
