@@ -35,15 +35,7 @@ impl Image {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
         // Of an earlier run.
         let _ = fs::remove_dir_all(&folder);
-        let suite = run(command("sh").args(["-c", ". /etc/os-release; echo $VERSION_CODENAME"]));
-        run(command("mmdebstrap")
-            .args(["--quiet", "--variant=minbase"])
-            .arg(format!("--include={PACKAGES}"))
-            // The role installs packages too.
-            .arg("--skip=cleanup/apt/lists")
-            .arg(suite.trim())
-            .arg(&folder)
-            .arg(package_sources()));
+        make_debian(&folder);
         let changes = [(); 2].map(|()| {
             let output = play("image.yml", &folder, &settings());
             assert!(output.status.success(), "{}", said(&output));
@@ -51,6 +43,19 @@ impl Image {
         });
         Image { folder, changes }
     }
+}
+
+/// Makes the root folder of a Debian that boots, and that nothing was done to.
+pub fn make_debian(folder: &Path) {
+    let suite = run(command("sh").args(["-c", ". /etc/os-release; echo $VERSION_CODENAME"]));
+    run(command("mmdebstrap")
+        .args(["--quiet", "--variant=minbase"])
+        .arg(format!("--include={PACKAGES}"))
+        // The role installs packages too.
+        .arg("--skip=cleanup/apt/lists")
+        .arg(suite.trim())
+        .arg(folder)
+        .arg(package_sources()));
 }
 
 /// Where this machine gets its own packages from.
@@ -110,7 +115,10 @@ pub struct Copy {
 
 impl Copy {
     pub fn of_image() -> Copy {
-        let image = &IMAGE.folder;
+        Copy::of(&IMAGE.folder)
+    }
+
+    pub fn of(image: &Path) -> Copy {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let [changed, work, root] = ["changed", "work", "root"].map(|name| {
             let path = folder.path().join(name);

@@ -7,7 +7,7 @@ use crate::{command, run};
 
 #[test]
 fn ansible_lint_finds_nothing_at_its_strictest() {
-    run(command("ansible-lint").args(["--nocolor", "ansible"]));
+    run(command("ansible-lint").args(["--nocolor", "ansible", "packer"]));
 }
 
 #[test]

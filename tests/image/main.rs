@@ -21,6 +21,7 @@ mod writers;
 
 mod database;
 mod lints;
+mod packer;
 mod role;
 mod serving;
 mod setbacks;
