@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -17,7 +18,8 @@ use crate::{command, run, said};
 
 /// A container with the image's own systemd.
 pub struct Machine {
-    container: Child,
+    // Before the copy that it runs in: fields end in this order.
+    _container: Container,
     /// The container's first process, as this machine counts.
     leader: String,
     /// The public listener.
@@ -35,7 +37,7 @@ impl Machine {
         let notifications = UnixDatagram::bind(&notify).unwrap();
         notifications.set_read_timeout(Some(PATIENCE)).unwrap();
         let console = File::create(copy.beside("console")).unwrap();
-        let mut container = Command::new("systemd-nspawn")
+        let container = Command::new("systemd-nspawn")
             .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--notify-ready=yes"])
             .args(["--console=pipe", "--hostname=machine"])
             .arg("--directory")
@@ -43,11 +45,12 @@ impl Machine {
             .arg(format!("--bind={}:/mounted", copy.mounted().display()))
             .arg(format!("--network-veth-extra={}:host0", network.link))
             .env("NOTIFY_SOCKET", &notify)
-            .stdin(std::process::Stdio::null())
+            .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())
             .stderr(console)
             .spawn()
             .expect("systemd-nspawn comes with systemd-container");
+        let mut container = Container(container);
         let console = || fs::read_to_string(copy.beside("console")).unwrap();
         let deadline = Instant::now() + PATIENCE;
         let mut told = String::new();
@@ -57,14 +60,14 @@ impl Machine {
                 told += &String::from_utf8_lossy(&message[..length]);
                 told.push('\n');
             }
-            let ended = container.try_wait().unwrap();
+            let ended = container.0.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < deadline, "no boot: {}", console());
         }
         let leader = told.lines().find_map(|line| line.strip_prefix("X_NSPAWN_LEADER_PID="));
         let leader = leader.expect("nspawn tells whom it started").to_owned();
         let address = network.connect(&leader);
         let admin = SocketAddr::new(address.ip(), 8081);
-        Machine { container, leader, address, admin, copy }
+        Machine { _container: container, leader, address, admin, copy }
     }
 
     /// Runs a command in the machine, as root.
@@ -145,17 +148,26 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.journal());
+        if thread::panicking() {
+            let journal = ["journalctl", "--no-pager", "--output=cat", "--lines=100"];
+            eprintln!("{}", said(&self.try_run(&journal)));
         }
+    }
+}
+
+/// A container, which ends with the test, however that ends.
+struct Container(Child);
+
+impl Drop for Container {
+    fn drop(&mut self) {
         // It powers off, or is cut off.
-        let _ = kill_process(Pid::from_child(&self.container), Signal::TERM);
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
         let deadline = Instant::now() + PATIENCE;
-        while matches!(self.container.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
         }
-        let _ = self.container.kill();
-        let _ = self.container.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
