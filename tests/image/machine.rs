@@ -166,6 +166,9 @@ impl Drop for Container {
         while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(10));
         }
+        // Its systemd would outlive it.
+        let parent = self.0.id().to_string();
+        let _ = command("pkill").args(["--signal", "KILL", "--parent", &parent]).output();
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
