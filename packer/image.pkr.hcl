@@ -11,14 +11,11 @@ locals {
   version       = split("\"", split("\nversion = ", file("${local.project}/Cargo.toml"))[1])[1]
   instance_type = var.architecture == "arm64" ? "t4g.small" : "t3.small"
 
-  # HEAD holds a commit, or names a file that does. Without references to other
-  # locals, which Packer 1.6 may evaluate too late for try.
-  head = try(
-    file(abspath("${path.root}/../.git/${trimprefix(trimspace(file(abspath("${path.root}/../.git/HEAD"))), "ref: ")}")),
-    file(abspath("${path.root}/../.git/HEAD")),
-    "unknown",
-  )
-  commit = var.commit == "" ? trimspace(local.head) : var.commit
+  # HEAD holds a commit, or "ref:" and the name of a file that does. Where there is no
+  # such file, the variable must tell.
+  head   = split(" ", try(trimspace(file(abspath("${path.root}/../.git/HEAD"))), "ref: none"))
+  branch = length(local.head) > 1 ? local.head[1] : ""
+  commit = var.commit != "" ? var.commit : local.branch == "" ? local.head[0] : trimspace(file("${local.project}/.git/${local.branch}"))
 
   name = "hello-birthday-${local.version}-${var.architecture}-${formatdate("YYYYMMDDhhmmss", timestamp())}"
   tags = {
@@ -41,7 +38,8 @@ source "amazon-ebs" "host" {
     most_recent = true
     filters = {
       # Not the minimal image, which has no SSM agent.
-      name                = "al2023-ami-2023.*-kernel-*-${var.architecture}"
+      # One line of kernels, or the newest image would be of either by chance.
+      name                = "al2023-ami-2023.*-kernel-6.1-${var.architecture}"
       architecture        = var.architecture
       root-device-type    = "ebs"
       virtualization-type = "hvm"

@@ -24,13 +24,13 @@ variable "binary" {
 variable "commit" {
   type        = string
   default     = ""
-  description = "Commit that the binary was built from. Without it the one that is checked out here."
+  description = "Commit that the binary was built from. Without it the one of the branch that is checked out here."
 }
 
 variable "subnet_id" {
   type        = string
   default     = ""
-  description = "Subnet to build in, with a way to the internet. Without it one of the default VPC."
+  description = "Subnet to build in, which gives public addresses. Without it one of the default VPC."
 }
 
 variable "settings" {

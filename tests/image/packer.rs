@@ -23,6 +23,9 @@ const NEWER: &[&str] = &[
   }\n",
 ];
 
+/// No repository is copied with the build.
+const COMMIT: &str = "commit=0123456789abcdef0123456789abcdef01234567";
+
 #[test]
 fn packer_would_change_no_space() {
     for folder in ["packer", "packer/local"] {
@@ -47,14 +50,15 @@ fn packer_accepts_the_build_of_an_ami() {
     let binary = release(copy.path());
     for architecture in ["arm64", "x86_64"] {
         run(command("packer")
-            .arg("validate")
+            .args(["validate", "-var", COMMIT])
             .args(["-var", &format!("architecture={architecture}")])
             .args(["-var", &format!("binary={binary}")])
             .arg("packer")
             .current_dir(copy.path()));
     }
     let refused = command("packer")
-        .args(["validate", "-var", "architecture=mips", "-var", &format!("binary={binary}")])
+        .args(["validate", "-var", COMMIT])
+        .args(["-var", "architecture=mips", "-var", &format!("binary={binary}")])
         .arg("packer")
         .current_dir(copy.path())
         .output()

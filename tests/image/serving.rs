@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -40,14 +40,19 @@ fn a_host_of_an_image_learns_at_its_start_what_it_mounts_and_how_it_serves() {
     let conf = copy.path("/etc/systemd/system/srv-birthdays.mount.d/host.conf");
     let what = fs::read_to_string(&conf).unwrap();
     fs::remove_file(&conf).unwrap();
+    // Stands in for cloud-init, which writes files and restarts nothing.
+    fs::write(copy.path("/etc/host.conf.to-be"), what).unwrap();
+    let cloud_init = format!(
+        "[Unit]\nDefaultDependencies=no\nBefore=network-online.target\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\n\
+         ExecStart=mv /etc/host.conf.to-be {}\n\
+         ExecStart=sh -c 'echo HELLO_BIRTHDAY_TIME_ZONE=Europe/Paris >/etc/hello-birthday/host'\n",
+        "/etc/systemd/system/srv-birthdays.mount.d/host.conf"
+    );
+    fs::write(copy.path("/etc/systemd/system/cloud-init.service"), cloud_init).unwrap();
+    let wants = copy.path("/etc/systemd/system/multi-user.target.wants/cloud-init.service");
+    symlink("/etc/systemd/system/cloud-init.service", wants).unwrap();
     let machine = Machine::boot(copy);
-    assert!(!machine.is_healthy());
-    // As cloud-init would.
-    fs::write(&conf, what).unwrap();
-    let flags = "HELLO_BIRTHDAY_TIME_ZONE=Europe/Paris\n";
-    fs::write(machine.path("/etc/hello-birthday/host"), flags).unwrap();
-    machine.run(&["systemctl", "daemon-reload"]);
-    machine.run(&["systemctl", "restart", "srv-birthdays.mount", "hello-birthday.service"]);
     machine.wait_until_healthy();
     assert!(machine.mounted().join("hello-birthday.db").exists());
     assert!(machine.journal().contains(r#""time_zone":"Europe/Paris""#), "{}", machine.journal());

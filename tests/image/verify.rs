@@ -54,10 +54,10 @@ const SPOILINGS: &[Spoiling] = &[
     (
         "the service may do more than its unit says",
         |copy| {
-            let drop_in = "/etc/systemd/system/hello-birthday.service.d/more.conf";
+            let drop_in = "/etc/systemd/system/hello-birthday.service.d/host.conf";
             write(copy, drop_in, "[Service]\nProtectSystem=no\n");
         },
-        "more.conf changes a unit",
+        "hello-birthday.service.d/host.conf changes a unit",
     ),
     (
         "anybody can write where the data is mounted",
