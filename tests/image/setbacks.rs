@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::thread;
@@ -14,7 +13,7 @@ use crate::harness::{Client, random, wait_until};
 use crate::image::{Copy, UID};
 use crate::machine::Machine;
 use crate::wait_for;
-use crate::writers::{Written, join, next_save, spawn};
+use crate::writers::{Written, join, spawn, write_until_gone};
 
 const SERVICE: &str = "hello-birthday.service";
 const MOUNT: &str = "srv-birthdays.mount";
@@ -38,19 +37,6 @@ fn kill_nine_is_followed_by_a_start_and_loses_nothing_acknowledged() {
     }
     assert!(known.acknowledged > 100, "only {} saves in all", known.acknowledged);
     println!("{} saves acknowledged in {ROUNDS} rounds, none lost", known.acknowledged);
-}
-
-fn write_until_gone(server: SocketAddr, writer: usize, round: usize) -> Written {
-    let mut client = Client::new(server);
-    let mut written = Written::default();
-    for number in 0.. {
-        let (username, born) = next_save(writer, round * 1_000_003 + number);
-        match written.save(&mut client, &username, &born) {
-            Ok(answer) => answer.expect_status(204),
-            Err(_) => return written,
-        };
-    }
-    unreachable!("the service is killed first")
 }
 
 fn read_all(folder: &Path) -> HashMap<String, String> {

@@ -94,7 +94,8 @@ pub fn kill_again_and_again(
     known
 }
 
-fn write_until_gone(server: SocketAddr, writer: usize, round: usize) -> Written {
+/// Saves for as long as the service is there. Every writer has its own users.
+pub fn write_until_gone(server: SocketAddr, writer: usize, round: usize) -> Written {
     let mut client = Client::new(server);
     let mut written = Written::default();
     for number in 0.. {

@@ -44,8 +44,7 @@ impl PostgresBulk {
     pub async fn find(&self, users: &[User]) -> Result<Vec<Option<DateOfBirth>>, PostgresError> {
         let names = names(users);
         let rows = self.0.client.query(FIND, &[&names]).await?;
-        let known = read(&rows)?;
-        Ok(names.iter().map(|name| known.get(name).copied()).collect())
+        Ok(read(&rows, &names)?)
     }
 
     pub async fn save(&self, users: &[User], existing: Existing) -> Result<(), PostgresError> {

@@ -66,8 +66,7 @@ impl Trip<Username, Option<DateOfBirth>> for ReadTrips {
             Some(rows) => rows,
             None => self.primary.ask(&[&names], deadline).await?,
         };
-        let known = read(&rows)?;
-        Ok(names.iter().map(|name| known.get(name).copied()).collect())
+        Ok(read(&rows, &names)?)
     }
 
     async fn close(self) {}
@@ -85,13 +84,16 @@ fn last_of_each(saves: &[User]) -> Vec<(&str, Date)> {
     saves
 }
 
-/// The users in `rows`.
-pub(super) fn read(rows: &[Row]) -> Result<HashMap<&str, DateOfBirth>, tokio_postgres::Error> {
-    let user = |row| -> Result<_, tokio_postgres::Error> {
-        let row: &Row = row;
-        Ok((row.try_get(0)?, DateOfBirth::from_stored(row.try_get(1)?)))
-    };
-    rows.iter().map(user).collect()
+/// When each of `usernames` was born, if `rows` tell.
+pub(super) fn read(
+    rows: &[Row],
+    usernames: &[&str],
+) -> Result<Vec<Option<DateOfBirth>>, tokio_postgres::Error> {
+    let mut known = HashMap::<&str, _>::with_capacity(rows.len());
+    for row in rows {
+        known.insert(row.try_get(0)?, DateOfBirth::from_stored(row.try_get(1)?));
+    }
+    Ok(usernames.iter().map(|username| known.get(username).copied()).collect())
 }
 
 #[cfg(test)]
