@@ -1,0 +1,18 @@
+environment = "staging"
+
+# The image that runs here. Changing this line is a release.
+ami_id = "ami-00000000000000000"
+
+domain      = "hello.staging.example.com"
+hosted_zone = "staging.example.com"
+
+database   = "sqlite"
+zone_count = 2
+size       = { min = 2, max = 3 }
+roll       = { bake_seconds = 60 }
+
+# It can be taken down, and holds nobody's real date of birth.
+deletion_protection   = false
+backup_lock           = false
+backup_retention_days = 7
+log_retention_days    = 14

@@ -1,0 +1,368 @@
+variable "environment" {
+  type        = string
+  description = "Name of this stack. It is part of every name, and tells stacks of one account apart."
+
+  validation {
+    # "hello-birthday-" and a suffix have to fit in a balancer's 32 characters.
+    condition     = can(regex("^[a-z][a-z0-9-]{1,11}$", var.environment)) && !endswith(var.environment, "-")
+    error_message = "The environment is 2 to 12 lower-case letters, digits and hyphens, such as staging."
+  }
+}
+
+variable "region" {
+  type        = string
+  default     = "eu-central-1"
+  description = "AWS region of the stack."
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "The region is written as AWS does, such as eu-central-1."
+  }
+}
+
+variable "recovery_region" {
+  type        = string
+  default     = "eu-west-1"
+  description = "AWS region that a copy of every backup is kept in."
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.recovery_region))
+    error_message = "The region is written as AWS does, such as eu-west-1."
+  }
+
+  validation {
+    condition     = var.recovery_region != var.region
+    error_message = "The recovery region must differ from the stack's, or one outage takes both."
+  }
+}
+
+# The release
+
+variable "ami_id" {
+  type        = string
+  description = "Image that the instances run, as Packer registered it. Changing it rolls the group."
+
+  validation {
+    # A rollback needs a plain id: AWS does not roll back to an SSM alias.
+    condition     = can(regex("^ami-[0-9a-f]{8,17}$", var.ami_id))
+    error_message = "The image is a plain id, such as ami-0123456789abcdef0."
+  }
+}
+
+variable "instance_type" {
+  type        = string
+  default     = "t4g.small"
+  description = "EC2 instance type. Its processor must be the image's: t4g and c7g are arm64, t3 and c7i are x86_64."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]*\\.[a-z0-9-]+$", var.instance_type))
+    error_message = "The instance type is written as AWS does, such as t4g.small."
+  }
+}
+
+variable "service_flags" {
+  type        = map(string)
+  default     = {}
+  description = "Flags of the service as environment variables, such as HELLO_BIRTHDAY_TIME_ZONE = \"Europe/Berlin\". They can be read by whoever may read launch templates: no secrets. Changing them rolls the group."
+
+  validation {
+    condition = alltrue([for name, value in var.service_flags :
+      can(regex("^HELLO_BIRTHDAY_[A-Z_]+$", name)) && can(regex("^[[:print:]]*$", value))
+    ])
+    error_message = "Flags are named HELLO_BIRTHDAY_…, and their values are one line of ASCII."
+  }
+
+  validation {
+    condition     = length([for name in keys(var.service_flags) : name if strcontains(name, "DATABASE_URL") || strcontains(name, "LISTEN") || strcontains(name, "DRAIN") || strcontains(name, "POSTGRES_CA")]) == 0
+    error_message = "Where the service listens, how it drains and what it stores in are set by this stack."
+  }
+}
+
+# The group
+
+variable "size" {
+  type = object({
+    min = number
+    max = number
+  })
+  default     = { min = 2, max = 6 }
+  description = "Fewest and most instances. Between them, the group follows the load."
+
+  validation {
+    condition     = var.size.min >= 2 && floor(var.size.min) == var.size.min
+    error_message = "The group has at least 2 instances, so that one may fail."
+  }
+
+  validation {
+    condition     = var.size.max >= var.size.min && var.size.max <= 100 && floor(var.size.max) == var.size.max
+    error_message = "The most instances are no fewer than the fewest, and at most 100."
+  }
+}
+
+variable "requests_per_instance" {
+  type        = number
+  default     = 30000
+  description = "Requests a minute that each instance is to get. The group grows and shrinks to keep to it."
+
+  validation {
+    condition     = var.requests_per_instance >= 60 && var.requests_per_instance <= 1000000
+    error_message = "The requests are 60 to 1000000 a minute."
+  }
+}
+
+variable "drain_timeout_seconds" {
+  type        = number
+  default     = 20
+  description = "Longest time that a stopping instance gives the requests under way. The balancer waits ten seconds longer before it lets go."
+
+  validation {
+    # The unit's TimeoutStopSec is 65 s, and the last commit takes 5 s at most.
+    condition     = var.drain_timeout_seconds >= 5 && var.drain_timeout_seconds <= 55
+    error_message = "The drain takes 5 to 55 seconds: systemd ends the service after 65."
+  }
+}
+
+variable "roll" {
+  type = object({
+    max_healthy_percent = optional(number, 150)
+    warmup_seconds      = optional(number, 60)
+    bake_seconds        = optional(number, 300)
+    timeout_seconds     = optional(number, 3600)
+  })
+  default     = {}
+  description = "How a new version is rolled out: how far the group may grow meanwhile, how long an instance has to become steady, how long the alarms are watched once all are replaced, and when it is given up and rolled back."
+
+  validation {
+    condition     = var.roll.max_healthy_percent > 100 && var.roll.max_healthy_percent <= 200
+    error_message = "The group grows to 101 to 200 percent: new instances start before old ones end."
+  }
+
+  validation {
+    condition     = var.roll.warmup_seconds >= 0 && var.roll.warmup_seconds <= 3600
+    error_message = "The warm-up is 0 to 3600 seconds."
+  }
+
+  validation {
+    condition     = var.roll.bake_seconds >= 0 && var.roll.bake_seconds <= 172800
+    error_message = "The bake time is 0 to 172800 seconds, which is AWS's limit."
+  }
+
+  validation {
+    condition     = var.roll.timeout_seconds > var.roll.bake_seconds + var.roll.warmup_seconds
+    error_message = "The time until a roll is given up is longer than its warm-up and its bake time together."
+  }
+}
+
+# The network
+
+variable "cidr" {
+  type        = string
+  default     = "10.20.0.0/16"
+  description = "Addresses of the VPC, from /16 to /20. Each subnet gets a sixteenth."
+
+  validation {
+    condition     = can(cidrhost(var.cidr, 0)) && try(tonumber(split("/", var.cidr)[1]) >= 16 && tonumber(split("/", var.cidr)[1]) <= 20, false)
+    error_message = "The addresses are an IPv4 block from /16 to /20, such as 10.20.0.0/16."
+  }
+}
+
+variable "zone_count" {
+  type        = number
+  default     = 3
+  description = "Availability zones that the stack is spread over."
+
+  validation {
+    condition     = contains([2, 3], var.zone_count)
+    error_message = "The stack is spread over 2 or 3 zones."
+  }
+}
+
+variable "egress" {
+  type        = string
+  default     = "endpoints"
+  description = "How instances reach AWS: endpoints (nothing else can be reached) or nat (a gateway in each zone, and the internet by HTTPS)."
+
+  validation {
+    condition     = contains(["endpoints", "nat"], var.egress)
+    error_message = "The egress is endpoints or nat."
+  }
+}
+
+variable "deletion_protection" {
+  type        = bool
+  default     = true
+  description = "Whether the balancer and the databases refuse to be deleted."
+}
+
+variable "log_retention_days" {
+  type        = number
+  default     = 90
+  description = "Days that logs are kept."
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "CloudWatch keeps logs for 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653 days."
+  }
+}
+
+# The front door
+
+variable "domain" {
+  type        = string
+  default     = null
+  description = "Name that clients use, such as hello.example.com. Its certificate and its record are made in hosted_zone."
+
+  validation {
+    condition     = var.domain == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,}$", var.domain))
+    error_message = "The domain is a lower-case name, such as hello.example.com."
+  }
+
+  validation {
+    condition     = var.domain != null || var.plain_http
+    error_message = "Give a domain, so that requests are encrypted; or set plain_http = true for a stack that holds nobody's real date of birth."
+  }
+
+  validation {
+    condition     = (var.domain == null) == (var.hosted_zone == null)
+    error_message = "A domain needs the hosted_zone that its records are made in, and only a domain does."
+  }
+
+  validation {
+    condition     = var.domain == null || var.hosted_zone == null || try(endswith(".${var.domain}", ".${var.hosted_zone}"), false)
+    error_message = "The domain must lie in the hosted_zone."
+  }
+}
+
+variable "hosted_zone" {
+  type        = string
+  default     = null
+  description = "Public Route 53 zone that holds the domain, such as example.com."
+}
+
+variable "plain_http" {
+  type        = bool
+  default     = false
+  description = "Whether a stack without a domain may serve unencrypted HTTP."
+}
+
+variable "client_cidrs" {
+  type        = set(string)
+  default     = ["0.0.0.0/0"]
+  description = "IPv4 addresses that may reach the balancer."
+
+  validation {
+    condition     = length(var.client_cidrs) > 0 && alltrue([for cidr in var.client_cidrs : can(cidrhost(cidr, 0))])
+    error_message = "The clients are at least one IPv4 block, such as 203.0.113.0/24."
+  }
+}
+
+variable "rate_limit" {
+  type        = number
+  default     = null
+  description = "Requests in five minutes that one address may send before AWS WAF blocks it; null for no WAF."
+
+  validation {
+    condition     = var.rate_limit == null || try(var.rate_limit >= 10 && var.rate_limit <= 2000000000, false)
+    error_message = "WAF's rate limit is 10 to 2000000000 requests."
+  }
+}
+
+variable "sign_in" {
+  type        = bool
+  default     = false
+  description = "Whether people sign in with Cognito, in a browser, before the service is reached. API clients cannot."
+
+  validation {
+    condition     = !var.sign_in || var.domain != null
+    error_message = "Signing in needs HTTPS, so a domain."
+  }
+}
+
+# The data
+
+variable "database" {
+  type        = string
+  description = "Where the service keeps users: sqlite (a file on EFS) or postgres (RDS)."
+
+  validation {
+    condition     = contains(["sqlite", "postgres"], var.database)
+    error_message = "The database is sqlite or postgres."
+  }
+}
+
+variable "database_beside" {
+  type        = string
+  default     = null
+  description = "The other database, if it is to exist too: before a switch to copy users to, and after it for as long as the old ones are to be kept."
+
+  validation {
+    condition     = var.database_beside == null || try(contains(["sqlite", "postgres"], var.database_beside), false)
+    error_message = "The database beside is sqlite or postgres."
+  }
+
+  validation {
+    condition     = var.database_beside != var.database
+    error_message = "The database beside is the one that the service does not use."
+  }
+}
+
+variable "postgres" {
+  type = object({
+    instance_class = optional(string, "db.t4g.small")
+    storage_gib    = optional(number, 20)
+    read_replica   = optional(bool, false)
+  })
+  default     = {}
+  description = "Size of the Postgres instance, which grows its storage up to five times by itself, and whether users are found in a replica, which lags behind."
+
+  validation {
+    condition     = can(regex("^db\\.[a-z0-9]+\\.[a-z0-9]+$", var.postgres.instance_class))
+    error_message = "The instance class is written as RDS does, such as db.t4g.small."
+  }
+
+  validation {
+    condition     = var.postgres.storage_gib >= 20 && var.postgres.storage_gib <= 13107
+    error_message = "The storage is 20 to 13107 GiB."
+  }
+}
+
+variable "backup_retention_days" {
+  type        = number
+  default     = 35
+  description = "Days that nightly backups are kept, in both regions."
+
+  validation {
+    condition     = var.backup_retention_days >= 7 && var.backup_retention_days <= 365
+    error_message = "Backups are kept for 7 to 365 days."
+  }
+}
+
+variable "backup_lock" {
+  type        = bool
+  default     = true
+  description = "Whether the copies in the recovery region are locked, so that nobody can delete them before their time; for good, three days after the lock is made."
+}
+
+# Who hears of it
+
+variable "alarm_emails" {
+  type        = set(string)
+  default     = []
+  description = "Addresses that alarms are mailed to, once each has confirmed it."
+
+  validation {
+    condition     = alltrue([for address in var.alarm_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
+    error_message = "Alarms are mailed to addresses such as ops@example.com."
+  }
+}
+
+variable "latency_seconds" {
+  type        = number
+  default     = 0.25
+  description = "Time within which 99 of 100 requests are to be answered; more for five minutes is an alarm, and rolls back a roll."
+
+  validation {
+    condition     = var.latency_seconds > 0 && var.latency_seconds <= 5
+    error_message = "The time is above 0 and at most 5 seconds, which is a request's deadline."
+  }
+}
