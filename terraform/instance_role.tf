@@ -1,0 +1,143 @@
+# What an instance may do: be reached by Session Manager, send its logs and metrics, and
+# read its own secret, its own parameters and its own files. Nothing else.
+
+locals {
+  arn_prefix = "arn:${data.aws_partition.this.partition}"
+  account_id = data.aws_caller_identity.this.account_id
+}
+
+data "aws_iam_policy_document" "instance_trust" {
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["ec2.amazonaws.com"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "instance" {
+  # What the agent of Session Manager asks for; AWS's own policy for it also lets it
+  # read every parameter.
+  statement {
+    sid = "BeManaged"
+    actions = [
+      "ec2messages:AcknowledgeMessage",
+      "ec2messages:DeleteMessage",
+      "ec2messages:FailMessage",
+      "ec2messages:GetEndpoint",
+      "ec2messages:GetMessages",
+      "ec2messages:SendReply",
+      "ssm:UpdateInstanceInformation",
+      "ssmmessages:CreateControlChannel",
+      "ssmmessages:CreateDataChannel",
+      "ssmmessages:OpenControlChannel",
+      "ssmmessages:OpenDataChannel",
+    ]
+    resources = ["*"]
+  }
+
+  statement {
+    sid       = "SendLogs"
+    actions   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    resources = [for group in [aws_cloudwatch_log_group.service, aws_cloudwatch_log_group.metrics] : "${group.arn}:*"]
+  }
+
+  statement {
+    sid       = "SendMetrics"
+    actions   = ["cloudwatch:PutMetricData"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "cloudwatch:namespace"
+      values   = [local.metric_namespace]
+    }
+  }
+
+  # The agent learns from its tags which group it belongs to.
+  statement {
+    sid       = "KnowItsGroup"
+    actions   = ["ec2:DescribeTags"]
+    resources = ["*"]
+  }
+
+  statement {
+    sid       = "ReadItsParameters"
+    actions   = ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"]
+    resources = ["${local.arn_prefix}:ssm:${var.region}:${local.account_id}:parameter/hello-birthday/${var.environment}/*"]
+  }
+
+  statement {
+    sid       = "Decrypt"
+    actions   = ["kms:Decrypt"]
+    resources = [aws_kms_key.this.arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["secretsmanager.${var.region}.amazonaws.com", "ssm.${var.region}.amazonaws.com"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = module.postgres[*].secret_arn
+
+    content {
+      sid       = "ReadItsSecret"
+      actions   = ["secretsmanager:GetSecretValue"]
+      resources = [statement.value]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = module.sqlite[*]
+
+    content {
+      sid       = "MountItsFiles"
+      actions   = ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"]
+      resources = [statement.value.file_system_arn]
+
+      condition {
+        test     = "StringEquals"
+        variable = "elasticfilesystem:AccessPointArn"
+        values   = [statement.value.access_point_arn]
+      }
+    }
+  }
+
+  # What AWS Backup restored lies beside its own files, to be read and copied from.
+  dynamic "statement" {
+    for_each = module.sqlite[*]
+
+    content {
+      sid       = "ReadWhatWasRestored"
+      actions   = ["elasticfilesystem:ClientMount"]
+      resources = [statement.value.file_system_arn]
+
+      condition {
+        test     = "StringEquals"
+        variable = "elasticfilesystem:AccessPointArn"
+        values   = [statement.value.restored_access_point_arn]
+      }
+    }
+  }
+}
+
+resource "aws_iam_role" "instance" {
+  name               = "${local.name}-instance"
+  description        = "What an instance of ${local.name} may do"
+  assume_role_policy = data.aws_iam_policy_document.instance_trust.json
+}
+
+resource "aws_iam_role_policy" "instance" {
+  name   = "instance"
+  role   = aws_iam_role.instance.id
+  policy = data.aws_iam_policy_document.instance.json
+}
+
+resource "aws_iam_instance_profile" "instance" {
+  name = aws_iam_role.instance.name
+  role = aws_iam_role.instance.name
+}
