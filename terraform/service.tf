@@ -17,31 +17,25 @@ locals {
   # What a host of the image learns at its start. Both databases are there while both
   # exist, so that any host can copy users from one to the other.
   host_files = merge(
-    { "/etc/hello-birthday/host" = local.flags },
+    { "/etc/hello-birthday/host" = join("", [for name, value in local.flags : "${name}=${value}\n"]) },
     contains(local.databases, "sqlite") ? {
-      "/etc/systemd/system/srv-birthdays.mount.d/host.conf" = {
-        What    = "${module.sqlite[0].file_system_id}:/"
-        Options = "_netdev,nosuid,nodev,noexec,tls,iam,accesspoint=${module.sqlite[0].access_point_id}"
-      }
+      "/etc/systemd/system/srv-birthdays.mount.d/host.conf" = <<-EOT
+        [Mount]
+        What=${module.sqlite[0].file_system_id}:/
+        Options=_netdev,nosuid,nodev,noexec,tls,iam,accesspoint=${module.sqlite[0].access_point_id}
+      EOT
     } : {},
     contains(local.databases, "postgres") ? {
-      "/etc/hello-birthday/secret" = {
-        AWS_REGION   = var.region
-        SECRET_ID    = module.postgres[0].secret_arn
-        DATABASE_URL = "postgres://${module.postgres[0].host}:${module.postgres[0].port}/${module.postgres[0].database}"
-      }
+      "/etc/hello-birthday/secret" = <<-EOT
+        AWS_REGION=${var.region}
+        SECRET_ID=${module.postgres[0].secret_arn}
+        DATABASE_URL=postgres://${module.postgres[0].host}:${module.postgres[0].port}/${module.postgres[0].database}
+      EOT
     } : {},
   )
 
-  # An existing line of this name is what the file's section is called.
-  host_sections = { "/etc/systemd/system/srv-birthdays.mount.d/host.conf" = "[Mount]\n" }
-
   user_data = "#cloud-config\n${yamlencode({
-    write_files = [for path, settings in local.host_files : {
-      path        = path
-      permissions = "0644"
-      content     = join("", [lookup(local.host_sections, path, "")], [for name, value in settings : "${name}=${value}\n"])
-    }]
+    write_files = [for path, content in local.host_files : { path = path, content = content }]
   })}"
 }
 

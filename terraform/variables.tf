@@ -67,9 +67,9 @@ variable "service_flags" {
 
   validation {
     condition = alltrue([for name, value in var.service_flags :
-      can(regex("^HELLO_BIRTHDAY_[A-Z_]+$", name)) && can(regex("^[[:print:]]*$", value))
+      can(regex("^HELLO_BIRTHDAY_[A-Z_]+$", name)) && can(regex("^[A-Za-z0-9_.,:/+-]*$", value))
     ])
-    error_message = "Flags are named HELLO_BIRTHDAY_…, and their values are one line of ASCII."
+    error_message = "Flags are named HELLO_BIRTHDAY_…, and their values hold letters, digits and _ . , : / + - only."
   }
 
   validation {
