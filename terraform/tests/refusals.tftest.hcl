@@ -1,14 +1,12 @@
 # Values that a stack refuses, each with a sentence that says what to change.
 
 mock_provider "aws" {
-  source          = "./tests/mocks"
-  override_during = plan
+  source = "./tests/mocks"
 }
 
 mock_provider "aws" {
-  alias           = "recovery"
-  source          = "./tests/mocks"
-  override_during = plan
+  alias  = "recovery"
+  source = "./tests/mocks"
 }
 
 variables {

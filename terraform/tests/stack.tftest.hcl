@@ -2,14 +2,12 @@
 #   terraform init -backend=false && terraform test
 
 mock_provider "aws" {
-  source          = "./tests/mocks"
-  override_during = plan
+  source = "./tests/mocks"
 }
 
 mock_provider "aws" {
-  alias           = "recovery"
-  source          = "./tests/mocks"
-  override_during = plan
+  alias  = "recovery"
+  source = "./tests/mocks"
 }
 
 variables {
@@ -43,7 +41,7 @@ run "an_instance_can_be_reached_by_the_balancer_alone" {
   }
 
   assert {
-    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.load_balancer : rule.from_port]) == toset([80, 443])
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.clients : rule.from_port]) == toset([80, 443])
     error_message = "The balancer is reached by HTTP and HTTPS alone."
   }
 }
@@ -222,7 +220,7 @@ run "endpoints_leave_no_way_to_the_internet" {
   command = plan
 
   assert {
-    condition     = length(aws_route.private_nat) == 0 && alltrue([for rule in aws_vpc_security_group_egress_rule.service : rule.cidr_ipv4 == null])
+    condition     = length(aws_route.nat) == 0 && length(aws_vpc_security_group_egress_rule.nat) == 0 && length(aws_vpc_endpoint.this) >= 5
     error_message = "An instance reaches the internet."
   }
 }

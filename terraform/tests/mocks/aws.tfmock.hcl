@@ -23,3 +23,48 @@ mock_data "aws_partition" {
     partition = "aws"
   }
 }
+
+# What other things are told of, and a test looks at.
+
+mock_resource "aws_security_group" {
+  override_during = plan
+  defaults        = {}
+}
+
+mock_resource "aws_launch_template" {
+  override_during = plan
+  defaults = {
+    id             = "lt-0123456789abcdef0"
+    latest_version = 7
+  }
+}
+
+mock_resource "aws_lb" {
+  override_during = plan
+  defaults = {
+    arn      = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:loadbalancer/app/hello/0123456789abcdef"
+    dns_name = "hello.elb.example.com"
+  }
+}
+
+mock_resource "aws_efs_file_system" {
+  override_during = plan
+  defaults = {
+    arn = "arn:aws:elasticfilesystem:eu-central-1:123456789012:file-system/fs-0123"
+  }
+}
+
+mock_resource "aws_efs_access_point" {
+  override_during = plan
+  defaults        = {}
+}
+
+mock_resource "aws_db_instance" {
+  override_during = plan
+  defaults = {
+    arn                = "arn:aws:rds:eu-central-1:123456789012:db:hello"
+    address            = "postgres.example.com"
+    port               = 5432
+    master_user_secret = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:of-postgres" }]
+  }
+}
