@@ -1,0 +1,70 @@
+# One key per region encrypts logs, databases, passwords, alarms and backups. The disks of
+# instances hold none of these and use AWS's own key: with one of ours, the Auto Scaling
+# group would need a grant that Terraform cannot renew when the key changes.
+
+locals {
+  # Who may use the key is for the account's own policies to say, as by default.
+  key_of_account = {
+    Effect    = "Allow"
+    Principal = { AWS = "arn:${data.aws_partition.this.partition}:iam::${data.aws_caller_identity.this.account_id}:root" }
+    Action    = "kms:*"
+    Resource  = "*"
+  }
+}
+
+resource "aws_kms_key" "this" {
+  description         = "Logs, data and alarms of ${local.name}"
+  enable_key_rotation = true
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      local.key_of_account,
+      {
+        Effect    = "Allow"
+        Principal = { Service = "logs.${var.region}.${data.aws_partition.this.dns_suffix}" }
+        Action    = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
+        Resource  = "*"
+        Condition = { ArnLike = {
+          "kms:EncryptionContext:aws:logs:arn" = "arn:${data.aws_partition.this.partition}:logs:${var.region}:${data.aws_caller_identity.this.account_id}:log-group:*"
+        } }
+      },
+      {
+        # Alarms and events are published to an encrypted topic. The topic stands in for
+        # aws:SourceAccount, which EventBridge does not send with an encrypted one.
+        # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+        Effect    = "Allow"
+        Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com"] }
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
+        Resource  = "*"
+        Condition = { ArnLike = {
+          "kms:EncryptionContext:aws:sns:topicArn" = "arn:${data.aws_partition.this.partition}:sns:${var.region}:${data.aws_caller_identity.this.account_id}:${local.name}*"
+        } }
+      },
+    ]
+  })
+}
+
+resource "aws_kms_alias" "this" {
+  name          = "alias/${local.name}"
+  target_key_id = aws_kms_key.this.key_id
+}
+
+resource "aws_kms_key" "recovery" {
+  provider = aws.recovery
+
+  description         = "Copies of the backups of ${local.name}"
+  enable_key_rotation = true
+
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [local.key_of_account]
+  })
+}
+
+resource "aws_kms_alias" "recovery" {
+  provider = aws.recovery
+
+  name          = "alias/${local.name}"
+  target_key_id = aws_kms_key.recovery.key_id
+}

@@ -1,0 +1,58 @@
+# Slows down an address that asks for more than its share. It keeps no log and no sample
+# of requests: their paths hold usernames.
+
+resource "aws_wafv2_web_acl" "this" {
+  count = var.rate_limit == null ? 0 : 1
+
+  name  = local.name
+  scope = "REGIONAL"
+
+  default_action {
+    allow {}
+  }
+
+  rule {
+    name     = "rate-limit"
+    priority = 0
+
+    action {
+      block {
+        custom_response {
+          response_code = 429
+
+          response_header {
+            name  = "Retry-After"
+            value = "300"
+          }
+        }
+      }
+    }
+
+    statement {
+      rate_based_statement {
+        limit                 = var.rate_limit
+        aggregate_key_type    = "IP"
+        evaluation_window_sec = 300
+      }
+    }
+
+    visibility_config {
+      metric_name                = "rate-limit"
+      cloudwatch_metrics_enabled = true
+      sampled_requests_enabled   = false
+    }
+  }
+
+  visibility_config {
+    metric_name                = local.name
+    cloudwatch_metrics_enabled = true
+    sampled_requests_enabled   = false
+  }
+}
+
+resource "aws_wafv2_web_acl_association" "this" {
+  count = var.rate_limit == null ? 0 : 1
+
+  web_acl_arn  = aws_wafv2_web_acl.this[0].arn
+  resource_arn = aws_lb.this.arn
+}

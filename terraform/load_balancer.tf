@@ -1,0 +1,119 @@
+locals {
+  url = var.domain == null ? "http://${aws_lb.this.dns_name}" : "https://${var.domain}"
+}
+
+resource "aws_lb" "this" {
+  name            = local.name
+  internal        = false
+  subnets         = [for subnet in aws_subnet.public : subnet.id]
+  security_groups = [aws_security_group.load_balancer.id]
+
+  # Shorter than the 75 s that the service keeps an idle connection: it is the balancer
+  # that closes it, and no request meets a closed one.
+  idle_timeout = 60
+
+  drop_invalid_header_fields = true
+  # The strictest would also turn away clients that are only careless; what is left
+  # ambiguous travels alone on its connection.
+  desync_mitigation_mode = "defensive"
+  # The service has no use for clients' addresses, so it is not told them.
+  xff_header_processing_mode = "remove"
+
+  enable_deletion_protection = var.deletion_protection
+
+  access_logs {
+    bucket  = aws_s3_bucket.access_logs.id
+    enabled = true
+  }
+
+  # AWS tries to write before it accepts the bucket.
+  depends_on = [aws_s3_bucket_policy.access_logs]
+}
+
+resource "aws_lb_target_group" "this" {
+  # A prefix, so that a new one can take over before the old one goes.
+  name_prefix = "hello-"
+  vpc_id      = aws_vpc.this.id
+  port        = 8080
+  protocol    = "HTTP"
+
+  # A slow instance gets less, in a burst as in a roll.
+  load_balancing_algorithm_type = "least_outstanding_requests"
+
+  # Requests under way are the service's to finish; the balancer waits until it has.
+  deregistration_delay = var.drain_timeout_seconds + 10
+
+  health_check {
+    port    = 8081
+    path    = "/readyz"
+    matcher = "200"
+
+    # Ready for requests ten seconds after the service is.
+    interval          = 5
+    healthy_threshold = 2
+    # Fifteen seconds, four of them for an answer: the group replaces what fails, and
+    # replacing an instance that is only overloaded would overload the others.
+    timeout             = 4
+    unhealthy_threshold = 3
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_lb_listener" "http" {
+  load_balancer_arn = aws_lb.this.arn
+  port              = 80
+  protocol          = "HTTP"
+
+  default_action {
+    type             = var.domain == null ? "forward" : "redirect"
+    target_group_arn = var.domain == null ? aws_lb_target_group.this.arn : null
+
+    dynamic "redirect" {
+      for_each = var.domain == null ? [] : ["https"]
+
+      content {
+        protocol    = "HTTPS"
+        port        = "443"
+        status_code = "HTTP_301"
+      }
+    }
+  }
+}
+
+resource "aws_lb_listener" "https" {
+  count = var.domain == null ? 0 : 1
+
+  load_balancer_arn = aws_lb.this.arn
+  port              = 443
+  protocol          = "HTTPS"
+  certificate_arn   = aws_acm_certificate_validation.this[0].certificate_arn
+
+  # What AWS recommends: TLS 1.3, TLS 1.2 with forward secrecy and authenticated ciphers
+  # alone, and a key exchange that a quantum computer will not undo.
+  ssl_policy = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
+
+  # Browsers that have been here once do not ask over plain HTTP again for a year.
+  routing_http_response_strict_transport_security_header_value = "max-age=31536000"
+
+  dynamic "default_action" {
+    for_each = var.sign_in ? ["cognito"] : []
+
+    content {
+      type = "authenticate-cognito"
+
+      authenticate_cognito {
+        user_pool_arn       = aws_cognito_user_pool.this[0].arn
+        user_pool_client_id = aws_cognito_user_pool_client.this[0].id
+        user_pool_domain    = aws_cognito_user_pool_domain.this[0].domain
+      }
+    }
+  }
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.this.arn
+  }
+}
