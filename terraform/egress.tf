@@ -66,7 +66,7 @@ resource "aws_eip" "this" {
 
   domain = "vpc"
 
-  tags = { Name = "${local.name}-${each.value}" }
+  tags = { Name = "${local.name}-${each.key}" }
 }
 
 resource "aws_nat_gateway" "this" {
@@ -75,7 +75,7 @@ resource "aws_nat_gateway" "this" {
   allocation_id = aws_eip.this[each.key].id
   subnet_id     = aws_subnet.public[each.key].id
 
-  tags = { Name = "${local.name}-${each.value}" }
+  tags = { Name = "${local.name}-${each.key}" }
 
   depends_on = [aws_internet_gateway.this]
 }

@@ -1,6 +1,6 @@
 # One key per region encrypts logs, databases, passwords, alarms and backups. The disks of
-# instances hold none of these and use AWS's own key: with one of ours, the Auto Scaling
-# group would need a grant that Terraform cannot renew when the key changes.
+# instances, which keep no data, use AWS's own key: one of ours would have to name Auto
+# Scaling's role, and an empty account does not have that yet.
 
 locals {
   # Who may use the key is for the account's own policies to say, as by default.

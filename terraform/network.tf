@@ -1,8 +1,10 @@
 # Three tiers in each zone: the balancer, the instances, and what stores the data. Only
 # the balancer's can be reached from outside, and the data's has no way out.
 
-# Whatever their state: a zone that is out today must not move a subnet tomorrow.
+# Whatever their state: the stack can be changed while a zone is out.
 data "aws_availability_zones" "this" {
+  #checkov:skip=CKV_AWS_394: A zone that AWS adds moves no subnet, and adds none.
+
   # Local zones have no balancers, and are opted into.
   filter {
     name   = "opt-in-status"
@@ -45,7 +47,12 @@ resource "aws_subnet" "public" {
   availability_zone = each.value
   cidr_block        = cidrsubnet(var.cidr, 4, each.key)
 
-  tags = { Name = "${local.name}-public-${each.value}" }
+  tags = { Name = "${local.name}-public-${each.key}" }
+
+  lifecycle {
+    # A zone that AWS adds may come before others in the list.
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_subnet" "private" {
@@ -55,7 +62,11 @@ resource "aws_subnet" "private" {
   availability_zone = each.value
   cidr_block        = cidrsubnet(var.cidr, 4, 4 + each.key)
 
-  tags = { Name = "${local.name}-private-${each.value}" }
+  tags = { Name = "${local.name}-private-${each.key}" }
+
+  lifecycle {
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_subnet" "data" {
@@ -65,7 +76,11 @@ resource "aws_subnet" "data" {
   availability_zone = each.value
   cidr_block        = cidrsubnet(var.cidr, 4, 8 + each.key)
 
-  tags = { Name = "${local.name}-data-${each.value}" }
+  tags = { Name = "${local.name}-data-${each.key}" }
+
+  lifecycle {
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_internet_gateway" "this" {
@@ -99,7 +114,7 @@ resource "aws_route_table" "private" {
 
   vpc_id = aws_vpc.this.id
 
-  tags = { Name = "${local.name}-private-${each.value}" }
+  tags = { Name = "${local.name}-private-${each.key}" }
 }
 
 resource "aws_route_table_association" "private" {
