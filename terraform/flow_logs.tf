@@ -22,6 +22,8 @@ resource "aws_iam_role" "flow_logs" {
   name_prefix = "${local.name}-flow-"
   description = "Writes the flow logs of ${local.name}"
 
+  permissions_boundary = var.permissions_boundary
+
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

@@ -188,6 +188,17 @@ variable "egress" {
   }
 }
 
+variable "permissions_boundary" {
+  type        = string
+  default     = null
+  description = "ARN of the policy that no role of the stack may go beyond. The apply roles of bootstrap/ make no role without theirs."
+
+  validation {
+    condition     = var.permissions_boundary == null || can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:policy/.+$", var.permissions_boundary))
+    error_message = "The boundary is the ARN of an IAM policy."
+  }
+}
+
 variable "deletion_protection" {
   type        = bool
   default     = true
@@ -251,8 +262,8 @@ variable "client_cidrs" {
   description = "IPv4 addresses that may reach the balancer."
 
   validation {
-    condition     = length(var.client_cidrs) > 0 && alltrue([for cidr in var.client_cidrs : can(cidrhost(cidr, 0))])
-    error_message = "The clients are at least one IPv4 block, such as 203.0.113.0/24."
+    condition     = length(var.client_cidrs) > 0 && alltrue([for cidr in var.client_cidrs : try(cidrsubnet(cidr, 0, 0) == cidr && strcontains(cidr, "."), false)])
+    error_message = "The clients are at least one IPv4 block by its first address, such as 203.0.113.0/24."
   }
 }
 
