@@ -1,0 +1,42 @@
+# Where the users are. Nothing is lost when the service moves from one database to the
+# other, in three steps, each an apply:
+#   1. database_beside = the new one makes it, empty; the service copies the users with
+#      `hello-birthday copy`;
+#   2. database and database_beside swap their values, and the instances are replaced;
+#   3. no database_beside deletes the old one, which leaves a last backup.
+
+locals {
+  databases = toset(compact([var.database, var.database_beside]))
+}
+
+module "sqlite" {
+  source = "./sqlite"
+  count  = contains(local.databases, "sqlite") ? 1 : 0
+
+  name                = local.name
+  region              = var.region
+  subnet_ids          = { for zone, subnet in aws_subnet.data : zone => subnet.id }
+  security_group_id   = aws_security_group.database.id
+  kms_key_arn         = aws_kms_key.this.arn
+  instance_role_arn   = aws_iam_role.instance.arn
+  backup_role_arn     = aws_iam_role.backup.arn
+  deletion_protection = var.deletion_protection
+
+  # The last backup is made before the role may no longer make it.
+  depends_on = [aws_iam_role_policy_attachment.backup]
+}
+
+module "postgres" {
+  source = "./postgres"
+  count  = contains(local.databases, "postgres") ? 1 : 0
+
+  name                = local.name
+  subnet_ids          = [for subnet in aws_subnet.data : subnet.id]
+  security_group_id   = aws_security_group.database.id
+  kms_key_arn         = aws_kms_key.this.arn
+  instance_class      = var.postgres.instance_class
+  storage_gib         = var.postgres.storage_gib
+  read_replica        = var.postgres.read_replica
+  log_retention_days  = var.log_retention_days
+  deletion_protection = var.deletion_protection
+}

@@ -1,0 +1,34 @@
+# Whoever uses the file system is told of it by way of its last backup, so that nobody
+# uses it any more when that is made.
+
+output "file_system_id" {
+  value       = aws_efs_file_system.this.id
+  description = "Id of the file system."
+  depends_on  = [terraform_data.last_backup]
+}
+
+output "file_system_arn" {
+  value       = aws_efs_file_system.this.arn
+  description = "ARN of the file system."
+}
+
+output "access_point_id" {
+  value       = aws_efs_access_point.this.id
+  description = "Id of the access point that the service's data is mounted through."
+  depends_on  = [terraform_data.last_backup]
+}
+
+output "access_point_arn" {
+  value       = aws_efs_access_point.this.arn
+  description = "ARN of the access point that the service's data is mounted through."
+}
+
+output "restored_access_point_id" {
+  value       = aws_efs_access_point.restored.id
+  description = "Id of the access point that restored files are read through."
+}
+
+output "restored_access_point_arn" {
+  value       = aws_efs_access_point.restored.arn
+  description = "ARN of the access point that restored files are read through."
+}
