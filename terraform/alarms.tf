@@ -5,6 +5,7 @@
 #   missing       there is always one, so its end is told of, but proves nothing;
 #   breaching     that there is none is the failure;
 #   ignore        there is seldom one, so the alarm stays as it is.
+# One that `passes` is about an event: it ends after a while, and that tells nothing.
 
 locals {
   gib = pow(1024, 3)
@@ -109,17 +110,18 @@ locals {
       says    = "An instance runs out of memory, and the kernel will end the service. Look whether it grows (a leak: roll the group to gain time) or is just too small (a larger instance_type)."
       metrics = ["memory"]
       unit    = "%"
-      # Of the smallest instance's 2 GiB a fifth is left, which takes minutes to fill.
+      # The service takes less than 100 MiB, the system some hundreds: on 2 GiB that is
+      # far from this.
       above   = 80
       seconds = 300
       of      = [2, 2]
       missing = "missing"
     }
     disk = {
-      says    = "An instance's disk fills. Nothing but logs is written there: look what writes them, and roll the group to gain time."
+      says    = "An instance's disk fills. Nothing but logs should be written there: look for what else is, and roll the group to gain time."
       metrics = ["disk"]
       unit    = "%"
-      # The image fills less than half of it.
+      # Logs keep to a tenth of the disk by themselves.
       above   = 80
       seconds = 300
       of      = [2, 2]
@@ -235,7 +237,7 @@ locals {
   alarms = { for name, alarm in local.alarms_wanted : name => merge(
     { value = null, passes = false },
     alarm,
-    { threshold = try(alarm.above, alarm.below), metrics = { for id in alarm.metrics : id => local.metrics[id] } },
+    { threshold = try(alarm.above, alarm.below) },
   ) if length(setsubtract(alarm.metrics, keys(local.metrics))) == 0 }
 
   # Those that roll a roll back. Names only: the roll waits for the alarms, and an alarm
@@ -256,7 +258,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   treat_missing_data  = each.value.missing
 
   dynamic "metric_query" {
-    for_each = each.value.metrics
+    for_each = { for id in each.value.metrics : id => local.metrics[id] }
 
     content {
       id          = metric_query.key
@@ -284,8 +286,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
     }
   }
 
-  alarm_actions = [aws_sns_topic.alarms.arn]
-  # That an event passed is no news.
+  alarm_actions             = [aws_sns_topic.alarms.arn]
   ok_actions                = each.value.passes ? [] : [aws_sns_topic.alarms.arn]
   insufficient_data_actions = each.value.missing == "missing" ? [aws_sns_topic.alarms.arn] : []
 }

@@ -80,7 +80,7 @@ locals {
     {
       says = "## What does the log say?\nWarnings and errors of the service; they hold no names and no dates."
       rows = [
-        [{ title = "Latest", query = "fields @timestamp, @logStream, @message | filter @logStream like /service/ and @message like /(WARN|ERROR)/ | sort @timestamp desc | limit 50" }],
+        [{ title = "Latest", query = "fields @timestamp, @logStream, @message | filter @logStream like /service/ and @message like /WARN|ERROR|Failed/ | sort @timestamp desc | limit 50" }],
       ]
     },
   ]
@@ -88,8 +88,8 @@ locals {
   # Without the graphs of what this stack does not have.
   dashboard_rows = [
     for row in concat([for section in local.dashboard : concat([[{ markdown = section.says }]], section.rows)]...) : [
-      for widget in row : merge(widget, { lines = [for id in try(widget.lines, []) : id if can(local.metrics[id])] })
-      if !can(widget.lines) || can(local.alarms[widget.alarm]) || anytrue([for id in try(widget.lines, []) : can(local.metrics[id])])
+      for widget in row : merge(widget, { lines = [for id in try(widget.lines, []) : id if contains(keys(local.metrics), id)] })
+      if !can(widget.lines) || can(local.alarms[widget.alarm]) || length(setintersection(try(widget.lines, []), keys(local.metrics))) > 0
     ]
   ]
 
@@ -135,10 +135,10 @@ locals {
           try([widget.guide], []),
         ) }
         metrics = concat(
-          [for id in widget.lines : concat(local.lines[id], [merge(local.looks[id], { visible = true })])],
-          [for id in try(widget.right, []) : concat(local.lines[id], [merge(local.looks[id], { yAxis = "right" })])],
+          [for id in widget.lines : concat(local.graph_lines[id], [merge(local.graph_looks[id], { visible = true })])],
+          [for id in try(widget.right, []) : concat(local.graph_lines[id], [merge(local.graph_looks[id], { yAxis = "right" })])],
           # What an alarm calculates, and what it calculates it from.
-          [for id in setsubtract(try(keys(local.alarms[widget.alarm].metrics), []), widget.lines) : concat(local.lines[id], [merge(local.looks[id], { visible = false })])],
+          [for id in setsubtract(try(local.alarms[widget.alarm].metrics, []), widget.lines) : concat(local.graph_lines[id], [merge(local.graph_looks[id], { visible = false })])],
           [for value in try(local.alarms[widget.alarm].value[*], []) : [{ id = "value", expression = value, label = "together", color = local.red }]],
         )
       }
@@ -148,18 +148,18 @@ locals {
   # Good is green, bad is red.
   red   = "#d62728"
   green = "#2ca02c"
-  colors = merge(
+  graph_colors = merge(
     { for id in ["target_5xx", "unhealthy", "roll_failed", "backups_failed", "copies_failed"] : id => local.red },
     { for id in ["target_2xx", "healthy", "in_service", "roll_succeeded", "backups_completed", "copies_completed"] : id => local.green },
   )
 
   # A metric as a graph names it, and how it looks there.
-  lines = { for id, metric in local.metrics : id =>
+  graph_lines = { for id, metric in local.metrics : id =>
     concat([metric.namespace, metric.name], flatten([for name, value in metric.dimensions : [name, value]]))
   }
-  looks = { for id, metric in local.metrics : id => merge(
+  graph_looks = { for id, metric in local.metrics : id => merge(
     { id = id, label = metric.label, stat = metric.statistic },
-    { for color in [lookup(local.colors, id, null)] : "color" => color if color != null },
+    { for color in [lookup(local.graph_colors, id, null)] : "color" => color if color != null },
   ) }
 }
 

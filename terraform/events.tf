@@ -23,8 +23,9 @@ data "aws_iam_policy_document" "alarms" {
     }
   }
 
-  # Without a condition, as AWS documents it: EventBridge does not promise to say for
-  # whom it publishes, and a message that does not match is lost without a word.
+  # Without a condition, as in AWS's example. With encrypted topics EventBridge does not
+  # say for which account it publishes (SNS Developer Guide, "Key management"), and what
+  # is refused is lost without a word.
   statement {
     sid       = "Events"
     actions   = ["sns:Publish"]
