@@ -1,5 +1,5 @@
 # One page that answers, from top to bottom: is it healthy, is it fast, is the roll going
-# well, is there room, how is the database, are there backups, and what does the log say.
+# well, is there room, how is the database, will it last, and what does the log say.
 
 locals {
   markers = ["roll_started", "roll_baking", "roll_succeeded", "roll_failed", "roll_rolled_back"]
@@ -16,7 +16,7 @@ locals {
           { title = "Requests", unit = "a minute", lines = ["requests", "target_2xx", "target_4xx"] },
           { title = "Failures", unit = "a minute", lines = ["target_5xx", "elb_5xx"] },
           { title = "Failed of all requests", unit = "%", lines = [], alarm = "5xx" },
-          { title = "Instances", unit = "instances", lines = ["healthy", "unhealthy"] },
+          { title = "Instances", unit = "instances", lines = ["healthy", "unhealthy", "desired"] },
         ],
       ]
     },
@@ -70,7 +70,7 @@ locals {
       ]
     },
     {
-      says = "## Are there backups?\nOne a night, and its copy in ${var.recovery_region}."
+      says = "## Will it last?\nA backup a night, and its copy in ${var.recovery_region}. A certificate is renewed 60 days before it ends."
       rows = [[
         { title = "Backups", unit = "jobs a day", lines = ["backups_completed", "backups_failed"], seconds = 86400 },
         { title = "Copies", unit = "jobs a day", lines = ["copies_completed", "copies_failed"], seconds = 86400 },
@@ -139,7 +139,7 @@ locals {
           [for id in try(widget.right, []) : concat(local.graph_lines[id], [merge(local.graph_looks[id], { yAxis = "right" })])],
           # What an alarm calculates, and what it calculates it from.
           [for id in setsubtract(try(local.alarms[widget.alarm].metrics, []), widget.lines) : concat(local.graph_lines[id], [merge(local.graph_looks[id], { visible = false })])],
-          [for value in try(local.alarms[widget.alarm].value[*], []) : [{ id = "value", expression = value, label = "together", color = local.red }]],
+          [for value in try(local.alarms[widget.alarm].value[*], []) : [{ id = "value", expression = value, label = widget.title }]],
         )
       }
     }) if !can(widget.markdown) && !can(widget.alarms) && !can(widget.query)],

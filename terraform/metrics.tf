@@ -1,6 +1,9 @@
 # What alarms and the dashboard look at, by the names that they call it.
 
 locals {
+  # The image holds the name of what its agent sends.
+  metric_namespace = "HelloBirthday"
+
   # Each metric: CloudWatch's name for it, the statistic that matters, and what a graph
   # calls it.
   metric_sources = {
@@ -61,7 +64,7 @@ locals {
     # Sent by the agent of the image, one figure a minute and instance.
     hosts = {
       exists     = true
-      namespace  = "HelloBirthday"
+      namespace  = local.metric_namespace
       dimensions = { AutoScalingGroupName = aws_autoscaling_group.this.name }
       metrics = {
         memory      = ["mem_used_percent", "Maximum", "fullest instance"]
@@ -74,7 +77,7 @@ locals {
     # The service's counters. The agent sends by how much they grew.
     reads = {
       exists     = true
-      namespace  = "HelloBirthday"
+      namespace  = local.metric_namespace
       dimensions = { kind = "read" }
       metrics = {
         read_errors   = ["hello_birthday_store_errors_total", "Sum", "reads failed"]
@@ -85,7 +88,7 @@ locals {
 
     writes = {
       exists     = true
-      namespace  = "HelloBirthday"
+      namespace  = local.metric_namespace
       dimensions = { kind = "write" }
       metrics = {
         write_errors   = ["hello_birthday_store_errors_total", "Sum", "writes failed"]

@@ -1,25 +1,12 @@
 # What alarms and the dashboard hold, whatever the stack is made of.
 
 mock_provider "aws" {
-  mock_data "aws_iam_policy_document" {
-    defaults = { json = "{}" }
-  }
-
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
-
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "123456789012" }
-  }
-
-  mock_data "aws_availability_zones" {
-    defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
-  }
+  source = "./tests/mocks"
 }
 
 mock_provider "aws" {
-  alias = "recovery"
+  alias  = "recovery"
+  source = "./tests/mocks"
 }
 
 # Known before it is made, so that a plan tells who is told.
