@@ -112,14 +112,10 @@ fn shown(name: &str) -> Vec<String> {
 }
 
 /// What the folder of Terraform makes, as in `aws_lb.this`.
-fn resources(folder: &str) -> BTreeSet<String> {
+pub fn resources(folder: &str) -> BTreeSet<String> {
     let mut made = BTreeSet::new();
-    for entry in fs::read_dir(Path::new("terraform").join(folder)).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "tf") {
-            continue;
-        }
-        for line in fs::read_to_string(path).unwrap().lines() {
+    for text in texts(folder) {
+        for line in text.lines() {
             let words: Vec<_> = line.split('"').collect();
             if let ["resource ", kind, " ", name, ..] = words[..] {
                 made.insert(format!("{kind}.{name}"));
@@ -128,6 +124,14 @@ fn resources(folder: &str) -> BTreeSet<String> {
     }
     made.retain(|resource| resource.starts_with("aws_"));
     made
+}
+
+/// The files of the folder of Terraform.
+pub fn texts(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(Path::new("terraform").join(folder)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "tf"));
+    files.map(|file| fs::read_to_string(file).unwrap()).collect()
 }
 
 /// The service that a resource belongs to, as in `aws_lb`.
