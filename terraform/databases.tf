@@ -39,4 +39,6 @@ module "postgres" {
   read_replica        = var.postgres.read_replica
   log_retention_days  = var.log_retention_days
   deletion_protection = var.deletion_protection
+
+  permissions_boundary = var.permissions_boundary
 }

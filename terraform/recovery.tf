@@ -89,6 +89,8 @@ resource "aws_iam_role" "backup" {
   name               = "${local.name}-backup"
   description        = "Lets AWS Backup read the databases and restore them."
   assume_role_policy = data.aws_iam_policy_document.backup.json
+
+  permissions_boundary = var.permissions_boundary
 }
 
 resource "aws_iam_role_policy_attachment" "backup" {

@@ -69,6 +69,8 @@ resource "aws_iam_role" "monitoring" {
   name               = "${var.name}-database-monitoring"
   description        = "Lets RDS send figures of the database's hosts to CloudWatch."
   assume_role_policy = data.aws_iam_policy_document.monitoring.json
+
+  permissions_boundary = var.permissions_boundary
 }
 
 resource "aws_iam_role_policy_attachment" "monitoring" {

@@ -42,3 +42,8 @@ variable "deletion_protection" {
   type        = bool
   description = "Whether the instances refuse to be deleted."
 }
+
+variable "permissions_boundary" {
+  type        = string
+  description = "ARN of the policy that no role may go beyond; null for none."
+}
