@@ -10,6 +10,7 @@ import functools
 import hashlib
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from diagrams import Diagram, Edge, Node, getdiagram, setdiagram
@@ -22,29 +23,33 @@ HERE = Path(__file__).parent
 
 
 class Picture(Diagram):
+    """A diagram that is laid out already. What is made inside `with` is in it."""
+
     def __init__(self, name, width, height):
         super().__init__(name, filename=name, show=False)
         self.width, self.height = width, height
-        self.dot.graph_attr.clear()
-        self.dot.graph_attr.update(bgcolor="transparent", outputorder="nodesfirst", pad="0", splines="line")
-        self.dot.node_attr.clear()
-        self.dot.node_attr.update(fixedsize="true", fontname=FONT, label="", margin="0.08", shape="none")
-        self.dot.edge_attr.clear()
-        self.dot.edge_attr.update(arrowsize="0.7", penwidth="1.4")
+        self.dot.graph_attr = {
+            "bgcolor": "transparent",
+            "outputorder": "nodesfirst",
+            "pad": "0",
+            "splines": "line",
+        }
+        self.dot.node_attr = {"fixedsize": "true", "fontname": FONT, "shape": "none"}
+        self.dot.edge_attr = {"arrowsize": "0.7", "penwidth": "1.4"}
 
     def __enter__(self):
         super().__enter__()
         box(self.width / 2, self.height / 2, self.width, self.height, line="white", id="paper")
         return self
 
-    def __exit__(self, *raised):
+    def __exit__(self, failure, *_):
         setdiagram(None)
-        if raised == (None, None, None):
+        if failure is None:
             self.render()
 
     def render(self):
         svg = self.dot.pipe(format="svg", engine="neato", neato_no_op=2, encoding="utf-8")
-        # What Graphviz says of itself, and the names of its nodes, which are by chance.
+        # Without what Graphviz says of itself, and the names of nodes, which are by chance.
         svg = re.sub(r"<!--.*?-->\n?|<title>.*?</title>\n?|<!DOCTYPE.*?>\n", "", svg, flags=re.S)
         svg = re.sub(r'="(\d+)pt"', r'="\1"', svg)
         svg = re.sub(r' id="(node|edge|graph)\d+"', "", svg)
@@ -60,31 +65,30 @@ def write(name, svg):
     Path(sys.argv[1], f"{name}.svg").write_text(svg)
 
 
-def box(x, y, width, height, title="", line=GREY, fill="white", dashed=False, **more):
+def box(x, y, width, height, title="", dashed=False, **style):
     """A box around its middle, with its title at the top left."""
-    frame = node(Node, x, y, width, height, shape="box", color=line, fillcolor=fill,
-                 style="rounded,filled" + (",dashed" if dashed else ""), penwidth="1.2", **more)
+    frame = part(x, y, width, height, style="rounded,filled" + (",dashed" if dashed else ""), **style)
     if title:
-        caption(x, y - height / 2 + 15, title + "\\l", color=line, width=width - 18)
+        caption(x, y - height / 2 + 15, title + "\\l", style.get("line", GREY), width - 18)
     return frame
 
 
-def part(x, y, width, height, text, line=INK, fill="white", **more):
-    """A box with its text in the middle: what has no icon."""
-    return node(Node, x, y, width, height, shape="box", label=text, fontsize=str(SIZE), fontcolor=INK, color=line,
-                fillcolor=fill, style="rounded,filled", penwidth="1.2", **more)
+def part(x, y, width, height, text="", line=GREY, fill="white", style="rounded,filled", **more):
+    """A box around its middle, with its text there."""
+    look = {"color": line, "fillcolor": fill, "fontsize": str(SIZE), "fontcolor": INK, "penwidth": "1.2"}
+    return node(Node, x, y, width, height, text, shape="box", style=style, **look, **more)
 
 
 def icon(kind, x, y, text="", depicts=None):
-    """An icon around its middle, with its caption below. What it depicts is an address in terraform/."""
+    """An icon around its middle, its caption below. What it depicts is an address in terraform/."""
     caption(x, y + ICON / 2 + 3 + 7 * len(text.split("\n")), text)
     more = {"id": depicts} if depicts else {}
     return node(kind, x, y, ICON, ICON, imagescale="true", **more)
 
 
 def caption(x, y, text, color=INK, width=1):
-    # Its size as a shape: Graphviz measures letters by the fonts of the machine.
-    return node(Node, x, y, width, 1, label=text, fixedsize="shape", fontsize=str(SIZE), fontcolor=color)
+    """Text around its middle."""
+    return node(Node, x, y, width, 1, text, fixedsize="shape", fontsize=str(SIZE), fontcolor=color)
 
 
 def corner(x, y):
@@ -94,19 +98,31 @@ def corner(x, y):
 
 def arrow(*stops, color=INK, dashed=False, both=False):
     """An arrow from the first to the last of nodes and corners."""
-    last = len(stops) - 2
-    for index, (start, end) in enumerate(zip(stops, stops[1:])):
-        edge = Edge(forward=index == last, reverse=both and index == 0, color=color, style="dashed" if dashed else "solid")
+    style = {"color": color, "style": "dashed" if dashed else "solid"}
+    for start, end in pairwise(stops):
+        edge = Edge(forward=end is stops[-1], reverse=both and start is stops[0], **style)
         getdiagram().connect(start, end, edge)
 
 
-def node(kind, x, y, width, height, label="", **attributes):
-    return kind(label, pos=f"{x},{getdiagram().height - y}", width=f"{width / 72:.4f}", height=f"{height / 72:.4f}", **attributes)
+def node(kind, x, y, width, height, text="", **attributes):
+    # Graphviz counts in points from the bottom, and sizes in inches.
+    place = {"pos": f"{x},{getdiagram().height - y}", "width": f"{width / 72}", "height": f"{height / 72}"}
+    return kind(text, **place, **attributes)
 
 
 @functools.cache
 def embedded(png):
-    """An icon, made no larger than twice what is drawn of it."""
-    dot = Digraph(graph_attr={"bgcolor": "transparent", "dpi": str(2 * ICON), "margin": "0", "pad": "0"})
-    dot.node("icon", label="", shape="none", image=png, imagescale="true", fixedsize="true", width="1", height="1", margin="0")
+    """An icon, twice as fine as it is drawn, which is right for most screens."""
+    dot = Digraph(
+        graph_attr={"bgcolor": "transparent", "dpi": str(2 * ICON), "margin": "0", "pad": "0"},
+        node_attr={
+            "fixedsize": "true",
+            "height": "1",
+            "label": "",
+            "margin": "0",
+            "shape": "none",
+            "width": "1",
+        },
+    )
+    dot.node("icon", image=png, imagescale="true")
     return "data:image/png;base64," + base64.b64encode(dot.pipe(format="png")).decode()

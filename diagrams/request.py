@@ -1,6 +1,7 @@
 """The way of a request through one instance, and of a release to all of them."""
 
 import re
+from itertools import pairwise
 
 from diagrams.aws.compute import EC2AutoScaling, EC2Ami
 from diagrams.aws.database import RDSPostgresqlInstance
@@ -12,7 +13,7 @@ from diagrams.onprem.iac import Ansible, Terraform
 from diagrams.onprem.vcs import Github
 from diagrams.programming.language import Rust
 
-from picture import BLUE, GREY, HERE, ORANGE, PURPLE, Picture, arrow, box, caption, corner, icon, part
+from picture import BLUE, GREY, HERE, INK, ORANGE, PURPLE, Picture, arrow, box, caption, corner, icon, part
 
 socket = HERE.parent / "systemd" / "hello-birthday.socket"
 public_port, admin_port = re.findall(r"ListenStream=(\d+)", socket.read_text())
@@ -26,11 +27,11 @@ with Picture("request", 940, 480):
     public = part(346, 142, 80, 96, f"systemd's\nsocket\n{public_port}", line=GREY)
     probes = part(346, 234, 80, 44, admin_port, line=GREY)
     box(558, 150, 296, 206, "hello-birthday", line=PURPLE, fill="#faf7ff")
-    http = part(446, 142, 48, 96, "HTTP")
-    read = part(553, 116, 86, 34, "read queue")
-    write = part(553, 168, 86, 34, "write queue")
-    trip = part(662, 142, 64, 96, "one trip\nfor all\nthat wait")
-    ready = part(500, 234, 156, 28, "/readyz  /livez  /metrics")
+    http = part(446, 142, 48, 96, "HTTP", line=INK)
+    read = part(553, 116, 86, 34, "read queue", line=INK)
+    write = part(553, 168, 86, 34, "write queue", line=INK)
+    trip = part(662, 142, 64, 96, "one trip\nfor all\nthat wait", line=INK)
+    ready = part(500, 234, 156, 28, "/readyz  /livez  /metrics", line=INK)
     box(833, 150, 158, 236, "One of the two", line=BLUE, fill="#f0f7ff")
     efs = icon(ElasticFileSystemEFSFileSystem, 833, 92, "SQLite on EFS", "sqlite.aws_efs_file_system.this")
     rds = icon(RDSPostgresqlInstance, 833, 186, "Postgres on RDS", "postgres.aws_db_instance.this")
@@ -59,7 +60,7 @@ with Picture("request", 940, 480):
         icon(EC2AutoScaling, 742, 366, "Instance refresh:\nnew before old", "aws_autoscaling_group.this"),
         icon(CloudwatchAlarm, 870, 366, "Alarms: quiet, or\nrolled back", "aws_cloudwatch_metric_alarm.this"),
     ]
-    for step, following in zip(steps, steps[1:]):
+    for step, following in pairwise(steps):
         arrow(step, following, color=BLUE)
     # What went wrong fails the apply.
     arrow(corner(870, 424), corner(870, 446), corner(614, 446), corner(614, 422), color=BLUE, dashed=True)

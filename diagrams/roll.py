@@ -1,8 +1,9 @@
 """A roll over time, with the times that terraform/ has by default: one that succeeds, and
-one that an alarm rolls back. What is computed is what AWS does in theirs; only how long
-an instance takes to start is made up."""
+one that an alarm rolls back. Made up are only how long an instance takes to start, and
+when the alarm fires."""
 
 import re
+from itertools import pairwise
 
 from picture import FONT, GREEN, GREY, HERE, INK, SIZE, write
 
@@ -11,17 +12,17 @@ TERRAFORM = HERE.parent / "terraform"
 
 def number(file, pattern):
     found = re.search(pattern, (TERRAFORM / file).read_text(), re.S)
-    assert found, f"{file} says no more how long it takes: {pattern}"
+    assert found, f"{file} has no {pattern}"
     return int(found[1])
 
 
-START = 60
 DRAIN = number("variables.tf", r'variable "drain_timeout_seconds" \{.*?default\s+= (\d+)')
 LET_GO = DRAIN + number("load_balancer.tf", r"deregistration_delay\s+= var\.drain_timeout_seconds \+ (\d+)")
 WARM = number("variables.tf", r"warmup_seconds\s+= optional\(number, (\d+)\)")
 BAKE = number("variables.tf", r"bake_seconds\s+= optional\(number, (\d+)\)")
 SIZE_MIN = number("variables.tf", r'variable "size" \{.*?default\s+= \{ min = (\d+)')
 MOST = SIZE_MIN * number("variables.tf", r"max_healthy_percent\s+= optional\(number, (\d+)\)") // 100
+START = 60
 ALARM = BAKE // 5
 
 WIDTH, LEFT, LANE = 940, 92, 26
@@ -43,28 +44,37 @@ class Group:
 
     def replace(self, leaving, coming):
         """Replaces all of one version, as many at once as may be more than the group has."""
-        olds = [lane for lane, steps in self.lanes.items() if lane.startswith(leaving) and steps[-1][0] != "gone"]
-        step = max(1, MOST - SIZE_MIN)
-        for at in range(0, len(olds), step):
-            for old in olds[at:at + step]:
-                healthy = self.now + START
-                self.lanes[self.named(coming)] = [("starting", self.now), ("warming", healthy), ("serving", healthy + WARM)]
-                self.lanes[old] += [("draining", healthy + WARM), ("gone", healthy + WARM + LET_GO)]
-            self.now += START + WARM + LET_GO
+        lanes = [
+            name for name, steps in self.lanes.items() if name.startswith(leaving) and steps[-1][0] != "gone"
+        ]
+        at_once = max(1, MOST - SIZE_MIN)
+        for first in range(0, len(lanes), at_once):
+            healthy = self.now + START
+            warm = healthy + WARM
+            for lane in lanes[first : first + at_once]:
+                self.lanes[self.named(coming)] = [
+                    ("starting", self.now),
+                    ("warming", healthy),
+                    ("serving", warm),
+                ]
+                self.lanes[lane] += [("draining", warm), ("gone", warm + LET_GO)]
+            self.now = warm + LET_GO
 
     def in_service(self):
         """How many serve, from when to when."""
         times = sorted({start for steps in self.lanes.values() for _, start in steps} | {self.now})
-        for start, end in zip(times, times[1:]):
-            yield start, end, sum(
-                any(state in ("warming", "serving") and since <= start < until for state, since, until in spans(steps, self.now))
-                for steps in self.lanes.values()
-            )
+        every = [span for steps in self.lanes.values() for span in spans(steps, self.now)]
+        serving = [(since, until) for state, since, until in every if state in ("warming", "serving")]
+        for start, end in pairwise(times):
+            yield start, end, sum(since <= start < until for since, until in serving)
 
 
 def spans(steps, end):
+    """What an instance did, as states from when to when."""
     ends = [start for _, start in steps[1:]] + [end]
-    return [(state, start, until) for (state, start), until in zip(steps, ends) if state != "gone"]
+    return [
+        (state, start, until) for (state, start), until in zip(steps, ends, strict=True) if state != "gone"
+    ]
 
 
 good = Group()
@@ -86,32 +96,32 @@ def x(seconds):
     return LEFT + seconds * (WIDTH - LEFT - 24) / END
 
 
-def text(at, y, said, color=INK, anchor="start", bold=False):
-    weight = ' font-weight="bold"' if bold else ""
-    drawn.append(f'<text x="{at:.1f}" y="{y:.1f}" fill="{color}" text-anchor="{anchor}"{weight}>{said}</text>')
+def text(at, y, said, color=INK, anchor="start", weight="normal"):
+    look = f'fill="{color}" text-anchor="{anchor}" font-weight="{weight}"'
+    drawn.append(f'<text x="{at:.1f}" y="{y:.1f}" {look}>{said}</text>')
 
 
-def line(x1, y1, x2, y2, color, dashed=False):
-    dashes = ' stroke-dasharray="4 3"' if dashed else ""
-    drawn.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}"{dashes}/>')
+def line(x1, y1, x2, y2, color):
+    drawn.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}"/>')
 
 
-def bar(start, end, y, fill):
-    drawn.append(f'<rect x="{x(start):.1f}" y="{y:.1f}" width="{x(end) - x(start) - 1:.1f}" height="{LANE - 6}" rx="3" fill="{fill}"/>')
+def bar(left, right, y, height, color, opacity=1):
+    look = f'rx="3" fill="{color}" fill-opacity="{opacity}"'
+    drawn.append(f'<rect x="{left:.1f}" y="{y:.1f}" width="{right - left:.1f}" height="{height}" {look}/>')
 
 
 def panel(top, title, group, watches, outcome):
     """Draws one roll and returns where it ends. A watch has a name, a start, an end and a colour."""
-    text(16, top + 4, title, bold=True)
+    text(16, top + 4, title, weight="bold")
     y = first = top + 22
     for name, start, end, color in watches:
         height = LANE * (len(group.lanes) + 1) + 6
-        drawn.append(f'<rect x="{x(start):.1f}" y="{first - 6}" width="{x(end) - x(start):.1f}" height="{height}" fill="{color}" fill-opacity="0.08"/>')
+        bar(x(start), x(end), first - 6, height, color, 0.08)
         text((x(start) + x(end)) / 2, first + LANE, name, color, "middle")
     for lane, steps in group.lanes.items():
         text(LEFT - 12, y + 14, lane, anchor="end")
         for state, since, until in spans(steps, group.now):
-            bar(since, until, y, FILL[state])
+            bar(x(since), x(until) - 1, y, LANE - 6, FILL[state])
         y += LANE
     text(LEFT - 12, y + 14, "in service", GREY, "end")
     for start, end, count in group.in_service():
@@ -130,29 +140,33 @@ def axis(y):
     text(LEFT - 12, y + 18, "minutes", GREY, "end")
 
 
-y = 24
-for column, (state, meaning) in enumerate((
-    ("starting", "starts, mounts, is asked for /readyz"),
-    ("warming", f"serves, warms up: {WARM} s"),
-    ("serving", "serves"),
-    ("draining", f"let go within {LET_GO} s, drained within {DRAIN} s"),
-)):
-    at = 16 + (0, 256, 446, 540)[column]
-    drawn.append(f'<rect x="{at}" y="{y - 11}" width="22" height="14" rx="3" fill="{FILL[state]}"/>')
-    text(at + 29, y, meaning)
+for left, state, meaning in (
+    (16, "starting", "starts, mounts, is asked for /readyz"),
+    (272, "warming", f"serves, warms up: {WARM} s"),
+    (462, "serving", "serves"),
+    (556, "draining", f"let go within {LET_GO} s, drained within {DRAIN} s"),
+):
+    bar(left, left + 22, 13, 14, FILL[state])
+    text(left + 29, 24, meaning)
 
-y = panel(66, "A good version", good, [
-    (f"bake: alarms are watched for {BAKE} s more", good_replaced, good.now, GREEN),
-], "terraform apply succeeds")
-y = panel(y + 44, "A bad one", bad, [
+baked = [(f"bake: alarms are watched for {BAKE} s more", good_replaced, good.now, GREEN)]
+y = panel(66, "A good version", good, baked, "terraform apply succeeds")
+rolled_back = [
     ("bake", bad_replaced, bad_alarm, GREEN),
     ("an alarm fires: rolled back in the same way", bad_alarm, bad.now, ALERT),
-], "terraform apply fails, the old version runs")
+]
+y = panel(y + 44, "A bad one", bad, rolled_back, "terraform apply fails, the old version runs")
 axis(y + 12)
-HEIGHT = y + 44
+bottom = y + 44
 
-write("roll", f'''<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="{FONT}" font-size="{SIZE}">
-<rect id="paper" width="{WIDTH}" height="{HEIGHT}" rx="8" fill="white"/>
-{chr(10).join(drawn)}
+size = f'width="{WIDTH}" height="{bottom}"'
+box = f'viewBox="0 0 {WIDTH} {bottom}"'
+lines = "\n".join(drawn)
+write(
+    "roll",
+    f"""<svg xmlns="http://www.w3.org/2000/svg" {size} {box} font-family="{FONT}" font-size="{SIZE}">
+<rect id="paper" {size} rx="12" fill="white"/>
+{lines}
 </svg>
-''')
+""",
+)

@@ -6,13 +6,20 @@ from diagrams.aws.general import Users
 from diagrams.aws.integration import SimpleNotificationServiceSnsTopic
 from diagrams.aws.management import Cloudwatch, SystemsManager
 from diagrams.aws.network import ElbApplicationLoadBalancer, Endpoint, Route53
-from diagrams.aws.security import WAF, CertificateManager, Cognito, IAMRole, KeyManagementService, SecretsManager
+from diagrams.aws.security import (
+    WAF,
+    CertificateManager,
+    Cognito,
+    IAMRole,
+    KeyManagementService,
+    SecretsManager,
+)
 from diagrams.aws.storage import Backup, ElasticFileSystemEFSFileSystem, SimpleStorageServiceS3Bucket
 from diagrams.onprem.ci import GithubActions
 from diagrams.onprem.client import User
 from diagrams.onprem.iac import Ansible, Terraform
 
-from picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, arrow, box, caption, corner, icon, part
+from picture import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, Picture, arrow, box, caption, corner, icon, part
 
 with Picture("system", 940, 700):
     # Groups, from the outside in.
@@ -70,7 +77,7 @@ with Picture("system", 940, 700):
     terraform = icon(Terraform, 352, 546, "Terraform")
     image = icon(EC2Ami, 492, 546, "Image")
     bake = icon(Ansible, 612, 546, "Packer, Ansible")
-    binary = part(732, 546, 80, 40, "Static\nbinary")
+    binary = part(732, 546, 80, 40, "Static\nbinary", line=INK)
     caption(422, 536, "ami_id", BLUE)
     caption(384, 496, "applies", BLUE)
     arrow(github, role, color=BLUE)
@@ -82,6 +89,10 @@ with Picture("system", 940, 700):
     arrow(binary, bake, color=BLUE)
 
     # What the colours say.
-    for y, text, color in ((622, "requests", "#232f3e"), (642, "watching and keeping", GREY), (662, "releases", BLUE)):
+    for y, text, color in (
+        (622, "requests", INK),
+        (642, "watching and keeping", GREY),
+        (662, "releases", BLUE),
+    ):
         arrow(corner(470, y), corner(510, y), color=color)
         caption(622, y, text + "\\l", color=color, width=200)
