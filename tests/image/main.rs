@@ -19,6 +19,7 @@ mod static_binary;
 #[path = "../service/writers.rs"]
 mod writers;
 
+mod backup;
 mod database;
 mod lints;
 mod packer;
