@@ -16,7 +16,7 @@ locals {
 
 resource "aws_security_group" "load_balancer" {
   vpc_id      = aws_vpc.this.id
-  name        = "${local.name}-load-balancer"
+  name_prefix = "${local.name}-load-balancer-"
   description = "The balancer"
 
   tags = { Name = "${local.name}-load-balancer" }
@@ -24,7 +24,7 @@ resource "aws_security_group" "load_balancer" {
 
 resource "aws_security_group" "service" {
   vpc_id      = aws_vpc.this.id
-  name        = "${local.name}-service"
+  name_prefix = "${local.name}-service-"
   description = "The instances"
 
   tags = { Name = "${local.name}-service" }
@@ -32,7 +32,7 @@ resource "aws_security_group" "service" {
 
 resource "aws_security_group" "database" {
   vpc_id      = aws_vpc.this.id
-  name        = "${local.name}-database"
+  name_prefix = "${local.name}-database-"
   description = "What stores the users"
 
   tags = { Name = "${local.name}-database" }
@@ -42,7 +42,7 @@ resource "aws_security_group" "endpoints" {
   count = var.egress == "endpoints" ? 1 : 0
 
   vpc_id      = aws_vpc.this.id
-  name        = "${local.name}-endpoints"
+  name_prefix = "${local.name}-endpoints-"
   description = "The endpoints of AWS services"
 
   tags = { Name = "${local.name}-endpoints" }
