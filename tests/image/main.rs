@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../commands.rs"]
+mod commands;
 #[expect(dead_code, reason = "of what starts the service by itself, the client is used")]
 #[path = "../service/harness.rs"]
 mod harness;
@@ -30,38 +32,14 @@ mod units;
 mod verify;
 
 use std::path::Path;
-use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use commands::{command, run, said};
 
 /// The database of a service that is started without a machine: none is.
 fn database_url(_folder: &Path) -> Option<String> {
     None
-}
-
-/// No command takes longer, not even one that fetches packages.
-const COMMAND_SECONDS_MAX: u32 = 600;
-
-/// A command that ends in time.
-fn command(program: &str) -> Command {
-    let mut command = Command::new("timeout");
-    command.arg("--kill-after=10").arg(COMMAND_SECONDS_MAX.to_string()).arg(program);
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command
-}
-
-/// Runs `command`, which must succeed, and gives what it printed.
-#[track_caller]
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// All that a command printed.
-fn said(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}\n{}", text(&output.stdout), text(&output.stderr))
 }
 
 /// Asks each second until the answer is yes. For what takes its minutes by design.

@@ -1,0 +1,30 @@
+"""An AWS on this machine: moto's, and what it lacks and these tests need.
+
+Prints the port that it listens on. Ends when its standard input does, so that it
+outlives no test.
+"""
+
+import os
+import sys
+import threading
+
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
+
+import backup
+import refreshes
+from control import Control
+
+backup.extend_moto()
+refreshes.extend_moto()
+moto = DomainDispatcherApplication(create_backend_app)
+server = make_server("127.0.0.1", 0, Control(moto), threaded=True, request_handler=MotoRequestHandler)
+# Moto calls itself now and then.
+os.environ["MOTO_PORT"] = str(server.server_port)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(server.server_port, flush=True)
+sys.stdin.read()

@@ -1,0 +1,407 @@
+//! The script that rolls a group: each way that a roll goes, and what ends the script
+//! while AWS goes on.
+
+use std::io::{BufRead, BufReader, PipeReader, Read};
+use std::process::{Child, Command};
+use std::sync::LazyLock;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::command;
+use crate::emulator::{Emulator, REGION};
+
+#[test]
+fn a_roll_replaces_every_instance() {
+    let group = Group::new("replaces", 4);
+    let roll = group.roll(2).expect_code(0);
+    for said in ["Pending, 0 %", "InProgress, 0 %", "InProgress, 50 %", "Baking, 100 %"] {
+        roll.expect(said);
+    }
+    roll.expect("the group runs version 2");
+    group.expect_version(2);
+}
+
+#[test]
+fn a_roll_starts_new_instances_first_and_can_be_rolled_back() {
+    let group = Group::new("asks", 2);
+    group.roll(3).expect_code(0);
+    let [started] = &*group.calls("StartInstanceRefresh") else { panic!("it starts one") };
+    let expected = json!({
+        "Action": "StartInstanceRefresh",
+        "Version": started["Version"],
+        "AutoScalingGroupName": group.name,
+        "DesiredConfiguration.LaunchTemplate.LaunchTemplateId": TEMPLATE.id,
+        "DesiredConfiguration.LaunchTemplate.Version": "3",
+        "Preferences.MinHealthyPercentage": "100",
+        "Preferences.MaxHealthyPercentage": "150",
+        "Preferences.InstanceWarmup": "60",
+        "Preferences.BakeTime": "300",
+        "Preferences.SkipMatching": "true",
+        "Preferences.AutoRollback": "true",
+        "Preferences.AlarmSpecification.Alarms.member.1": group.alarms()[0],
+        "Preferences.AlarmSpecification.Alarms.member.2": group.alarms()[1],
+    });
+    assert_eq!(*started, expected);
+}
+
+#[test]
+fn a_group_that_runs_the_version_is_left_alone() {
+    let group = Group::new("there", 2);
+    group.roll(1).expect_code(0).expect("the group runs version 1 already");
+    assert_eq!(group.calls("StartInstanceRefresh"), [] as [Value; 0]);
+}
+
+#[test]
+fn a_group_without_instances_is_rolled() {
+    let group = Group::new("empty", 0);
+    group.roll(2).expect_code(0);
+    group.expect_version(2);
+}
+
+#[test]
+fn a_group_that_does_not_exist_is_an_error() {
+    let group = Group { name: "no-such-group".to_owned(), size: 0 };
+    group.roll(2).expect_code(1).expect("not found");
+}
+
+#[test]
+fn a_version_that_does_not_exist_is_an_error() {
+    let group = Group::new("version", 2);
+    group.roll(99).expect_code(1);
+    group.expect_version(1);
+}
+
+#[test]
+fn a_bad_version_is_rolled_back_and_can_be_tried_again() {
+    let group = Group::new("fails", 4);
+    group.plan("fails", "works");
+    group
+        .roll(2)
+        .expect_code(1)
+        .expect("RollbackInProgress")
+        .expect("rolled back")
+        .expect("health checks");
+    group.expect_version(1);
+    group.roll(2).expect_code(0);
+    group.expect_version(2);
+}
+
+#[test]
+fn a_failed_rollback_is_told_and_a_roll_mends_it() {
+    let group = Group::new("stays", 4);
+    group.plan("alarms", "fails");
+    group.make_alarms();
+    group.roll(2).expect_code(1).expect("so did the rollback");
+    group.calm_alarms();
+    group.roll(2).expect_code(0);
+    group.expect_version(2);
+}
+
+#[test]
+fn an_alarm_rolls_back() {
+    let group = Group::new("alarms", 2);
+    group.make_alarms();
+    group.plan("alarms", "works");
+    group.roll(2).expect_code(1).expect("rolled back").expect(&group.alarms()[0]);
+    group.expect_version(1);
+}
+
+#[test]
+fn a_roll_that_takes_too_long_is_rolled_back() {
+    let group = Group::new("hangs", 2);
+    group.plan("hangs", "works");
+    let mut roll = group.command(2, 0);
+    roll.args(["--timeout-seconds", "20"]);
+    end(roll)
+        .expect_code(1)
+        .expect("not over after 20 s: rolling back")
+        .expect("rolled back to the version before");
+    group.expect_version(1);
+}
+
+#[test]
+fn a_rollback_that_takes_too_long_is_not_waited_for() {
+    let group = Group::new("hangs-twice", 4);
+    group.plan("alarms", "hangs");
+    group.make_alarms();
+    let mut roll = group.command(2, 0);
+    roll.args(["--timeout-seconds", "3"]);
+    end(roll).expect_code(1);
+    let [] = &*group.calls("CancelInstanceRefresh") else { panic!("it is AWS's to finish") };
+}
+
+#[test]
+fn a_roll_that_somebody_cancels_is_no_success() {
+    let group = Group::new("cancels", 2);
+    group.plan("hangs", "works");
+    let mut roll = Running::start(group.command(2, 0));
+    roll.wait_for("InProgress");
+    let cancel = "autoscaling cancel-instance-refresh --auto-scaling-group-name";
+    TEMPLATE.emulator.aws(cancel, &[&group.name]);
+    roll.end().expect_code(1).expect("Cancelled");
+}
+
+#[test]
+fn a_roll_under_way_is_followed() {
+    let group = Group::new("follows", 2);
+    group.start(2);
+    group.roll(2).expect_code(0).expect("under way");
+    assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
+    group.expect_version(2);
+}
+
+#[test]
+fn a_roll_of_another_version_is_left_alone() {
+    let group = Group::new("refuses", 2);
+    group.start(2);
+    group.roll(3).expect_code(1).expect("version 2");
+    assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
+    group.roll(2).expect_code(0);
+    group.expect_version(2);
+}
+
+#[test]
+fn a_throttled_call_is_made_again() {
+    let group = Group::new("throttled-once", 2);
+    group.fail("DescribeInstanceRefreshes", "Throttling", 2, 2);
+    group.roll(2).expect_code(0);
+    group.expect_version(2);
+}
+
+#[test]
+fn a_roll_goes_on_without_credentials_and_is_picked_up_again() {
+    lose_sight("expired", "ExpiredToken");
+}
+
+#[test]
+fn a_roll_goes_on_when_its_calls_are_throttled_and_is_picked_up_again() {
+    lose_sight("throttled", "Throttling");
+}
+
+/// Has each call of a roll fail for good, one roll at a time.
+fn lose_sight(name: &str, code: &str) {
+    let calls = [
+        ("DescribeInstanceRefreshes", 0, "nothing was started"),
+        ("DescribeAutoScalingGroups", 0, "nothing was started"),
+        ("StartInstanceRefresh", 0, "not known whether"),
+        ("DescribeInstanceRefreshes", 1, "goes on in AWS"),
+        ("DescribeInstanceRefreshes", 3, "goes on in AWS"),
+    ];
+    for (number, (action, after, told)) in calls.into_iter().enumerate() {
+        let group = Group::new(&format!("{name}-{number}"), 2);
+        group.fail(action, code, after, 1000);
+        let mut roll = group.command(2, 0);
+        roll.env("AWS_MAX_ATTEMPTS", if code == "Throttling" { "2" } else { "1" });
+        end(roll).expect_code(1).expect(code).expect(told).expect("Run this again");
+        group.fail_no_more();
+        group.roll(2).expect_code(0);
+        assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
+        group.expect_version(2);
+    }
+}
+
+#[test]
+fn a_roll_goes_on_when_the_terminal_is_closed_and_is_picked_up_again() {
+    for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
+        let group = Group::new(&format!("signal-{code}"), 2);
+        // It would look again long after the test is over.
+        let mut roll = Running::start(group.command(2, 120));
+        roll.wait_for("Pending");
+        roll.signal(signal);
+        roll.end().expect_code(code).expect("goes on in AWS").expect("Run this again");
+        group.roll(2).expect_code(0).expect("under way");
+        assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
+        group.expect_version(2);
+    }
+}
+
+/// What groups are made of: a launch template of three versions, each of another image.
+struct Template {
+    emulator: Emulator,
+    id: String,
+}
+
+static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+    let emulator = Emulator::start();
+    let data =
+        |version: u8| json!({ "ImageId": image(version), "InstanceType": "t4g.small" }).to_string();
+    let make = "ec2 create-launch-template --launch-template-name template --launch-template-data";
+    let made = emulator.aws(make, &[&data(1)]);
+    let id = made["LaunchTemplate"]["LaunchTemplateId"].as_str().unwrap().to_owned();
+    for version in [2, 3] {
+        let make = format!(
+            "ec2 create-launch-template-version --launch-template-id {id} --launch-template-data"
+        );
+        emulator.aws(&make, &[&data(version)]);
+    }
+    Template { emulator, id }
+});
+
+fn image(version: u8) -> String {
+    format!("ami-0000000000000000{version}")
+}
+
+/// A group of its own for each test.
+struct Group {
+    name: String,
+    size: usize,
+}
+
+impl Group {
+    fn new(name: &str, size: usize) -> Group {
+        let template = format!("LaunchTemplateId={},Version=1", TEMPLATE.id);
+        let size_text = size.to_string();
+        TEMPLATE.emulator.aws(
+            "autoscaling create-auto-scaling-group --min-size 0 --max-size 9 --availability-zones eu-central-1a",
+            &["--auto-scaling-group-name", name, "--desired-capacity", &size_text, "--launch-template", &template],
+        );
+        Group { name: name.to_owned(), size }
+    }
+
+    fn plan(&self, refresh: &str, rollback: &str) {
+        let plan = json!({ "group": self.name, "refresh": refresh, "rollback": rollback });
+        TEMPLATE.emulator.tell("next-refresh", &plan);
+    }
+
+    /// Has every call of an action work again.
+    fn fail_no_more(&self) {
+        TEMPLATE.emulator.tell("no-faults", &json!({ "group": self.name }));
+    }
+
+    /// Has `times` calls fail, once `after` have not.
+    fn fail(&self, action: &str, code: &str, after: u32, times: u32) {
+        let fault = json!({
+            "group": self.name, "action": action, "code": code, "after": after, "times": times,
+        });
+        TEMPLATE.emulator.tell("fault", &fault);
+    }
+
+    fn alarms(&self) -> [String; 2] {
+        ["errors", "latency"].map(|alarm| format!("{}-{alarm}", self.name))
+    }
+
+    fn make_alarms(&self) {
+        for alarm in self.alarms() {
+            TEMPLATE.emulator.aws(
+                "cloudwatch put-metric-alarm --namespace test --metric-name test --statistic Sum --period 60 \
+                 --evaluation-periods 1 --threshold 1 --comparison-operator GreaterThanThreshold --alarm-name",
+                &[&alarm],
+            );
+        }
+    }
+
+    fn calm_alarms(&self) {
+        let calm = "cloudwatch set-alarm-state --state-value OK --state-reason calm --alarm-name";
+        for alarm in self.alarms() {
+            TEMPLATE.emulator.aws(calm, &[&alarm]);
+        }
+    }
+
+    /// Starts a roll as somebody else would.
+    fn start(&self, version: u8) {
+        let configuration = json!({ "LaunchTemplate": {
+            "LaunchTemplateId": TEMPLATE.id, "Version": version.to_string(),
+        }});
+        let start = "autoscaling start-instance-refresh --desired-configuration";
+        let arguments = [&configuration.to_string(), "--auto-scaling-group-name", &self.name];
+        TEMPLATE.emulator.aws(start, &arguments);
+    }
+
+    fn roll(&self, version: u8) -> Ended {
+        end(self.command(version, 0))
+    }
+
+    fn command(&self, version: u8, poll_seconds: u32) -> Command {
+        let mut roll = command("terraform/roll");
+        let arguments = format!(
+            "--region {REGION} --group {} --template {} --version {version} --max-healthy-percent 150 \
+             --warmup-seconds 60 --bake-seconds 300 --timeout-seconds 3600 --alarms {} --poll-seconds {poll_seconds}",
+            self.name,
+            TEMPLATE.id,
+            self.alarms().join(",")
+        );
+        TEMPLATE.emulator.enter(&mut roll).args(arguments.split(' '));
+        roll
+    }
+
+    /// The calls of one action that named the group.
+    fn calls(&self, action: &str) -> Vec<Value> {
+        let mut calls = TEMPLATE.emulator.calls(&self.name);
+        calls.retain(|call| call["Action"] == action);
+        calls
+    }
+
+    /// Expects that the group and each of its instances is of `version`.
+    #[track_caller]
+    fn expect_version(&self, version: u8) {
+        let describe = "autoscaling describe-auto-scaling-groups --auto-scaling-group-names";
+        let group = &TEMPLATE.emulator.aws(describe, &[&self.name])["AutoScalingGroups"][0];
+        assert_eq!(group["LaunchTemplate"]["Version"], version.to_string());
+        let instances = group["Instances"].as_array().unwrap();
+        assert_eq!(instances.len(), self.size);
+        for instance in instances {
+            assert_eq!(instance["LaunchTemplate"]["Version"], version.to_string());
+        }
+    }
+}
+
+/// A roll, with all that it has said.
+struct Running {
+    process: Child,
+    output: BufReader<PipeReader>,
+    said: String,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        let (output, input) = std::io::pipe().unwrap();
+        command.stdout(input.try_clone().unwrap()).stderr(input);
+        let process = command.spawn().unwrap();
+        Running { process, output: BufReader::new(output), said: String::new() }
+    }
+
+    /// Waits until it says something, or has ended.
+    #[track_caller]
+    fn wait_for(&mut self, what: &str) {
+        while !self.said.contains(what) {
+            let length = self.output.read_line(&mut self.said).unwrap();
+            assert!(length > 0, "it ended without {what:?}: {}", self.said);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    fn end(mut self) -> Ended {
+        self.output.read_to_string(&mut self.said).unwrap();
+        Ended { code: self.process.wait().unwrap().code(), said: self.said }
+    }
+}
+
+/// Runs a roll to its end.
+fn end(command: Command) -> Ended {
+    Running::start(command).end()
+}
+
+/// A roll that has ended.
+struct Ended {
+    code: Option<i32>,
+    said: String,
+}
+
+impl Ended {
+    #[track_caller]
+    fn expect_code(self, code: i32) -> Ended {
+        assert_eq!(self.code, Some(code), "{}", self.said);
+        self
+    }
+
+    /// Expects that it said `what`.
+    #[track_caller]
+    fn expect(&self, what: &str) -> &Ended {
+        assert!(self.said.contains(what), "{what:?} is not in: {}", self.said);
+        self
+    }
+}
