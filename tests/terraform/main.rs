@@ -8,7 +8,11 @@
 #[path = "../commands.rs"]
 mod commands;
 mod emulator;
+mod tree;
 
+mod applied;
+mod lints;
+mod properties;
 mod roll;
 
-use commands::{command, run};
+use commands::{command, run, said};

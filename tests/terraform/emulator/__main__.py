@@ -8,6 +8,9 @@ import os
 import sys
 import threading
 
+# Before moto is there: it knows the policies that AWS offers if it is told to.
+os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -16,10 +19,14 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 import backup
+import backup_jobs
+import gaps
 import refreshes
 from control import Control
 
 backup.extend_moto()
+backup_jobs.extend_moto()
+gaps.extend_moto()
 refreshes.extend_moto()
 moto = DomainDispatcherApplication(create_backend_app)
 server = make_server("127.0.0.1", 0, Control(moto), threaded=True, request_handler=MotoRequestHandler)

@@ -6,7 +6,6 @@ After the developer guide's API reference of AWS Backup.
 import json
 import uuid
 
-from moto.backup import urls
 from moto.backup.exceptions import ResourceNotFoundException
 from moto.backup.responses import BackupResponse
 from moto.core.utils import unix_time

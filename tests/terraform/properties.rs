@@ -1,0 +1,22 @@
+//! What is true of every plan, which the modules' own tests state.
+
+use crate::run;
+use crate::tree::{Provider, Tree};
+
+#[test]
+fn every_stack_has_its_properties() {
+    expect_properties("");
+}
+
+#[test]
+fn the_state_and_its_roles_have_their_properties() {
+    expect_properties("bootstrap");
+}
+
+fn expect_properties(module: &str) {
+    let tree = Tree::new(module, Provider::Oldest);
+    let told = run(&mut tree.terraform("test"));
+    println!("{told}");
+    // One that finds no test succeeds too.
+    assert!(told.contains("Success!") && !told.contains("Success! 0 passed"), "{told}");
+}
