@@ -316,12 +316,13 @@ impl Group {
         let mut roll = command("terraform/roll");
         let arguments = format!(
             "--region {REGION} --group {} --template {} --version {version} --max-healthy-percent 150 \
-             --warmup-seconds 60 --bake-seconds 300 --timeout-seconds 3600 --alarms {} --poll-seconds {poll_seconds}",
+             --warmup-seconds 60 --bake-seconds 300 --timeout-seconds 3600 --alarms {}",
             self.name,
             TEMPLATE.id,
             self.alarms().join(",")
         );
         TEMPLATE.emulator.enter(&mut roll).args(arguments.split(' '));
+        roll.env("POLL_SECONDS", poll_seconds.to_string());
         roll
     }
 
