@@ -14,7 +14,7 @@ resource "aws_s3_bucket" "access_logs" {
   #checkov:skip=CKV_AWS_18: Who reads the account's buckets is for its CloudTrail to tell.
   #checkov:skip=CKV2_AWS_62: Nothing waits for these logs.
 
-  bucket        = "${local.name}-logs-${data.aws_caller_identity.this.account_id}-${var.region}"
+  bucket        = "${local.name}-logs-${local.account_id}-${var.region}"
   force_destroy = !var.deletion_protection
 }
 
@@ -75,9 +75,9 @@ resource "aws_s3_bucket_policy" "access_logs" {
         Effect    = "Allow"
         Principal = { Service = "logdelivery.elasticloadbalancing.amazonaws.com" }
         Action    = "s3:PutObject"
-        Resource  = "${aws_s3_bucket.access_logs.arn}/AWSLogs/${data.aws_caller_identity.this.account_id}/*"
+        Resource  = "${aws_s3_bucket.access_logs.arn}/AWSLogs/${local.account_id}/*"
         Condition = { ArnLike = {
-          "aws:SourceArn" = "arn:${data.aws_partition.this.partition}:elasticloadbalancing:${var.region}:${data.aws_caller_identity.this.account_id}:loadbalancer/*"
+          "aws:SourceArn" = "${local.arn_prefix}:elasticloadbalancing:${var.region}:${local.account_id}:loadbalancer/*"
         } }
       },
       {

@@ -50,7 +50,7 @@ locals {
       missing = "notBreaching"
     }
     none-healthy = {
-      says    = "No instance is healthy, so every request fails. Look at the group's activity history and at the log: if it is the version, put the ami_id before it back and apply."
+      says    = "No instance is healthy, so every request fails. Look at the group's activity history and at the log: if it is the version, put the ami_id before it back and apply with roll = { alarms = false }."
       metrics = ["reachable"]
       unit    = "instances"
       below   = 1

@@ -30,7 +30,7 @@ resource "aws_vpc_endpoint" "this" {
       Principal = "*"
       Action    = "*"
       Resource  = "*"
-      Condition = { StringEquals = { "aws:PrincipalAccount" = data.aws_caller_identity.this.account_id } }
+      Condition = { StringEquals = { "aws:PrincipalAccount" = local.account_id } }
     }]
   })
 
@@ -53,7 +53,7 @@ resource "aws_vpc_endpoint" "s3" {
       Principal = "*"
       Action    = "s3:GetObject"
       Resource = [for bucket in ["al2023-repos-${var.region}-*", "amazon-ssm-${var.region}"] :
-        "arn:${data.aws_partition.this.partition}:s3:::${bucket}/*"
+        "${local.arn_prefix}:s3:::${bucket}/*"
       ]
     }]
   })

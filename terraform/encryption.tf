@@ -1,4 +1,4 @@
-# One key per region encrypts logs, databases, passwords, alarms and backups. The disks of
+# One key per region encrypts logs, files, passwords, alarms and backups. The disks of
 # instances, which keep no data, use AWS's own key: one of ours would have to name Auto
 # Scaling's role, and an empty account does not have that yet.
 
@@ -6,7 +6,7 @@ locals {
   # Who may use the key is for the account's own policies to say, as by default.
   key_of_account = {
     Effect    = "Allow"
-    Principal = { AWS = "arn:${data.aws_partition.this.partition}:iam::${data.aws_caller_identity.this.account_id}:root" }
+    Principal = { AWS = "${local.arn_prefix}:iam::${local.account_id}:root" }
     Action    = "kms:*"
     Resource  = "*"
   }
@@ -26,7 +26,7 @@ resource "aws_kms_key" "this" {
         Action    = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
         Resource  = "*"
         Condition = { ArnLike = {
-          "kms:EncryptionContext:aws:logs:arn" = "arn:${data.aws_partition.this.partition}:logs:${var.region}:${data.aws_caller_identity.this.account_id}:log-group:*"
+          "kms:EncryptionContext:aws:logs:arn" = "${local.arn_prefix}:logs:${var.region}:${local.account_id}:log-group:*"
         } }
       },
       {
@@ -38,7 +38,7 @@ resource "aws_kms_key" "this" {
         Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
         Resource  = "*"
         Condition = { ArnLike = {
-          "kms:EncryptionContext:aws:sns:topicArn" = "arn:${data.aws_partition.this.partition}:sns:${var.region}:${data.aws_caller_identity.this.account_id}:${local.name}*"
+          "kms:EncryptionContext:aws:sns:topicArn" = "${local.arn_prefix}:sns:${var.region}:${local.account_id}:${local.name}*"
         } }
       },
     ]

@@ -19,7 +19,7 @@ data "aws_iam_policy_document" "alarms" {
     condition {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
-      values   = [data.aws_caller_identity.this.account_id]
+      values   = [local.account_id]
     }
   }
 

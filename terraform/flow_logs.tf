@@ -31,8 +31,8 @@ resource "aws_iam_role" "flow_logs" {
       Principal = { Service = "vpc-flow-logs.amazonaws.com" }
       Action    = "sts:AssumeRole"
       Condition = {
-        StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.this.account_id }
-        ArnLike      = { "aws:SourceArn" = "arn:${data.aws_partition.this.partition}:ec2:${var.region}:${data.aws_caller_identity.this.account_id}:vpc-flow-log/*" }
+        StringEquals = { "aws:SourceAccount" = local.account_id }
+        ArnLike      = { "aws:SourceArn" = "${local.arn_prefix}:ec2:${var.region}:${local.account_id}:vpc-flow-log/*" }
       }
     }]
   })

@@ -1,10 +1,6 @@
-# What an instance may do: be reached by Session Manager, send its logs and metrics, and
-# read its own secret, its own parameters and its own files. Nothing else.
-
-locals {
-  arn_prefix = "arn:${data.aws_partition.this.partition}"
-  account_id = data.aws_caller_identity.this.account_id
-}
+# What an instance may do: be reached by Session Manager, send its logs and metrics, read
+# its own secret and its own parameters, use its own files, and read those that AWS
+# Backup restored beside them. Nothing else.
 
 data "aws_iam_policy_document" "instance_trust" {
   statement {

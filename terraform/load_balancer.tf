@@ -28,8 +28,8 @@ resource "aws_lb" "this" {
     enabled = true
   }
 
-  # AWS tries to write before it accepts the bucket.
-  depends_on = [aws_s3_bucket_policy.access_logs]
+  # AWS tries to write before it accepts the bucket, and wants a way to the internet.
+  depends_on = [aws_route.internet, aws_s3_bucket_policy.access_logs]
 }
 
 resource "aws_lb_target_group" "this" {

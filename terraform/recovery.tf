@@ -80,7 +80,7 @@ data "aws_iam_policy_document" "backup" {
     condition {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
-      values   = [data.aws_caller_identity.this.account_id]
+      values   = [local.account_id]
     }
   }
 }
@@ -97,5 +97,5 @@ resource "aws_iam_role_policy_attachment" "backup" {
   for_each = toset(["AWSBackupServiceRolePolicyForBackup", "AWSBackupServiceRolePolicyForRestores"])
 
   role       = aws_iam_role.backup.name
-  policy_arn = "arn:${data.aws_partition.this.partition}:iam::aws:policy/service-role/${each.value}"
+  policy_arn = "${local.arn_prefix}:iam::aws:policy/service-role/${each.value}"
 }

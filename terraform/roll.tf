@@ -12,7 +12,7 @@ locals {
     "--group ${aws_autoscaling_group.this.name}",
     "--template ${aws_launch_template.this.id}",
     "--version ${aws_launch_template.this.latest_version}",
-    "--alarms ${join(",", local.roll_alarms)}",
+    "--alarms '${var.roll.alarms ? join(",", local.roll_alarms) : ""}'",
     "--max-healthy-percent ${var.roll.max_healthy_percent}",
     "--warmup-seconds ${var.roll.warmup_seconds}",
     "--bake-seconds ${var.roll.bake_seconds}",

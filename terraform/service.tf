@@ -86,6 +86,19 @@ resource "aws_launch_template" "this" {
   }
 }
 
+# Where the service runs now, if that is not what it is to use.
+data "aws_autoscaling_groups" "with_other_database" {
+  filter {
+    name   = "tag:Name"
+    values = [local.name]
+  }
+
+  filter {
+    name   = "tag:Database"
+    values = var.database == "sqlite" ? ["postgres"] : ["sqlite"]
+  }
+}
+
 resource "aws_autoscaling_group" "this" {
   name                = local.name
   min_size            = var.size.min
@@ -116,7 +129,7 @@ resource "aws_autoscaling_group" "this" {
   }
 
   dynamic "tag" {
-    for_each = merge(local.tags, { Name = local.name })
+    for_each = merge(local.tags, { Name = local.name, Database = var.database })
 
     content {
       key                 = tag.key
@@ -129,6 +142,11 @@ resource "aws_autoscaling_group" "this" {
     # The roll sets the version; if it did not come to pass, it stays the old one. The
     # number of instances is the load's.
     ignore_changes = [launch_template, desired_capacity]
+
+    precondition {
+      condition     = length(data.aws_autoscaling_groups.with_other_database.names) == 0 || var.database_beside != null
+      error_message = "The service has its users in the other database: name that one in database_beside, first to copy them and then to keep it."
+    }
   }
 
   # What a host needs from its first second on.

@@ -57,5 +57,5 @@ resource "aws_cognito_user_pool_domain" "this" {
 
   user_pool_id = aws_cognito_user_pool.this[0].id
   # Unique among everybody's in the region.
-  domain = "${local.name}-${data.aws_caller_identity.this.account_id}"
+  domain = "${local.name}-${local.account_id}"
 }

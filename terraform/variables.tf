@@ -1,6 +1,6 @@
 variable "environment" {
   type        = string
-  description = "Name of this stack. It is part of every name, and tells stacks of one account apart."
+  description = "Name of this stack. It is part of every name. An account holds one stack in each region: the log groups have the names that the image gives them."
 
   validation {
     # "hello-birthday-" and a suffix have to fit in a balancer's 32 characters.
@@ -128,9 +128,10 @@ variable "roll" {
     warmup_seconds      = optional(number, 60)
     bake_seconds        = optional(number, 300)
     timeout_seconds     = optional(number, 3600)
+    alarms              = optional(bool, true)
   })
   default     = {}
-  description = "How a new version is rolled out: how far the group may grow meanwhile, how long an instance has to become steady, how long the alarms are watched once all are replaced, and when it is given up and rolled back."
+  description = "How a new version is rolled out: how far the group may grow meanwhile, how long an instance has to become steady, how long the alarms are watched once all are replaced, when it is given up and rolled back (it takes the instances a few at a time, so a large group takes longer), and whether alarms roll it back: AWS starts no roll while one of them is not OK, so that mending a failing service takes false."
 
   validation {
     condition     = var.roll.max_healthy_percent > 100 && var.roll.max_healthy_percent <= 200
@@ -143,8 +144,9 @@ variable "roll" {
   }
 
   validation {
-    condition     = var.roll.bake_seconds >= 0 && var.roll.bake_seconds <= 172800
-    error_message = "The bake time is 0 to 172800 seconds, which is AWS's limit."
+    # The slowest alarm needs five minutes; the most is AWS's.
+    condition     = var.roll.bake_seconds >= 300 && var.roll.bake_seconds <= 172800
+    error_message = "The bake time is 300 to 172800 seconds: an alarm needs up to 300 to go off."
   }
 
   validation {
@@ -248,6 +250,11 @@ variable "hosted_zone" {
   type        = string
   default     = null
   description = "Public Route 53 zone that holds the domain, such as example.com."
+
+  validation {
+    condition     = var.hosted_zone == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,}$", var.hosted_zone))
+    error_message = "The hosted zone is a lower-case name, such as example.com."
+  }
 }
 
 variable "plain_http" {
@@ -324,7 +331,7 @@ variable "postgres" {
     read_replica   = optional(bool, false)
   })
   default     = {}
-  description = "Size of the Postgres instance, which grows its storage up to five times by itself, and whether users are found in a replica, which lags behind."
+  description = "Size of the Postgres instance, which grows its storage up to five times by itself, and whether users are found in a replica, which lags behind. AWS rotates no password of an instance with a replica, so it is then Terraform's: -replace='module.postgres[0].aws_secretsmanager_secret_version.this[0]' gives a new one. Best chosen before the first apply: a change gives the instance another secret, which hosts learn only by the roll."
 
   validation {
     condition     = can(regex("^db\\.[a-z0-9]+\\.[a-z0-9]+$", var.postgres.instance_class))
@@ -340,7 +347,7 @@ variable "postgres" {
 variable "backup_retention_days" {
   type        = number
   default     = 35
-  description = "Days that nightly backups are kept, in both regions."
+  description = "Days that nightly backups are kept, in both regions. With backup_lock it can be raised, and never lowered below its first value."
 
   validation {
     condition     = var.backup_retention_days >= 7 && var.backup_retention_days <= 365
@@ -351,7 +358,7 @@ variable "backup_retention_days" {
 variable "backup_lock" {
   type        = bool
   default     = true
-  description = "Whether the copies in the recovery region are locked, so that nobody can delete them before their time; for good, three days after the lock is made."
+  description = "Whether the copies in the recovery region are locked, so that nobody can delete them before their time; three days after the lock is made this is for good, and the stack cannot be destroyed before the last of them expires."
 }
 
 # Who hears of it

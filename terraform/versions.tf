@@ -35,6 +35,9 @@ provider "aws" {
 }
 
 locals {
+  arn_prefix = "arn:${data.aws_partition.this.partition}"
+  account_id = data.aws_caller_identity.this.account_id
+
   # The name of everything that needs one.
   name = "hello-birthday-${var.environment}"
 

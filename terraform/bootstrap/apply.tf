@@ -44,9 +44,11 @@ data "aws_iam_policy_document" "change" {
       "acm:RemoveTagsFromCertificate",
       "acm:RequestCertificate",
       "autoscaling:*",
-      # Backups themselves it neither deletes nor restores.
+      # It makes the last backup of a file system. Backups themselves, and the logs in a
+      # bucket, it does not delete: a whole stack is destroyed by an administrator.
       "backup-storage:MountCapsule",
       "backup:CreateBackup*",
+      "backup:StartBackupJob",
       "backup:DeleteBackupPlan",
       "backup:DeleteBackupSelection",
       "backup:DeleteBackupVault",
@@ -73,7 +75,6 @@ data "aws_iam_policy_document" "change" {
       "ec2:*InternetGateway",
       "ec2:*LaunchTemplate*",
       "ec2:*NatGateway",
-      "ec2:*NetworkAcl*",
       # Of the mount targets.
       "ec2:*NetworkInterface",
       "ec2:ModifyNetworkInterfaceAttribute",
@@ -100,12 +101,8 @@ data "aws_iam_policy_document" "change" {
       "logs:CreateLogGroup",
       "logs:DeleteLogDelivery",
       "logs:DeleteLogGroup",
-      "logs:DeleteMetricFilter",
-      "logs:DeleteResourcePolicy",
       "logs:DeleteRetentionPolicy",
       "logs:DisassociateKmsKey",
-      "logs:PutMetricFilter",
-      "logs:PutResourcePolicy",
       "logs:PutRetentionPolicy",
       "logs:TagResource",
       "logs:UntagResource",
@@ -120,13 +117,32 @@ data "aws_iam_policy_document" "change" {
       "route53:AssociateVPCWithHostedZone",
       "route53:ChangeResourceRecordSets",
       "wafv2:*WebACL",
-      "wafv2:*LoggingConfiguration",
       "wafv2:TagResource",
       "wafv2:UntagResource",
     ]
   }
 
-  # RDS makes, rotates and deletes the password; nobody here reads it.
+  # That of a database with a replica, which RDS does not manage.
+  statement {
+    sid       = "PasswordOfOurOwn"
+    resources = ["${local.arn}:secretsmanager:*:${local.account}:secret:hello-birthday-*"]
+    actions = [
+      "secretsmanager:CreateSecret",
+      "secretsmanager:DeleteSecret",
+      "secretsmanager:GetSecretValue",
+      "secretsmanager:PutSecretValue",
+      "secretsmanager:TagResource",
+      "secretsmanager:UpdateSecret*",
+    ]
+  }
+
+  statement {
+    sid       = "NewPasswords"
+    resources = ["*"]
+    actions   = ["secretsmanager:GetRandomPassword"]
+  }
+
+  # RDS makes, rotates and deletes the others; nobody here reads them.
   statement {
     sid       = "DatabasePassword"
     resources = ["${local.arn}:secretsmanager:*:${local.account}:secret:rds!*"]

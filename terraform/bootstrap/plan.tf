@@ -5,7 +5,7 @@
 resource "aws_iam_policy" "read" {
   name        = "hello-birthday-read"
   path        = "/terraform/"
-  description = "How the stacks are set up, and no data"
+  description = "How the stacks are set up, and nobody's data"
   policy      = data.aws_iam_policy_document.read.json
 }
 
@@ -29,6 +29,7 @@ data "aws_iam_policy_document" "read" {
       "acm:DescribeCertificate",
       "acm:ListTagsForCertificate",
       "autoscaling:Describe*",
+      "backup:DescribeBackupJob",
       "backup:DescribeBackupVault",
       "backup:GetBackup*",
       "backup:ListTags",
@@ -62,8 +63,6 @@ data "aws_iam_policy_document" "read" {
       "kms:ListAliases",
       "kms:ListResourceTags",
       "logs:DescribeLogGroups",
-      "logs:DescribeMetricFilters",
-      "logs:DescribeResourcePolicies",
       "logs:ListTagsForResource",
       "rds:Describe*",
       "rds:ListTagsForResource",
@@ -78,7 +77,6 @@ data "aws_iam_policy_document" "read" {
       "sns:GetSubscriptionAttributes",
       "sns:GetTopicAttributes",
       "sns:ListTagsForResource",
-      "wafv2:GetLoggingConfiguration",
       "wafv2:GetWebACL",
       "wafv2:GetWebACLForResource",
       "wafv2:ListTagsForResource",
@@ -96,12 +94,6 @@ data "aws_iam_policy_document" "read" {
       "s3:GetReplicationConfiguration",
       "s3:ListBucket",
     ]
-  }
-
-  statement {
-    sid       = "HowItsHostsAreTold"
-    resources = ["${local.arn}:ssm:*:${local.account}:parameter/hello-birthday*"]
-    actions   = ["ssm:GetParameter", "ssm:GetParameters", "ssm:ListTagsForResource"]
   }
 }
 

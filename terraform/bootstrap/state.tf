@@ -125,7 +125,7 @@ data "aws_iam_policy_document" "state" {
 
   # Terraform asks for S3's own key, and gets it, where it is told to encrypt and not with what.
   statement {
-    sid       = "OurKeyOnly"
+    sid       = "KmsOnly"
     effect    = "Deny"
     actions   = ["s3:PutObject"]
     resources = ["${aws_s3_bucket.state.arn}/*"]

@@ -9,7 +9,6 @@ hosted_zone = "staging.example.com"
 database   = "sqlite"
 zone_count = 2
 size       = { min = 2, max = 3 }
-roll       = { bake_seconds = 60 }
 
 # It can be taken down, and holds nobody's real date of birth.
 deletion_protection   = false

@@ -18,9 +18,15 @@ resource "aws_db_parameter_group" "this" {
   family      = "postgres${local.version}"
   description = "TLS for everybody, and nobody's name or birthday in the logs."
 
+  parameter {
+    name  = "rds.force_ssl"
+    value = "1"
+    # It is so already in this version, which AWS reports as waiting for a restart.
+    apply_method = "pending-reboot"
+  }
+
   dynamic "parameter" {
     for_each = {
-      "rds.force_ssl" = "1"
       # What is sent in a statement, and statements that failed, are personal data.
       log_statement                     = "none"
       log_min_duration_statement        = "-1"
@@ -78,6 +84,42 @@ resource "aws_iam_role_policy_attachment" "monitoring" {
   policy_arn = "arn:${data.aws_partition.this.partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
 }
 
+# RDS manages no password of an instance that has a replica
+# (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html). It is
+# then made here, and made anew whenever the version of the secret is replaced.
+
+data "aws_secretsmanager_random_password" "this" {
+  count = var.read_replica ? 1 : 0
+
+  password_length     = 32
+  exclude_punctuation = true
+}
+
+resource "aws_secretsmanager_secret" "this" {
+  #checkov:skip=CKV2_AWS_57: What rotates it by itself would be a function in this network, with the right to change the password.
+  count = var.read_replica ? 1 : 0
+
+  name_prefix = "${var.name}-database-"
+  description = "User and password of the database of ${var.name}."
+  kms_key_id  = var.kms_key_arn
+}
+
+resource "aws_secretsmanager_secret_version" "this" {
+  count = var.read_replica ? 1 : 0
+
+  secret_id     = aws_secretsmanager_secret.this[0].id
+  secret_string = jsonencode({ username = "hello", password = data.aws_secretsmanager_random_password.this[0].random_password })
+
+  lifecycle {
+    # There is another one at each look.
+    ignore_changes = [secret_string]
+  }
+}
+
+locals {
+  passwords = [for version in aws_secretsmanager_secret_version.this : jsondecode(version.secret_string).password]
+}
+
 # Its id, made up with the instance, tells last snapshots of one name apart.
 resource "terraform_data" "final_snapshot" {}
 
@@ -95,8 +137,9 @@ resource "aws_db_instance" "this" {
   db_name = "hello"
   # The service is this user, for RDS rotates no other's password.
   username                      = "hello"
-  manage_master_user_password   = true
-  master_user_secret_kms_key_id = var.kms_key_arn
+  manage_master_user_password   = var.read_replica ? null : true
+  master_user_secret_kms_key_id = var.read_replica ? null : var.kms_key_arn
+  password                      = one(local.passwords)
 
   allocated_storage     = var.storage_gib
   max_allocated_storage = var.storage_gib * 5
@@ -143,6 +186,7 @@ resource "aws_db_instance" "this" {
 }
 
 resource "aws_db_instance" "replica" {
+  #checkov:skip=CKV_AWS_293: It can be given up at any time, as all that it holds is in the other.
   #checkov:skip=CKV_AWS_157: Where it fails, users are found in the other instance.
   #checkov:skip=CKV_AWS_161: The service signs in with a password, which RDS rotates.
   #checkov:skip=CKV2_AWS_30: Logged statements would hold names and dates of birth.
@@ -165,7 +209,6 @@ resource "aws_db_instance" "replica" {
   # All that it holds is in the other.
   skip_final_snapshot   = true
   copy_tags_to_snapshot = true
-  deletion_protection   = var.deletion_protection
 
   maintenance_window         = aws_db_instance.this.maintenance_window
   auto_minor_version_upgrade = true

@@ -24,8 +24,8 @@ output "database" {
 }
 
 output "secret_arn" {
-  value       = aws_db_instance.this.master_user_secret[0].secret_arn
-  description = "ARN of the secret that RDS keeps the user and the password in."
+  value       = var.read_replica ? aws_secretsmanager_secret_version.this[0].arn : aws_db_instance.this.master_user_secret[0].secret_arn
+  description = "ARN of the secret that the user and the password are in."
 }
 
 output "replica_host" {

@@ -19,6 +19,11 @@ resource "aws_efs_file_system" "this" {
   throughput_mode  = "elastic"
 
   tags = { Name = var.name }
+
+  lifecycle {
+    # With another name, the stack would get an empty one.
+    ignore_changes = [creation_token]
+  }
 }
 
 resource "aws_efs_mount_target" "this" {

@@ -23,11 +23,6 @@ output "access_point_arn" {
   description = "ARN of the access point that the service's data is mounted through."
 }
 
-output "restored_access_point_id" {
-  value       = aws_efs_access_point.restored.id
-  description = "Id of the access point that restored files are read through."
-}
-
 output "restored_access_point_arn" {
   value       = aws_efs_access_point.restored.arn
   description = "ARN of the access point that restored files are read through."

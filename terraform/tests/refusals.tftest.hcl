@@ -127,6 +127,16 @@ run "a_roll_given_up_while_it_bakes" {
   expect_failures = [var.roll]
 }
 
+run "a_bake_that_no_alarm_could_end" {
+  command = plan
+
+  variables {
+    roll = { bake_seconds = 60 }
+  }
+
+  expect_failures = [var.roll]
+}
+
 run "a_network_too_small_to_share_out" {
   command = plan
 

@@ -125,7 +125,7 @@ run "a_roll_starts_new_instances_first_and_watches_the_alarms" {
   }
 
   assert {
-    condition     = strcontains(output.roll_command, " --alarms ${join(",", local.roll_alarms)} ") && length(local.roll_alarms) >= 3
+    condition     = strcontains(output.roll_command, " --alarms '${join(",", local.roll_alarms)}' ") && length(local.roll_alarms) >= 3
     error_message = "The roll does not watch the alarms."
   }
 }

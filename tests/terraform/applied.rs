@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Output};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,10 @@ fn stacks_are_made_rolled_and_taken_down() {
     thread::scope(|scope| {
         for environment in ["staging", "production"] {
             for database in ["sqlite", "postgres"] {
-                scope.spawn(move || live(&mut Stack::new(environment, database)));
+                let stack = thread::Builder::new().name(format!("{environment} with {database}"));
+                stack
+                    .spawn_scoped(scope, move || live(&mut Stack::new(environment, database)))
+                    .unwrap();
             }
         }
     });
@@ -65,11 +69,16 @@ fn states_have_a_bucket_that_is_not_taken_down() {
 
 /// The life of a stack.
 fn live(stack: &mut Stack) {
+    let start = Instant::now();
     let [first, second, third] = stack.images().try_into().unwrap();
     stack.release(&first);
     stack.apply();
     stack.expect_group(1, &first);
     stack.expect_nothing_to_do();
+
+    let size = [("size", "{ min = 4, max = 8 }")];
+    assert!(stack.plan_with(&size).into_values().all(|action| action == "update"));
+    stack.expect_moved_in_steps();
 
     stack.release(&second);
     assert_eq!(
@@ -94,9 +103,13 @@ fn live(stack: &mut Stack) {
     stack.expect_group(3, &third);
     stack.expect_nothing_to_do();
 
+    if stack.environment == "production" {
+        stack.expect_protected();
+    }
     stack.unprotect();
     stack.apply();
     stack.destroy();
+    println!("{}: {} s", thread::current().name().unwrap(), start.elapsed().as_secs());
 }
 
 fn changes(expected: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -174,7 +187,13 @@ impl Stack {
 
     /// What an apply would change, and how.
     fn plan(&self) -> BTreeMap<String, String> {
-        run(self.terraform("plan").arg("-out=plan"));
+        self.plan_with(&[])
+    }
+
+    /// The same, with other settings than the stack's.
+    fn plan_with(&self, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let settings = settings.iter().map(|(name, value)| format!("-var={name}={value}"));
+        run(self.terraform("plan").args(settings).arg("-out=plan"));
         let plan = run(self.tree.terraform("show").args(["-json", "plan"]));
         let plan: Value = serde_json::from_str(&plan).unwrap();
         let changes = plan["resource_changes"].as_array().unwrap().iter();
@@ -188,6 +207,33 @@ impl Stack {
                 Some((change["address"].as_str().unwrap().to_owned(), action.to_owned()))
             })
             .collect()
+    }
+
+    /// Expects that the service does not leave its database at once, and that the first
+    /// step deletes and replaces nothing.
+    fn expect_moved_in_steps(&self) {
+        let [here, there] = match &*self.settings["database"] {
+            "sqlite" => ["sqlite", "postgres"],
+            _ => ["postgres", "sqlite"],
+        };
+        let at_once =
+            self.terraform("plan").arg(format!("-var=database={there}")).output().unwrap();
+        assert!(
+            !at_once.status.success() && said(&at_once).contains("database_beside"),
+            "{}",
+            of_interest(&at_once)
+        );
+
+        let beside = self.plan_with(&[("database_beside", there)]);
+        let made = format!("module.{there}[0]");
+        assert!(
+            beside.iter().any(|(address, action)| address.starts_with(&made) && action == "create")
+        );
+        let swapped = self.plan_with(&[("database", there), ("database_beside", here)]);
+        for (address, action) in beside.iter().chain(&swapped) {
+            let keeps = ["create", "update"].contains(&&**action);
+            assert!(keeps || !address.starts_with("module."), "{action} {address}");
+        }
     }
 
     #[track_caller]
@@ -208,6 +254,14 @@ impl Stack {
         let query = ["--query", "Reservations[].Instances[].ImageId", "--instance-ids"];
         let images = self.emulator.aws("ec2 describe-instances", &[&query, &*ids].concat());
         assert_eq!(images, json!(vec![image; ids.len()]));
+    }
+
+    /// Expects that a destroy is refused, and has changed nothing.
+    #[track_caller]
+    fn expect_protected(&self) {
+        let refused = self.terraform("destroy").arg("-auto-approve").output().unwrap();
+        assert!(said(&refused).contains("this stack is protected"), "{}", of_interest(&refused));
+        self.expect_nothing_to_do();
     }
 
     /// Takes all down, and expects that nothing is left but the users' last backup.

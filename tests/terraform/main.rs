@@ -11,6 +11,8 @@ mod emulator;
 mod tree;
 
 mod applied;
+mod bootstrap;
+mod diagrams;
 mod lints;
 mod properties;
 mod roll;
