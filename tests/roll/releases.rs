@@ -1,0 +1,119 @@
+//! Two releases: the binary under test, and the one that comes after it.
+//!
+//! The next release is built from the same source with the edits below, as its authors
+//! would have made them: one more migration, and faults that it has when it is told to.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use crate::harness::BINARY;
+
+pub fn previous() -> &'static Path {
+    Path::new(BINARY)
+}
+
+pub fn next() -> &'static Path {
+    static NEXT: LazyLock<PathBuf> = LazyLock::new(build);
+    &NEXT
+}
+
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A file of the source, what stands there, and what the next release has in its place.
+const EDITS: &[(&str, &str, &str)] = &[
+    ("Cargo.toml", "version = \"0.1.0\"\n", "version = \"0.2.0\"\n"),
+    (
+        "Cargo.toml",
+        "[profile.release]\n",
+        "[[bin]]\nname = \"next-release\"\npath = \"src/main.rs\"\n\n[profile.release]\n",
+    ),
+    ("src/store/sqlite/file.rs", FIRST_MIGRATION, SECOND_MIGRATION),
+    ("src/store/postgres/migrate.rs", FIRST_MIGRATION, SECOND_MIGRATION),
+    ("src/lib.rs", "pub mod health;\n", "pub mod fault;\npub mod health;\n"),
+    ("src/app.rs", "    lifecycle.store_has_answered();\n", IS_READY),
+    (
+        "src/app.rs",
+        "    systemd::ready(&status);\n",
+        "    systemd::ready(&status);\n    crate::fault::begin();\n",
+    ),
+];
+
+const FIRST_MIGRATION: &str =
+    "    &[Migration { sql: include_str!(\"migrations/0001_users.sql\"), works_with: 1 }];\n";
+const SECOND_MIGRATION: &str =
+    "    &[Migration { sql: include_str!(\"migrations/0001_users.sql\"), works_with: 1 },
+      Migration { sql: include_str!(\"migrations/0002_language.sql\"), works_with: 1 }];\n";
+const IS_READY: &str =
+    "    if !crate::fault::is_unready() {\n        lifecycle.store_has_answered();\n    }\n";
+
+/// Files that the next release has more.
+const ADDITIONS: &[(&str, &str)] = &[
+    ("src/fault.rs", include_str!("next_release/fault.rs")),
+    ("src/store/sqlite/migrations/0002_language.sql", include_str!("next_release/sqlite.sql")),
+    ("src/store/postgres/migrations/0002_language.sql", include_str!("next_release/postgres.sql")),
+];
+
+/// Builds the next release as the previous one was built, from the same packages.
+fn build() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("next-release");
+    write_source(&source);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--offline", "--message-format=json", "--bin=next-release"]);
+    cargo.arg("--manifest-path").arg(source.join("Cargo.toml")).arg("--target-dir").arg(target);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.current_dir(HERE).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the binary")
+}
+
+/// Writes what changed since the last time, so that no more than that is built.
+fn write_source(folder: &Path) {
+    let mut files = BTreeMap::new();
+    for path in ["Cargo.toml", "Cargo.lock", "src"] {
+        read(Path::new(path), &mut files);
+    }
+    for (path, old, new) in EDITS {
+        let text = files.get_mut(Path::new(path)).unwrap();
+        assert_eq!(text.matches(old).count(), 1, "what stands in {path} is not {old:?}");
+        *text = text.replace(old, new);
+    }
+    for (path, text) in ADDITIONS {
+        files.insert(path.into(), (*text).to_owned());
+    }
+    // Cargo wants to find all targets, built or not.
+    let tests = folder.join("tests");
+    let _ = fs::remove_file(&tests);
+    fs::create_dir_all(folder).unwrap();
+    symlink(Path::new(HERE).join("tests"), tests).unwrap();
+    for (path, text) in files {
+        let path = folder.join(path);
+        if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+    }
+}
+
+/// Reads a file or a folder of the source.
+fn read(path: &Path, files: &mut BTreeMap<PathBuf, String>) {
+    let there = Path::new(HERE).join(path);
+    if there.is_dir() {
+        for entry in fs::read_dir(&there).unwrap() {
+            read(&path.join(entry.unwrap().file_name()), files);
+        }
+    } else {
+        files.insert(path.to_owned(), fs::read_to_string(there).unwrap());
+    }
+}
