@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::balancer::{Balancer, Health, Target};
@@ -111,13 +110,6 @@ impl<'a> Group<'a> {
         self.instances.iter().map(|instance| instance.service.address)
     }
 
-    /// Ends all instances.
-    pub fn end(mut self) {
-        for instance in std::mem::take(&mut self.instances) {
-            self.retire(instance);
-        }
-    }
-
     fn launch(&self, release: Release) -> Instance {
         let place = self.network.map(|network| network.new_place());
         let mut command = match &place {
@@ -159,17 +151,16 @@ impl<'a> Group<'a> {
         self.balancer.deregister(&target);
         // The balancer does not tell when the last request is done; the cloud waits too.
         thread::sleep(DEREGISTRATION_DELAY);
-        service.stop();
         self.balancer.forget(target);
+        service.stop();
         drop(place);
     }
 
-    /// Ends an instance that does not serve.
+    /// Ends an instance that does not serve as it should.
     pub fn take_away(&self, instance: Instance) {
         let Instance { target, service, place } = instance;
-        self.balancer.deregister(&target);
-        service.kill();
         self.balancer.forget(target);
+        service.kill();
         drop(place);
     }
 
@@ -178,11 +169,5 @@ impl<'a> Group<'a> {
         wait_until("the balancer notices", || {
             (self.balancer.health(&instance.target) == Health::Unhealthy).then_some(())
         });
-    }
-}
-
-impl Instance {
-    pub fn signal(&self, signal: Signal) {
-        kill_process(self.service.pid(), signal).unwrap();
     }
 }

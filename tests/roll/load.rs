@@ -1,5 +1,6 @@
 //! Clients that save and find users, and know what they must find.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ const REQUESTS_PER_SECOND_MIN: f64 = 2_000.0;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a client does with an answer of the kind that may be tried again.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     /// Takes it for a failure.
     Strict,
@@ -89,10 +90,7 @@ impl Load {
     /// Finishes the requests under way.
     pub fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
-        let seen = self.thread.join().expect("every answer is as it should be");
-        let per_second = seen.requests as f64 / seen.elapsed.as_secs_f64();
-        assert!(per_second >= REQUESTS_PER_SECOND_MIN, "only {per_second} requests a second");
-        seen
+        self.thread.join().expect("every answer is as it should be")
     }
 }
 
@@ -141,9 +139,24 @@ impl Seen {
         self.users.extend(other.users);
     }
 
+    /// From the first request that failed to the last one, as they were sent.
+    pub fn failing_for(&self) -> Duration {
+        let sent = || self.failed.iter().map(|failure| failure.sent);
+        sent().max().zip(sent().min()).map_or(Duration::ZERO, |(last, first)| last - first)
+    }
+
+    fn requests_per_second(&self) -> f64 {
+        self.requests as f64 / self.elapsed.as_secs_f64()
+    }
+
+    #[track_caller]
+    pub fn expect_enough_requests(&self) {
+        assert!(self.requests_per_second() >= REQUESTS_PER_SECOND_MIN, "{self}");
+    }
+
     #[track_caller]
     pub fn expect_no_failure(&self) {
-        assert!(self.failed.is_empty(), "{self}: {:?}", self.failed.first());
+        assert!(self.failed.is_empty(), "{self}");
     }
 
     /// Every one of `servers` must have all that was acknowledged.
@@ -153,7 +166,7 @@ impl Seen {
             self.users = on_one_thread(async {
                 let mut connection = Connection::new(server);
                 let mut checked = Vec::new();
-                for mut user in users {
+                for user in users {
                     let answer = connection.exchange(&user.find()).await.expect("an answer");
                     assert!(user.is_answered_by(&answer), "lost: {answer}, not {user:?}");
                     checked.push(user);
@@ -166,9 +179,16 @@ impl Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Seen { requests, failed, retried, acknowledged, slowest, elapsed, .. } = self;
-        let per_second = *requests as f64 / elapsed.as_secs_f64();
-        write!(f, "{requests} requests ({per_second:.0}/s), {} failed, ", failed.len())?;
+        let Seen { requests, retried, acknowledged, slowest, .. } = self;
+        write!(f, "{requests} requests ({:.0}/s), ", self.requests_per_second())?;
+        match self.failed.len() {
+            0 => write!(f, "0 failed, ")?,
+            failed => {
+                let why: BTreeSet<_> = self.failed.iter().map(|failure| &*failure.why).collect();
+                let why = Vec::from_iter(why).join(", ");
+                write!(f, "{failed} failed in {:.2?} ({why}), ", self.failing_for())?;
+            }
+        }
         if *retried > 0 {
             write!(f, "{retried} tried again, ")?;
         }
@@ -208,7 +228,7 @@ impl Client {
                     assert!(user.is_answered_by(&answer), "{answer}, not {user:?}");
                     break;
                 }
-                Ok(answer) => (answer.to_string(), answer.retry_after.unwrap_or(PAUSE)),
+                Ok(answer) => (answer.status.to_string(), answer.retry_after.unwrap_or(PAUSE)),
                 Err(error) => (error.to_string(), PAUSE),
             };
             if self.manner == Manner::Patient && sent.elapsed() < PATIENCE {

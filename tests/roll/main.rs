@@ -27,6 +27,7 @@ mod rolls;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The database of a service that is given none: none is.
 fn database_url(_folder: &Path) -> Option<String> {
@@ -40,8 +41,11 @@ fn alone() -> MutexGuard<'static, ()> {
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How much longer than it should something may take on a busy machine.
+const NOISE: Duration = Duration::from_secs(2);
+
 /// The database that the instances share.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Database {
     Sqlite,
     Postgres,

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub struct Network {
     bridge: String,
     subnet: u8,
-    places: AtomicU8,
 }
+
+/// Names of places are not used again: one that was ended may linger.
+static PLACES: AtomicU8 = AtomicU8::new(1);
 
 /// A place in the network with a stack of its own.
 pub struct Place {
@@ -24,7 +26,7 @@ impl Network {
     pub fn new() -> Network {
         let process = std::process::id();
         let subnet = u8::try_from(process % 256).unwrap();
-        let network = Network { bridge: format!("hbr{process}"), subnet, places: 1.into() };
+        let network = Network { bridge: format!("hbr{process}"), subnet };
         ip(&format!("link add {} type bridge", network.bridge));
         ip(&format!("addr add {}/24 dev {}", network.here(), network.bridge));
         ip(&format!("link set {} up", network.bridge));
@@ -43,7 +45,7 @@ impl Network {
 
     /// Connects a new place.
     pub fn new_place(&self) -> Place {
-        let host = 1 + self.places.fetch_add(1, Ordering::Relaxed);
+        let host = 1 + PLACES.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("{}-{host}", self.bridge);
         let link = namespace.clone();
         let place = Place { namespace, link, address: self.address(host) };

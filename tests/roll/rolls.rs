@@ -35,8 +35,8 @@ fn roll_again_and_again(database: Database) {
         let mut seen = load.stop();
         seen.expect_no_failure();
         seen.expect_nothing_lost(group.addresses());
-        group.end();
         all.add(seen);
     }
+    all.expect_enough_requests();
     println!("{} rolls: {all}", 2 * ROUNDS);
 }
