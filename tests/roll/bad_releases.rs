@@ -41,7 +41,7 @@ fn roll_to(fault: &str) -> (Stopped, Seen) {
     let before: Vec<_> = group.addresses().collect();
     let load = Load::start(balancer.address, Manner::Strict);
     let stopped = group.roll(bad).expect_err("the roll stops");
-    let mut seen = load.stop();
+    let seen = load.stop();
     println!("a release with the fault {fault:?}: {stopped:?}; {seen}");
     assert_eq!(group.addresses().collect::<Vec<_>>(), before);
     seen.expect_nothing_lost(before);

@@ -36,8 +36,8 @@ pub const NOTICED_MAX: Duration = Duration::from_millis(
 /// How long an instance may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an instance may take to answer.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long an instance may take to answer: a little longer than it takes at most.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Instances that it may know at once.
 const TARGETS_MAX: usize = 8;

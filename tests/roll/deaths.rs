@@ -14,8 +14,9 @@ use crate::network::Network;
 use crate::postgres::Cluster;
 use crate::{Database, NOISE, alone, releases};
 
-/// How long the load runs before somebody dies.
+/// How long the load runs before somebody dies, and once the group is full again.
 const BEFORE: Duration = Duration::from_millis(500);
+const AFTER: Duration = Duration::from_millis(1500);
 
 #[test]
 fn a_killed_instance_fails_requests_until_the_balancer_knows() {
@@ -60,7 +61,8 @@ fn die(how: &str, strike: fn(&Instance)) {
             // What the cloud's group does about it.
             group.take_away(victim);
             group.fill(release);
-            let mut seen = load.stop();
+            thread::sleep(AFTER);
+            let seen = load.stop();
             seen.expect_nothing_lost(group.addresses());
             println!("{how} on {database:?}, {manner:?}: noticed after {noticed:.1?}; {seen}");
             assert!(noticed < NOTICED_MAX + NOISE, "{noticed:?}");

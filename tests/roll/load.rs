@@ -43,6 +43,7 @@ pub enum Manner {
 
 /// Requests under way, until they are stopped.
 pub struct Load {
+    began: Instant,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
@@ -84,13 +85,15 @@ impl Load {
             let stop = stop.clone();
             move || on_one_thread(send_all(server, manner, stop))
         });
-        Load { stop, thread }
+        Load { began: Instant::now(), stop, thread }
     }
 
     /// Finishes the requests under way.
     pub fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("every answer is as it should be")
+        let elapsed = self.began.elapsed();
+        let seen = self.thread.join().expect("every answer is as it should be");
+        Seen { elapsed, ..seen }
     }
 }
 
@@ -119,7 +122,6 @@ async fn send_all(server: SocketAddr, manner: Manner, stop: Arc<AtomicBool>) -> 
     for client in clients {
         all.add(client.await.expect("a client sees what it may see"));
     }
-    all.elapsed = began.elapsed();
     all
 }
 
@@ -160,18 +162,14 @@ impl Seen {
     }
 
     /// Every one of `servers` must have all that was acknowledged.
-    pub fn expect_nothing_lost(&mut self, servers: impl IntoIterator<Item = SocketAddr>) {
+    pub fn expect_nothing_lost(&self, servers: impl IntoIterator<Item = SocketAddr>) {
         for server in servers {
-            let users = std::mem::take(&mut self.users);
-            self.users = on_one_thread(async {
+            on_one_thread(async {
                 let mut connection = Connection::new(server);
-                let mut checked = Vec::new();
-                for user in users {
+                for user in &self.users {
                     let answer = connection.exchange(&user.find()).await.expect("an answer");
                     assert!(user.is_answered_by(&answer), "lost: {answer}, not {user:?}");
-                    checked.push(user);
                 }
-                checked
             });
         }
     }

@@ -59,4 +59,17 @@ impl Database {
             Database::Postgres => postgres::shared().new_database(),
         }
     }
+
+    /// What the releases that have served it left there.
+    fn schema_version(self, url: &str, folder: &Path) -> u32 {
+        let version = "select max(version) from schema_versions";
+        match self {
+            Database::Sqlite => {
+                let file = folder.join(url.strip_prefix("sqlite:").unwrap());
+                let file = rusqlite::Connection::open(file).unwrap();
+                file.query_row(version, [], |row| row.get(0)).unwrap()
+            }
+            Database::Postgres => postgres::execute(url, version).trim().parse().unwrap(),
+        }
+    }
 }

@@ -83,6 +83,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // What is left unsent in a namespace keeps it, and its cable, for a while.
+        try_ip(&format!("link delete {}", self.link));
         try_ip(&format!("netns delete {}", self.namespace));
     }
 }

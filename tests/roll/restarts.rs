@@ -28,7 +28,7 @@ fn fifty_restarts_refuse_and_fail_no_request() {
         service.stop();
         service = start(&folder, &sockets);
     }
-    let mut seen = load.stop();
+    let seen = load.stop();
     println!("{RESTARTS} restarts: {seen}");
     seen.expect_no_failure();
     seen.expect_nothing_lost([service.address]);

@@ -25,18 +25,24 @@ fn roll_again_and_again(database: Database) {
     let _alone = alone();
     let previous = Release::good(releases::previous());
     let next = Release::good(releases::next());
-    let balancer = Balancer::start();
     let mut all = Seen::default();
     for round in 0..ROUNDS {
-        let mut group = Group::start(&balancer, database.create(), new_folder(), None, previous);
+        let balancer = Balancer::start();
+        let (url, folder) = (database.create(), new_folder());
+        let mut group = Group::start(&balancer, url.clone(), folder.clone(), None, previous);
         let load = Load::start(balancer.address, Manner::Strict);
+        assert_eq!(database.schema_version(&url, folder.path()), 1);
         group.roll(next).unwrap();
+        assert_eq!(database.schema_version(&url, folder.path()), 2);
         group.roll(if round % 2 == 0 { previous } else { next }).unwrap();
-        let mut seen = load.stop();
+        let seen = load.stop();
         seen.expect_no_failure();
         seen.expect_nothing_lost(group.addresses());
         all.add(seen);
     }
     all.expect_enough_requests();
-    println!("{} rolls: {all}", 2 * ROUNDS);
+    let (rolls, back) = (2 * ROUNDS, ROUNDS / 2);
+    println!(
+        "{rolls} rolls on {database:?}, {ROUNDS} of them to the next release and {back} back: {all}"
+    );
 }
