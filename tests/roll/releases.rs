@@ -57,7 +57,7 @@ const ADDITIONS: &[(&str, &str)] = &[
     ("src/store/postgres/migrations/0002_language.sql", include_str!("next_release/postgres.sql")),
 ];
 
-/// Builds the next release as the previous one was built, from the same packages.
+/// Builds the next release with the packages of the previous one.
 fn build() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("next-release");

@@ -14,7 +14,7 @@ pub fn is_unready() -> bool {
     has("unready")
 }
 
-/// Lets the fault show, once the instance serves.
+/// Lets the fault show, once it serves.
 pub fn begin() {
     if has("crash") {
         spawn(|| {
