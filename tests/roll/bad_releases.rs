@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::balancer::{Balancer, NOTICED_MAX};
-use crate::group::{Group, Release, Stopped};
+use crate::group::{Group, Release, SIZE, Stopped};
 use crate::harness::new_folder;
 use crate::load::{Load, Manner, Seen};
 use crate::{Database, NOISE, alone, releases};
@@ -13,25 +13,26 @@ const BAKE: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_release_that_never_gets_ready_gets_no_request() {
-    let (stopped, seen) = roll_to("unready");
-    assert_eq!(stopped, Stopped::NotHealthy);
+    let (stopped, seen, served) = roll_to("unready");
+    assert_eq!((stopped, served), (Stopped::NotHealthy, SIZE));
     seen.expect_no_failure();
 }
 
 #[test]
 fn a_release_that_crashes_fails_requests_until_the_balancer_knows() {
-    let (_, seen) = roll_to("crash");
+    let (_, seen, _) = roll_to("crash");
     assert!(seen.failing_for() < NOTICED_MAX + NOISE, "{seen}");
 }
 
 #[test]
 fn a_release_that_gets_slow_fails_requests_until_the_balancer_knows() {
-    let (_, seen) = roll_to("slow");
+    let (_, seen, _) = roll_to("slow");
     assert!(seen.failing_for() < NOTICED_MAX + NOISE, "{seen}");
 }
 
-/// Rolls to a release with this fault, which must stop.
-fn roll_to(fault: &str) -> (Stopped, Seen) {
+/// Rolls to a release with this fault, which must stop. Gives too how many instances were
+/// sent requests.
+fn roll_to(fault: &str) -> (Stopped, Seen, usize) {
     let _alone = alone();
     let balancer = Balancer::start();
     let old = Release::good(releases::previous());
@@ -50,5 +51,5 @@ fn roll_to(fault: &str) -> (Stopped, Seen) {
     let load = Load::start(balancer.address, Manner::Strict);
     std::thread::sleep(Duration::from_secs(1));
     load.stop().expect_no_failure();
-    (stopped, seen)
+    (stopped, seen, balancer.instances_with_requests())
 }

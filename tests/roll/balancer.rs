@@ -69,7 +69,7 @@ impl Balancer {
         let commands = folder.path().join("commands");
         let configuration = folder.path().join("haproxy.cfg");
         let servers: String = (0..TARGETS_MAX)
-            .map(|place| format!("  server {} 127.0.0.1:1 check port 1 disabled\n", name(place)))
+            .map(|place| format!("  server instance{place} 127.0.0.1:1 check port 1 disabled\n"))
             .collect();
         let text = format!(
             "global
@@ -135,17 +135,29 @@ backend instances
         Target(place)
     }
 
+    /// Whether the target gets traffic by now.
     pub fn health(&self, target: &Target) -> Health {
-        let table = self.command("show stat");
-        let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
-        let head = lines.next().unwrap();
-        let status = head.iter().position(|column| *column == "status").unwrap();
-        let line = lines.find(|line| line.get(1) == Some(&&*name(target.0))).expect("its line");
         // As in "UP", or "UP 1/3" once a check has failed.
-        match line[status].split(' ').next() {
+        match self.column("status")[target.0].split(' ').next() {
             Some("UP") => Health::Healthy,
             _ => Health::Unhealthy,
         }
+    }
+
+    /// How many instances have had requests, as long as no more than it may know at once
+    /// were registered.
+    pub fn instances_with_requests(&self) -> usize {
+        self.column("stot").iter().filter(|requests| *requests != "0").count()
+    }
+
+    /// What its statistics say of each place.
+    fn column(&self, column: &str) -> Vec<String> {
+        let table = self.command("show stat");
+        let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let head = lines.next().unwrap();
+        let column = head.iter().position(|name| *name == column).unwrap();
+        let places = lines.filter(|line| line.get(1).is_some_and(|it| it.starts_with("instance")));
+        places.map(|line| line[column].to_owned()).collect()
     }
 
     /// Gives the instance no new request. Those under way go on.
@@ -160,10 +172,10 @@ backend instances
     }
 
     fn set(&self, place: usize, setting: &str) {
-        let answer = self.command(&format!("set server instances/{} {setting}", name(place)));
-        let is_done = ["", "no need to change", "IP changed", "port changed", "health check port"]
-            .iter()
-            .any(|done| answer.trim().starts_with(done));
+        let answer = self.command(&format!("set server instances/instance{place} {setting}"));
+        // It says what it changed of addresses, and nothing of the rest.
+        let is_done = ["change", "updated"].iter().any(|done| answer.contains(done));
+        let is_done = is_done || answer.trim().is_empty();
         assert!(is_done, "{setting}: {answer}");
     }
 
@@ -183,8 +195,4 @@ impl Drop for Balancer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn name(place: usize) -> String {
-    format!("instance{place}")
 }
