@@ -11,6 +11,7 @@ mod cli;
 mod connections;
 mod durability;
 mod files;
+mod hostile;
 mod lifecycle;
 mod malformed;
 mod slow;
