@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::request::Parts;
@@ -140,20 +140,33 @@ fn names_one_host(head: &Parts) -> bool {
     }
 }
 
-async fn read(body: &mut Incoming) -> Result<Bytes, Problem> {
+async fn read(body: &mut Incoming) -> Result<Vec<u8>, Problem> {
     let too_large = || Problem::body_too_large(BODY_BYTES_MAX);
     // Refused unread where its length is known.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(too_large());
     }
-    match timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::bad_request(
-            "the body is cut short or badly chunked: send as many bytes as announced",
-        )),
-        Err(_) => Err(Problem::too_slow("body", BODY_MAX.as_secs())),
-    }
+    let read = async {
+        // Copied: every piece holds on to the buffer that it was read into, so those
+        // of a body that comes a byte at a time would take a thousand times its size.
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| {
+                Problem::bad_request(
+                    "the body is cut short or badly chunked: send as many bytes as announced",
+                )
+            })?;
+            // Anything but data is a trailer, which says nothing here.
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > BODY_BYTES_MAX {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
+    };
+    let read = timeout(BODY_MAX, read).await;
+    read.unwrap_or_else(|_| Err(Problem::too_slow("body", BODY_MAX.as_secs())))
 }
 
 fn options(route: Route<'_>) -> Response {

@@ -1,12 +1,13 @@
 //! Clients that take their time: those that may are waited for, the others are
 //! cut off, and neither keeps anybody else waiting.
 
+use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, PATIENCE, Service, read_to_end};
+use crate::harness::{Answer, Client, PATIENCE, Service, read_to_end};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const CUT_OFF: &str = r#"hello_birthday_http_connections_cut_off_total{listener="public"}"#;
@@ -47,6 +48,34 @@ fn a_request_that_comes_a_byte_a_second_is_cut_off_after_10_s() {
     });
     assert_eq!(service.metric(CUT_OFF), 3.0);
     service.get("/hello/John").expect_status(404);
+}
+
+#[test]
+fn a_body_that_comes_a_byte_at_a_time_takes_no_more_memory_than_another() {
+    const PIECES: usize = 2000;
+    let service = Service::start(&[]);
+    let before = memory_kib(&service);
+    let mut streams: Vec<TcpStream> = (0..10).map(|_| service.connect()).collect();
+    let head = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8192\r\n\r\n";
+    for stream in &mut streams {
+        stream.write_all(head.as_bytes()).unwrap();
+    }
+    let mut other = Client::new(service.address);
+    for _ in 0..PIECES {
+        for stream in &mut streams {
+            stream.write_all(b" ").unwrap();
+        }
+        // Whoever is served now is served after they were read.
+        other.send("GET", "/", "").unwrap().expect_status(200);
+    }
+    let more = memory_kib(&service).saturating_sub(before);
+    assert!(more < 8 * 1024, "{more} KiB more for {} bytes", PIECES * streams.len());
+}
+
+fn memory_kib(service: &Service) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
 /// Sends `bytes` until there is an answer, and gives how long that took. Others
