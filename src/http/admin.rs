@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::Method;
 
 use super::handlers::{text, with_body};
+use super::host::check_host;
 use super::{Handler, Problem, Request, Response};
 use crate::metrics::Metrics;
 use crate::shutdown::Lifecycle;
@@ -25,6 +26,7 @@ impl Handler for Admin {
 
 impl Admin {
     fn answer(&self, request: &Request) -> Result<Response, Problem> {
+        check_host(request.headers(), request.version())?;
         let answer = match request.uri().path() {
             "/livez" => Admin::livez,
             "/readyz" => Admin::readyz,

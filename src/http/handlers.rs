@@ -7,11 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode, Version};
+use hyper::{Method, StatusCode};
 use tokio::time::timeout;
 
+use super::host::check_host;
 use super::json::{Message, parse_date_of_birth};
 use super::observation::Observed;
 use super::{Handler, Problem, Request, Response, Route};
@@ -74,11 +75,7 @@ impl Api {
         head: &Parts,
         body: &mut Incoming,
     ) -> Result<Response, Problem> {
-        if !names_one_host(head) {
-            return Err(Problem::bad_request(
-                "a request names one host: send exactly one Host header",
-            ));
-        }
+        check_host(&head.headers, head.version)?;
         // hyper sends the head alone where the method is HEAD.
         match (route, &head.method) {
             (Route::Unknown, _) => Err(Problem::no_such_path()),
@@ -127,16 +124,6 @@ impl Api {
             Err(_) => return Err(Problem::unavailable("the store does not answer: try again")),
         }
         Ok(text("OK"))
-    }
-}
-
-/// Whether the request says once for whom it is (RFC 9112, section 3.2).
-fn names_one_host(head: &Parts) -> bool {
-    let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(_), None) => true,
-        (None, None) => head.version < Version::HTTP_11,
-        _ => false,
     }
 }
 

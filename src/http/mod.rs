@@ -3,6 +3,7 @@
 pub mod admin;
 mod connection;
 pub mod handlers;
+mod host;
 mod json;
 pub mod observation;
 mod problem;

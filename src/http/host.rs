@@ -1,0 +1,92 @@
+//! For whom a request is.
+
+use hyper::Version;
+use hyper::header::{HOST, HeaderMap};
+
+use super::Problem;
+
+/// Refuses a request that does not say, once and well-formed, for which host it is
+/// (RFC 9112, section 3.2): whoever passed it on may have looked at another one.
+pub(super) fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Problem> {
+    match names_one_host(headers, version) {
+        true => Ok(()),
+        false => Err(Problem::bad_request(
+            "a request names one host: send exactly one Host header, as in Host: example.org:8080",
+        )),
+    }
+}
+
+fn names_one_host(headers: &HeaderMap, version: Version) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_host(host.as_bytes()),
+        (None, None) => version < Version::HTTP_11,
+        _ => false,
+    }
+}
+
+/// Whether `host` is a name or an address, maybe with a port (RFC 9110, section
+/// 7.2). It may be empty: then the target has no host either.
+fn is_host(host: &[u8]) -> bool {
+    let end = host.iter().rposition(|byte| !byte.is_ascii_digit());
+    let name = match end {
+        Some(colon) if host[colon] == b':' => &host[..colon],
+        _ => host,
+    };
+    match name {
+        [b'[', address @ .., b']'] => {
+            !address.is_empty() && address.iter().all(|byte| is_in_name(*byte) || *byte == b':')
+        }
+        _ => name.iter().all(|byte| is_in_name(*byte)),
+    }
+}
+
+/// Whether `byte` may be in a registered name (RFC 3986, section 3.2.2).
+fn is_in_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_maybe_a_port() {
+        for host in [
+            "",
+            "localhost",
+            "localhost:8080",
+            "localhost:",
+            "127.0.0.1:80",
+            "[::1]",
+            "[2001:db8::1]:443",
+            "under_score.example.org",
+            "xn--bcher-kva.example",
+        ] {
+            assert!(is_host(host.as_bytes()), "{host:?}");
+        }
+        for host in [
+            "a b",
+            "a, b",
+            "a/b",
+            "a@b",
+            "a:b",
+            "a:80:80",
+            "::1",
+            "[::1",
+            "[]",
+            "[::1]x",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "<a>",
+            "\"a\"",
+            "a\tb",
+            "jos\u{e9}",
+            "a:-1",
+            "[::1]:x",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host:?}");
+        }
+    }
+}
