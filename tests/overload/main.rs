@@ -68,11 +68,7 @@ fn a_processor_that_is_too_slow_is_no_reason_to_wait_or_to_grow() {
     });
 }
 
-fn expect_to_withstand(
-    what: &str,
-    flags: &[&str],
-    slow_down: impl FnOnce(&Service) -> Bottleneck,
-) {
+fn expect_to_withstand(what: &str, flags: &[&str], slow_down: impl FnOnce(&Service) -> Bottleneck) {
     // Poisoned by a test that failed, which is no concern of this one.
     let _machine = MACHINE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     allow_open_files();
@@ -84,8 +80,8 @@ fn expect_to_withstand(
 
     let patient = Crowd { busy: CROWD.busy, ..Crowd::default() };
     let took = Duration::from_secs(5);
-    let capacity = patient.visit(service.address, None, took).admitted.count() as f64
-        / took.as_secs_f64();
+    let capacity =
+        patient.visit(service.address, None, took).admitted.count() as f64 / took.as_secs_f64();
     wait_until_normal(&service);
 
     let mut seen = CROWD.visit(service.address, Some(TIMES * capacity), OVERLOAD);
@@ -156,4 +152,21 @@ fn allow_open_files() {
 /// The database of those who work in `folder`: a file there.
 fn database_url(_folder: &Path) -> Option<String> {
     None
+}
+
+#[test]
+fn probe_mix() {
+    allow_open_files();
+    for mix in std::env::var("MIX").unwrap().split(';') {
+        let n: Vec<usize> = mix.split(',').map(|n| n.parse().unwrap()).collect();
+        let crowd = Crowd { busy: n[0], slow_heads: n[1], slow_bodies: n[2], slow_readers: n[3] };
+        let service = Service::spawn(&new_folder(), Command::new(&*BINARY));
+        let file = service.folder().path().join("hello-birthday.db");
+        let b = Bottleneck::of_the_database(&file, Duration::from_millis(500));
+        crowd.visit(service.address, Some(5000.0), Duration::from_secs(4));
+        let peak = memory_mib(&service, "VmHWM:");
+        wait_until_normal(&service);
+        println!("{mix}: peak {peak:.0} after {:.0}", memory_mib(&service, "VmRSS:"));
+        drop(b);
+    }
 }
