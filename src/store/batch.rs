@@ -46,6 +46,8 @@ pub(super) struct Limits {
     pub queue_max: usize,
     /// Requests in one trip.
     pub trip_max: NonZeroUsize,
+    /// Time that a request may have to wait for others, once those fill a trip.
+    pub wait_max: Duration,
     /// Time from a request's arrival to its answer, whatever the database does.
     pub deadline: Duration,
 }
@@ -64,6 +66,8 @@ struct Queue<Q, A> {
     metrics: TripMetrics,
     state: Mutex<State<Q, A>>,
     arrived: Notify,
+    /// Trips that may be under way at once.
+    lanes: u32,
 }
 
 struct State<Q, A> {
@@ -73,6 +77,8 @@ struct State<Q, A> {
     /// the last trip failed: the log tells when that changes.
     full: bool,
     failing: bool,
+    /// How long the last two trips took.
+    paces: [Duration; 2],
 }
 
 /// Requests and, at the same places, who waits for their answers.
@@ -98,8 +104,10 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
                 closed: false,
                 full: false,
                 failing: false,
+                paces: [Duration::ZERO; 2],
             }),
             arrived: Notify::new(),
+            lanes: u32::try_from(trips.len()).expect("a few"),
         });
         let mut lanes = JoinSet::new();
         for trip in trips {
@@ -154,6 +162,7 @@ async fn drive<Q: Send + 'static, A: Send + 'static>(
             }
         };
         queue.metrics.observe_trip(started.elapsed(), size);
+        queue.note_pace(started.elapsed());
         queue.log_change(&outcome);
         match outcome {
             Ok(answers) => {
@@ -186,7 +195,7 @@ impl<Q, A> Queue<Q, A> {
         if state.closed {
             return Err(StoreError::Closed);
         }
-        if state.waiting.len() >= self.limits.queue_max {
+        if state.waiting.len() >= self.limits.queue_max || self.is_standing(&state) {
             self.metrics.overloaded.inc();
             if !std::mem::replace(&mut state.full, true) {
                 tracing::warn!(store.kind = self.metrics.kind, "the store's queue is full");
@@ -203,6 +212,22 @@ impl<Q, A> Queue<Q, A> {
             self.arrived.notify_one();
         }
         Ok(answer)
+    }
+
+    /// Whether one more request would only make the queue longer: a whole trip waits
+    /// already, and by those ahead it would be kept for too long.
+    fn is_standing(&self, state: &State<Q, A>) -> bool {
+        let waiting = state.waiting.len() / self.limits.trip_max.get();
+        // The quicker one counts, since a trip may be held up once, as by a lock.
+        let pace = state.paces[0].min(state.paces[1]);
+        // With the trip that is under way, and its own.
+        let trips = u32::try_from(waiting + 2).unwrap_or(u32::MAX);
+        waiting > 0 && pace.saturating_mul(trips) / self.lanes > self.limits.wait_max
+    }
+
+    fn note_pace(&self, took: Duration) {
+        let paces = &mut self.state().paces;
+        *paces = [paces[1], took];
     }
 
     /// Waits for requests; `None` once the queue is closed and empty.
@@ -353,6 +378,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         queue_max: 8,
         trip_max: NonZeroUsize::new(4).unwrap(),
+        wait_max: Duration::from_secs(1),
         deadline: Duration::from_secs(5),
     };
     const SECOND: Duration = Duration::from_secs(1);
@@ -457,6 +483,27 @@ mod tests {
         assert_eq!(sent.elapsed(), Duration::ZERO);
         trip.succeed();
         assert_eq!(within(answer).await, Ok(answer_to(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_a_full_trip_of_a_slow_database_nobody_waits() {
+        // One slow trip may be held up by a lock; two are the database's pace.
+        for (slow_trips, admitted) in [(1, LIMITS.queue_max), (2, LIMITS.trip_max.get())] {
+            let (batcher, mut trips) = start(LIMITS, 1);
+            for _ in 0..slow_trips {
+                let answer = send(&batcher, 0);
+                let trip = trips.next().await;
+                advance(SECOND / 2).await;
+                trip.succeed();
+                assert!(within(answer).await.is_ok());
+            }
+            let _first = send(&batcher, 0);
+            let _under_way = trips.next().await;
+            let _waiting: Vec<_> = (0..admitted).map(|_| send(&batcher, 0)).collect();
+            let refused = batcher.ask(0).now_or_never();
+            assert_eq!(refused, Some(Err(StoreError::Overloaded)), "{slow_trips} slow trips");
+            assert_eq!(trips.metrics.overloaded.get(), 1);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,6 +28,9 @@ pub const QUEUE_MAX: usize = 4096;
 /// Requests in one trip. More would gain little, and would keep the write lock
 /// from other processes for longer.
 pub const TRIP_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+/// How long a request may have to wait for others, once those fill a trip. It may as
+/// well come again, as it is told to.
+pub const WAIT_MAX: Duration = Duration::from_secs(1);
 /// A balancer's client has given up by then, and a retry may do better.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -102,8 +105,12 @@ impl Store {
         options: StoreOptions,
         metrics: &Metrics,
     ) -> anyhow::Result<Store> {
-        let limits =
-            Limits { queue_max: QUEUE_MAX, trip_max: options.trip_max, deadline: DEADLINE };
+        let limits = Limits {
+            queue_max: QUEUE_MAX,
+            trip_max: options.trip_max,
+            wait_max: WAIT_MAX,
+            deadline: DEADLINE,
+        };
         Ok(match source.read()? {
             DatabaseUrl::Sqlite(path) => {
                 Store::Sqlite(Sqlite::open(path, options, limits, metrics).await?)
