@@ -80,8 +80,10 @@ fn parse_date(text: &str) -> Result<Date, DateOfBirthError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use jiff::civil::date;
+    use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn real_days_before_today_are_dates_of_birth() {
@@ -134,5 +136,49 @@ mod tests {
     fn what_is_displayed_is_what_is_read_back() {
         let born = DateOfBirth(date(987, 6, 5));
         assert_eq!(DateOfBirth::from_stored_text(&born.date().to_string()), Some(born));
+    }
+
+    /// The days of a month, counted without the library that is tested with it.
+    fn days(year: u32, month: u32) -> u32 {
+        let leaps = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+        match month {
+            2 if leaps => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            1..=12 => 31,
+            _ => 0,
+        }
+    }
+
+    fn is_day(text: &str) -> bool {
+        let parts: Vec<&str> = text.split('-').collect();
+        let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+        parts.iter().map(|part| part.len()).eq([4, 2, 2]) && parts.iter().all(is_number) && {
+            let [year, month, day] = [0, 1, 2].map(|part| parts[part].parse::<u32>().unwrap());
+            year > 0 && (1..=days(year, month)).contains(&day)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_date_of_birth_is_exactly_a_day_before_today(
+            text in prop_oneof![
+                "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+                "(19|20)[0-9]{2}-(0[0-9]|1[0-3])-(0[01]|2[7-9]|3[0-2])",
+                "[0-9]{3,5}[-/ ][0-9]{1,3}[-T.][0-9 +]{1,3}",
+                "[+-]?[0-9０-９]{4}-[0-9]{2}-[0-9]{2}Z?",
+                any::<String>(),
+            ],
+            today in 1..9999_i16,
+        ) {
+            let today = date(today, 6, 15);
+            let parsed = DateOfBirth::parse(&text, today);
+            // Days of four digits sort as their texts do.
+            let expected = is_day(&text) && *text < *today.to_string();
+            prop_assert_eq!(parsed.is_ok(), expected, "{:?} on {}", parsed, today);
+            if let Ok(born) = parsed {
+                prop_assert_eq!(born.date().to_string(), text);
+            }
+        }
     }
 }

@@ -112,6 +112,8 @@ fn is_mark(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -185,5 +187,94 @@ mod tests {
     fn debug_hides_the_name() {
         let username = Username::parse("John").expect("a name of letters");
         assert_eq!(format!("{username:?}"), "Username(..)");
+    }
+
+    /// A name by the letter of its rules, character by character.
+    fn is_name(name: &str) -> bool {
+        let name: Vec<char> = name.nfc().collect();
+        let is = |groups: &[GeneralCategoryGroup], character: &char| {
+            groups.contains(&character.general_category_group())
+        };
+        let (letters, marks) = (GeneralCategoryGroup::Letter, GeneralCategoryGroup::Mark);
+        (1..=64).contains(&name.len())
+            && is(&[letters], &name[0])
+            && name.iter().all(|character| is(&[letters, marks], character))
+    }
+
+    /// Percent-decoded by hand; `None` where that cannot be done.
+    fn decode(segment: &str) -> Option<String> {
+        let mut bytes = Vec::new();
+        let mut rest = segment.as_bytes();
+        while let [first, others @ ..] = rest {
+            rest = others;
+            bytes.push(match (first, others) {
+                (b'%', [high, low, others @ ..]) => {
+                    rest = others;
+                    let digit = |byte: u8| char::from(byte).to_digit(16);
+                    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?
+                }
+                (b'%', _) => return None,
+                (byte, _) => *byte,
+            });
+        }
+        String::from_utf8(bytes).ok()
+    }
+
+    fn encode(name: &str) -> String {
+        name.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    }
+
+    /// Letters, marks and what looks like them, of many lengths.
+    fn near_names() -> impl Strategy<Value = String> {
+        let characters = prop_oneof![
+            8 => proptest::char::any(),
+            8 => proptest::sample::select("aZéßİǅ李नेक़ก้ªΩΩÅk\u{301}\u{327}\u{345}".chars().collect::<Vec<_>>()),
+            1 => proptest::sample::select("1_- %\u{0}\u{200d}Ⅷ².🎂".chars().collect::<Vec<_>>()),
+        ];
+        let letters = proptest::sample::select("aéन李\u{301}\u{93f}한".chars().collect::<Vec<_>>());
+        let text = |characters: BoxedStrategy<char>, length| {
+            proptest::collection::vec(characters, length)
+                .prop_map(|text| text.into_iter().collect())
+        };
+        prop_oneof![text(characters.boxed(), 0..8), text(letters.boxed(), 0..70)]
+    }
+
+    /// Percent-encoded text, well or badly.
+    fn near_segments() -> impl Strategy<Value = String> {
+        let pieces = prop_oneof![
+            "%[0-9a-fA-F]{2}",
+            "%[cdeCDE][0-9a-f]%[89abAB][0-9a-f]",
+            "[a-zA-Z%é]",
+            "%.?"
+        ];
+        proptest::collection::vec(pieces, 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_username_is_exactly_what_the_rules_allow(name in prop_oneof![near_names(), any::<String>()]) {
+            let parsed = Username::parse(&name);
+            prop_assert_eq!(parsed.is_ok(), is_name(&name), "{:?}", parsed);
+            if let Ok(username) = parsed {
+                prop_assert!(is_nfc(username.as_str()));
+                prop_assert_eq!(Username::parse(username.as_str()), Ok(username.clone()));
+                let decomposed: String = name.nfd().collect();
+                prop_assert_eq!(Username::parse(&decomposed), Ok(username));
+            }
+        }
+
+        #[test]
+        fn encoding_a_name_changes_nothing(name in near_names()) {
+            prop_assert_eq!(Username::parse_percent_encoded(&encode(&name)), Username::parse(&name));
+        }
+
+        #[test]
+        fn a_segment_is_decoded_once_and_wholly(segment in prop_oneof![near_segments(), any::<String>()]) {
+            let expected = match decode(&segment) {
+                Some(name) => Username::parse(&name),
+                None => Err(UsernameError::BadlyEncoded),
+            };
+            prop_assert_eq!(Username::parse_percent_encoded(&segment), expected);
+        }
     }
 }

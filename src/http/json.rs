@@ -74,6 +74,8 @@ impl<'de> Visitor<'de> for BodyVisitor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -116,6 +118,51 @@ mod tests {
             let problem = parse_date_of_birth(body).expect_err(&shown);
             let told = String::from_utf8(problem.body()).unwrap();
             assert!(told.contains(complaint), "{shown}: {told}");
+        }
+    }
+
+    /// JSON, or nearly; a marker stands where it must not be quoted from.
+    fn near_bodies() -> impl Strategy<Value = String> {
+        let value = prop_oneof![
+            r#""[0-9]{4}-[0-9]{2}-[0-9]{2}""#,
+            r#""SECRET(\\\\u00[0-9a-f]{2}|[a-zé]|\\\\")?""#,
+            r"SECRET|null|true|-?[0-9]{1,3}(\.[0-9])?|\[\]|\{\}|\[1,SECRET\]|[\{\[]",
+        ];
+        let name = prop_oneof![4 => Just("dateOfBirth".to_owned()), 1 => "SECRET|dateofbirth|"];
+        let member = (name, value).prop_map(|(name, value)| format!("\"{name}\":{value}"));
+        let members = proptest::collection::vec(member, 0..4);
+        (members, "[ \\{]?", "[ \\},x]?").prop_map(|(members, before, after)| {
+            format!("{before}{{{}}}{after}", members.join(","))
+        })
+    }
+
+    /// What the body says, by the library's own idea of JSON. It keeps one member of
+    /// several with a name, so it knows nothing of those that are given twice.
+    fn date_of_birth(body: &[u8]) -> Option<String> {
+        let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+        Some(body.as_object()?.get("dateOfBirth")?.as_str()?.to_owned())
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_taken_for_what_it_says_or_refused_without_being_quoted(
+            body in prop_oneof![
+                near_bodies().prop_map(String::into_bytes),
+                proptest::collection::vec(any::<u8>(), 0..64),
+            ],
+        ) {
+            match parse_date_of_birth(&body) {
+                Ok(found) => prop_assert_eq!(Some(found), date_of_birth(&body)),
+                Err(problem) => {
+                    let told = String::from_utf8(problem.body()).unwrap();
+                    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+                    let detail = told["detail"].as_str().unwrap();
+                    prop_assert!(!detail.is_empty() && !detail.contains("SECRET"), "{}", detail);
+                    if date_of_birth(&body).is_some() {
+                        prop_assert!(detail.contains("twice"), "{}", detail);
+                    }
+                }
+            }
         }
     }
 }

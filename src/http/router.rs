@@ -69,6 +69,8 @@ impl Route<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -134,5 +136,28 @@ mod tests {
         offered.sort();
         assert_eq!(described, offered);
         assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
+    }
+
+    proptest! {
+        /// Found again by looking at the whole path rather than at its segments.
+        #[test]
+        fn a_path_leads_where_it_says_and_nowhere_else(
+            path in prop_oneof![
+                "(/|hello|health|openapi.json|%2[fF]|\\.\\.?|[a-zé]){0,6}",
+                "/hello/[^/]{0,4}/?",
+                any::<String>(),
+            ],
+        ) {
+            let expected = match &*path {
+                "/" => Route::Root,
+                "/health" => Route::Health,
+                "/openapi.json" => Route::OpenApi,
+                path => match path.strip_prefix("/hello/") {
+                    Some(name) if !name.is_empty() && !name.contains('/') => Route::Hello(name),
+                    _ => Route::Unknown,
+                },
+            };
+            prop_assert_eq!(Route::parse(&path), expected);
+        }
     }
 }
