@@ -23,8 +23,10 @@ const DRIP_EVERY: Duration = Duration::from_millis(500);
 /// Who comes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Crowd {
-    /// Save and ask for a user of their own, by turns.
+    /// Save a user of their own, again and again.
     pub busy: usize,
+    /// Whether the busy look for that user in between.
+    pub finds: bool,
     /// Send most of a large head, and then a byte now and then.
     pub slow_heads: usize,
     /// The same with a body.
@@ -44,14 +46,17 @@ pub struct Seen {
     pub refused: Latencies,
     /// Requests without an answer.
     pub lost: u64,
-    /// Slow connections that the service ended.
-    pub cut_off: u64,
 }
 
 #[derive(Debug, Default)]
 pub struct Latencies(Vec<Duration>);
 
 impl Crowd {
+    /// Connections that only keep the service waiting.
+    pub fn slow(self) -> usize {
+        self.slow_heads + self.slow_bodies + self.slow_readers
+    }
+
     /// Lets everybody in, keeps at it for `time`, and leaves without a word. All
     /// the busy together send `per_second` requests, each of them when it has the
     /// answer to its last; without a number, as many as are answered.
@@ -65,8 +70,8 @@ impl Crowd {
             for number in 0..self.busy {
                 let stream = connect(server).await.expect("the service accepts");
                 let phase = every.mul_f64(number as f64 / self.busy as f64);
-                let visit = visit(server, number, stream, phase, every, seen.clone());
-                clients.spawn(visit);
+                let pace = Pace { phase, every, finds: self.finds };
+                clients.spawn(visit(server, number, stream, pace, seen.clone()));
             }
             let slow = [
                 (self.slow_heads, Slow::Head),
@@ -75,7 +80,7 @@ impl Crowd {
             ];
             for (count, slow) in slow {
                 for _ in 0..count {
-                    clients.spawn(dawdle(server, slow, seen.clone()));
+                    clients.spawn(dawdle(server, slow));
                 }
             }
             sleep(time).await;
@@ -113,27 +118,34 @@ impl Latencies {
     }
 }
 
+/// When a busy client sends what.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    phase: Duration,
+    every: Duration,
+    finds: bool,
+}
+
 async fn visit(
     server: SocketAddr,
     number: usize,
     mut stream: TcpStream,
-    phase: Duration,
-    every: Duration,
+    pace: Pace,
     seen: Arc<Mutex<Seen>>,
 ) {
     let name = name(number);
-    let mut next = Instant::now() + phase;
+    let mut next = Instant::now() + pace.phase;
     for turn in 0_u32.. {
         sleep_until(next).await;
-        let request = match turn % 2 {
-            0 => {
+        let request = match pace.finds && turn % 2 == 1 {
+            false => {
                 let born = format!("{}-05-20", 1900 + turn % 100);
                 format!(
                     "PUT /hello/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 28\r\n\r\n\
                      {{\"dateOfBirth\":\"{born}\"}}"
                 )
             }
-            _ => format!("GET /hello/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            true => format!("GET /hello/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         };
         lock(&seen).sent += 1;
         let began = Instant::now();
@@ -149,7 +161,7 @@ async fn visit(
             }
         }
         // Who is answered late does not catch up.
-        next = (next + every).max(Instant::now());
+        next = (next + pace.every).max(Instant::now());
     }
 }
 
@@ -162,7 +174,7 @@ enum Slow {
 }
 
 /// Comes again whenever the service ends the connection.
-async fn dawdle(server: SocketAddr, slow: Slow, seen: Arc<Mutex<Seen>>) {
+async fn dawdle(server: SocketAddr, slow: Slow) {
     let start = "PUT /hello/Slow HTTP/1.1\r\nHost: localhost\r\n";
     let at_once = match slow {
         Slow::Head => format!("{start}X: {}", "x".repeat(12 * 1024)),
@@ -171,6 +183,7 @@ async fn dawdle(server: SocketAddr, slow: Slow, seen: Arc<Mutex<Seen>>) {
     };
     loop {
         let mut stream = reconnect(server).await;
+        // However it ends, it was cut off.
         let _: io::Result<()> = async {
             stream.write_all(at_once.as_bytes()).await?;
             let mut drip = interval(DRIP_EVERY);
@@ -194,7 +207,6 @@ async fn dawdle(server: SocketAddr, slow: Slow, seen: Arc<Mutex<Seen>>) {
             }
         }
         .await;
-        lock(&seen).cut_off += 1;
     }
 }
 

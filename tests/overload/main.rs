@@ -4,31 +4,34 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod bottleneck;
 mod crowd;
 #[allow(dead_code, reason = "no test target needs all of it")]
 #[path = "../service/harness.rs"]
 mod harness;
 #[path = "../service/openapi.rs"]
 mod openapi;
+#[allow(dead_code, reason = "no test target needs all of it")]
+#[path = "../postgres/mod.rs"]
+mod postgres;
 #[path = "../static_binary.rs"]
 mod static_binary;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hello_birthday::store::TRIP_MAX;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use bottleneck::Bottleneck;
 use crowd::{Crowd, Seen};
-use harness::{Client, PATIENCE, Service, new_folder, value, wait_until};
+use harness::{Service, new_folder, value, wait_until};
 use static_binary::BINARY;
 
 /// 5,000 connections.
-const CROWD: Crowd = Crowd { busy: 3500, slow_heads: 500, slow_bodies: 500, slow_readers: 500 };
+const CROWD: Crowd =
+    Crowd { busy: 3500, finds: true, slow_heads: 500, slow_bodies: 500, slow_readers: 500 };
 
 /// How many times what it can take is asked of the service.
 const TIMES: f64 = 10.0;
@@ -48,64 +51,129 @@ const REFUSED_MAX: Duration = Duration::from_secs(1);
 /// The time after which nothing tells of the load any more.
 const NORMAL_AFTER: Duration = Duration::from_secs(2);
 
+const SLOW_BODIES: &str = "hello_birthday_http_requests_total{method=\"PUT\",\
+    route=\"/hello/{username}\",status=\"408\"}";
+
 /// One at a time: each of them takes the whole machine.
 static MACHINE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn a_database_that_is_too_slow_is_no_reason_to_wait_or_to_grow() {
-    // The journal of network file systems: reads wait for a lock too.
-    expect_to_withstand("database", &["--sqlite-journal", "truncate"], |service| {
-        let file = service.folder().path().join("hello-birthday.db");
-        Bottleneck::of_the_database(&file, Duration::from_millis(500))
-    });
+    let database = postgres::shared().new_database();
+    let saves_only = Crowd { finds: false, ..CROWD };
+    let mut seen =
+        expect_to_withstand("database", &["--database-url", &database], saves_only, |service| {
+            service.save("First", "1990-05-20");
+            slow_down(&database);
+            // As many as a few trips take; more would only wait.
+            let patient = Crowd { busy: 3 * TRIP_MAX.get(), ..Crowd::default() };
+            let seen = patient.visit(service.address, None, Duration::from_secs(5));
+            wait_until_normal(service);
+            // Those who wait for an answer send nothing: as many as fill two trips.
+            let sending = (CROWD.busy - 2 * TRIP_MAX.get()) as f64 / CROWD.busy as f64;
+            Some(TIMES * seen.admitted.count() as f64 / 5.0 / sending)
+        });
+    let refused = seen.refused.quantile(0.99);
+    assert!(seen.refused.count() > seen.admitted.count(), "hardly any request was refused");
+    let times = seen.sent as f64 / seen.admitted.count() as f64;
+    println!("database: sent {times:.1} times what it could take");
+    assert!(refused < REFUSED_MAX, "refused after {refused:?}");
 }
 
+/// The clients and the service want all of the processors, and nobody waits for an
+/// answer any longer than it takes.
 #[test]
-fn a_processor_that_is_too_slow_is_no_reason_to_wait_or_to_grow() {
-    expect_to_withstand("processor", &[], |service| {
-        let (held, free) = (Duration::from_millis(90), Duration::from_millis(10));
-        Bottleneck::of_the_processor(service.pid(), held, free)
-    });
+fn a_processor_that_is_too_slow_is_no_reason_to_grow() {
+    let _ = expect_to_withstand("processor", &[], CROWD, |_| None);
 }
 
-fn expect_to_withstand(what: &str, flags: &[&str], slow_down: impl FnOnce(&Service) -> Bottleneck) {
+/// Half a second for every trip that saves.
+fn slow_down(database: &str) {
+    postgres::execute(
+        database,
+        "create function dawdle() returns trigger language plpgsql as
+         $$ begin perform pg_sleep(0.5); return null; end $$;
+         create trigger dawdle before insert on users
+         for each statement execute function dawdle()",
+    );
+}
+
+/// Overloads a service, which `prepare` has made slow and told how many requests
+/// a second it shall be sent.
+fn expect_to_withstand(
+    what: &str,
+    flags: &[&str],
+    crowd: Crowd,
+    prepare: impl FnOnce(&Service) -> Option<f64>,
+) -> Seen {
     // Poisoned by a test that failed, which is no concern of this one.
-    let _machine = MACHINE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     allow_open_files();
     let mut command = Command::new(&*BINARY);
     command.args(flags);
     let service = Service::spawn(&new_folder(), command);
-    let files_before = open_files(&service);
-    let bottleneck = slow_down(&service);
+    let per_second = prepare(&service);
+    service.save("Lone", "1990-05-20");
+    let before = Footprint::of(&service);
 
-    let patient = Crowd { busy: CROWD.busy, ..Crowd::default() };
-    let took = Duration::from_secs(5);
-    let capacity =
-        patient.visit(service.address, None, took).admitted.count() as f64 / took.as_secs_f64();
-    wait_until_normal(&service);
-
-    let mut seen = CROWD.visit(service.address, Some(TIMES * capacity), OVERLOAD);
+    let mut seen = crowd.visit(service.address, per_second, OVERLOAD);
     let left = Instant::now();
     wait_until_normal(&service);
+    service.get("/health").expect_status(200);
+    service.get("/hello/Lone").expect_status(200);
+    service.save("Lone", "1990-05-21");
     let normal_after = left.elapsed();
-    let memory_peak = memory_mib(&service, "VmHWM:");
-    let memory = memory_mib(&service, "VmRSS:");
-    let files = open_files(&service) - files_before;
-    drop(bottleneck);
+    let after = Footprint::of(&service);
+    let peak = memory_mib(&service, "VmHWM:");
 
-    print_figures(what, capacity, &mut seen);
+    print_figures(what, &mut seen);
     println!(
-        "{what}: {memory_peak:.0} MiB at most, {memory:.0} MiB after; normal after {} ms",
+        "{what}: {:.0} MiB before, {peak:.0} at most, {:.0} after; normal after {} ms",
+        before.memory_mib,
+        after.memory_mib,
         normal_after.as_millis()
     );
-    println!("{what}: {files} files more, {:?}", seen.by_status);
+    let admitted = seen.admitted.quantile(0.99);
+    assert!(peak < MEMORY_MIB_MAX, "{peak} MiB");
+    assert!(admitted < ADMITTED_MAX, "p99 of those admitted: {admitted:?}");
+    assert_eq!(seen.lost, 0, "requests without an answer");
+    assert!(normal_after < NORMAL_AFTER, "normal after {normal_after:?}");
+    assert!(after.threads <= before.threads, "{} threads more", after.threads - before.threads);
+    // The database may have been given a connection more.
+    assert!(after.files <= before.files + 8, "{} files more", after.files - before.files);
+    let metrics = service.ask_admin("/metrics").expect_status(200).body;
+    let cut_off =
+        value(&metrics, r#"hello_birthday_http_connections_cut_off_total{listener="public"}"#)
+            + value(&metrics, SLOW_BODIES);
+    assert!(cut_off >= crowd.slow() as f64, "{cut_off} slow connections cut off");
+    assert_eq!(value(&metrics, r#"hello_birthday_http_panics_total{listener="public"}"#), 0.0);
+    assert!(!metrics.contains(r#"status="500""#), "{metrics}");
+    seen
 }
 
-fn print_figures(what: &str, capacity: f64, seen: &mut Seen) {
+/// What a process takes up.
+struct Footprint {
+    memory_mib: f64,
+    threads: usize,
+    files: usize,
+}
+
+impl Footprint {
+    fn of(service: &Service) -> Footprint {
+        let count = |of| fs::read_dir(format!("/proc/{}/{of}", service.pid())).unwrap().count();
+        Footprint {
+            memory_mib: memory_mib(service, "VmRSS:"),
+            threads: count("task"),
+            files: count("fd"),
+        }
+    }
+}
+
+fn print_figures(what: &str, seen: &mut Seen) {
     let seconds = OVERLOAD.as_secs_f64();
     println!(
-        "{what}: can take {capacity:.0}/s, was sent {:.0}/s: {:.0}/s admitted (median {} ms, p99 {} \
-         ms), {:.0}/s refused (median {} ms, p99 {} ms), {} lost, {} cut off",
+        "{what}: sent {:.0}/s, admitted {:.0}/s (median {} ms, p99 {} ms), refused {:.0}/s (median {} \
+         ms, p99 {} ms), {} lost: {:?}",
         seen.sent as f64 / seconds,
         seen.admitted.count() as f64 / seconds,
         seen.admitted.quantile(0.5).as_millis(),
@@ -114,7 +182,7 @@ fn print_figures(what: &str, capacity: f64, seen: &mut Seen) {
         seen.refused.quantile(0.5).as_millis(),
         seen.refused.quantile(0.99).as_millis(),
         seen.lost,
-        seen.cut_off,
+        seen.by_status,
     );
 }
 
@@ -139,10 +207,6 @@ fn memory_mib(service: &Service, field: &str) -> f64 {
     kib / 1024.0
 }
 
-fn open_files(service: &Service) -> i64 {
-    fs::read_dir(format!("/proc/{}/fd", service.pid())).unwrap().count() as i64
-}
-
 fn allow_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -152,21 +216,4 @@ fn allow_open_files() {
 /// The database of those who work in `folder`: a file there.
 fn database_url(_folder: &Path) -> Option<String> {
     None
-}
-
-#[test]
-fn probe_mix() {
-    allow_open_files();
-    for mix in std::env::var("MIX").unwrap().split(';') {
-        let n: Vec<usize> = mix.split(',').map(|n| n.parse().unwrap()).collect();
-        let crowd = Crowd { busy: n[0], slow_heads: n[1], slow_bodies: n[2], slow_readers: n[3] };
-        let service = Service::spawn(&new_folder(), Command::new(&*BINARY));
-        let file = service.folder().path().join("hello-birthday.db");
-        let b = Bottleneck::of_the_database(&file, Duration::from_millis(500));
-        crowd.visit(service.address, Some(5000.0), Duration::from_secs(4));
-        let peak = memory_mib(&service, "VmHWM:");
-        wait_until_normal(&service);
-        println!("{mix}: peak {peak:.0} after {:.0}", memory_mib(&service, "VmRSS:"));
-        drop(b);
-    }
 }
