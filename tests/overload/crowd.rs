@@ -179,7 +179,8 @@ async fn dawdle(server: SocketAddr, slow: Slow) {
     let at_once = match slow {
         Slow::Head => format!("{start}X: {}", "x".repeat(12 * 1024)),
         Slow::Body => format!("{start}Content-Length: 8192\r\n\r\n{}", " ".repeat(8000)),
-        Slow::Reader => "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200),
+        // A few MB, which is more than the kernel keeps for a connection.
+        Slow::Reader => "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000),
     };
     loop {
         let mut stream = reconnect(server).await;

@@ -31,7 +31,7 @@ use static_binary::BINARY;
 
 /// 5,000 connections.
 const CROWD: Crowd =
-    Crowd { busy: 3500, finds: true, slow_heads: 500, slow_bodies: 500, slow_readers: 500 };
+    Crowd { busy: 3500, finds: true, slow_heads: 600, slow_bodies: 600, slow_readers: 300 };
 
 /// How many times what it can take is asked of the service.
 const TIMES: f64 = 10.0;
