@@ -10,7 +10,6 @@ mod crowd;
 mod harness;
 #[path = "../service/openapi.rs"]
 mod openapi;
-#[allow(dead_code, reason = "no test target needs all of it")]
 #[path = "../postgres/mod.rs"]
 mod postgres;
 #[path = "../static_binary.rs"]
