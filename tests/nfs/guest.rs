@@ -1,0 +1,197 @@
+//! A machine in user mode: a kernel that runs as a process, on a root folder that all
+//! guests share and none may change.
+
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{LazyLock, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::network::Cable;
+use crate::static_binary::BINARY;
+use crate::{command, run};
+
+/// What is in the root folder beside a minimal Debian.
+const PACKAGES: &str = "iproute2,kmod,nfs-kernel-server,sqlite3,strace";
+
+/// Where Debian's user-mode-linux keeps the modules of its kernel.
+const MODULES: &str = "/usr/lib/uml/modules";
+
+/// MiB of memory. Little is used, and what is not takes none here.
+const MEMORY_MIB: u32 = 384;
+
+/// No guest lives longer, even if the test was killed.
+const GUEST_SECONDS_MAX: u32 = 900;
+
+/// No command in a guest takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The root folder, made from this machine's own package sources. It is kept for the
+/// next run.
+pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "run this as root: only root can make a network and a root folder"
+    );
+    assert!(
+        Path::new(MODULES).exists(),
+        "install a kernel for guests (on Debian: apt-get install user-mode-linux)"
+    );
+    let suite = run(command("sh").args(["-c", ". /etc/os-release; echo $VERSION_CODENAME"]));
+    let recipe = format!("{} {PACKAGES}\n", suite.trim());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nfs-root");
+    let made_of = folder.join("made-of");
+    if !fs::read_to_string(&made_of).is_ok_and(|made_of| made_of == recipe) {
+        // Of an earlier run, whole or not.
+        let _ = fs::remove_dir_all(&folder);
+        run(command("mmdebstrap")
+            .args(["--quiet", "--variant=minbase"])
+            .arg(format!("--include={PACKAGES}"))
+            .arg(suite.trim())
+            .arg(&folder)
+            .arg(package_sources()));
+        fs::create_dir(folder.join("usr/lib/modules")).unwrap();
+        fs::write(made_of, recipe).unwrap();
+    }
+    let init = folder.join("guest");
+    fs::write(&init, include_str!("guest.sh")).unwrap();
+    fs::set_permissions(init, Permissions::from_mode(0o755)).unwrap();
+    folder
+});
+
+/// Where this machine gets its own packages from.
+fn package_sources() -> PathBuf {
+    let apt = Path::new("/etc/apt");
+    ["sources.list.d/debian.sources", "sources.list.d/ubuntu.sources", "sources.list"]
+        .map(|name| apt.join(name))
+        .into_iter()
+        .find(|path| path.exists())
+        .expect("a machine with apt has package sources")
+}
+
+/// A guest that has booted.
+pub struct Guest {
+    machine: Child,
+    control: Mutex<Control>,
+    console: PathBuf,
+}
+
+/// The guest's serial line, at whose other end a shell reads commands.
+struct Control {
+    commands: ChildStdin,
+    answers: Receiver<String>,
+}
+
+/// What a guest is made of.
+pub struct Hardware<'a> {
+    pub name: &'a str,
+    /// A folder of this machine that is the guest's `/media`.
+    pub folder: &'a Path,
+    /// A file that is its disk.
+    pub disk: Option<&'a Path>,
+    /// Its way to the share.
+    pub share: &'a Cable,
+    /// Its way to the test.
+    pub front: Option<&'a Cable>,
+}
+
+impl Guest {
+    /// Boots a guest and waits until it takes commands.
+    pub fn boot(hardware: &Hardware<'_>) -> Guest {
+        let Hardware { name, folder, disk, share, front } = *hardware;
+        let binaries = BINARY.parent().unwrap();
+        let console = folder.join(format!("{name}.console"));
+        let mut command = Command::new("unshare");
+        // Its processes end together, when the first of them does.
+        command.args(["--pid", "--fork", "--kill-child", "timeout"]);
+        command.arg(GUEST_SECONDS_MAX.to_string()).arg("linux.uml");
+        command.arg(format!("mem={MEMORY_MIB}M")).args(["init=/guest", "net.ifnames=0"]);
+        command.args(["root=/dev/root", "rootfstype=hostfs", "ro"]);
+        command.arg(format!("rootflags={}", ROOT.display()));
+        command.args(["con=null", "con0=null,fd:2", "ssl0=fd:0,fd:1"]);
+        command.arg(format!("umid={name}")).arg(format!("uml_dir={}", folder.display()));
+        if let Some(disk) = disk {
+            command.arg(format!("ubd0={}", disk.display()));
+        }
+        let cables = [("share", Some(share)), ("front", front)];
+        for (number, (name, cable)) in cables.into_iter().enumerate() {
+            if let Some(Cable { device, address, .. }) = cable {
+                command.arg(format!("vec{number}:transport=tap,ifname={device},depth=128,gro=1"));
+                command.arg(format!("{name}={address}"));
+            }
+        }
+        // What the kernel does not know, it tells the first process.
+        command.arg(format!("name={name}")).arg(format!("folder={}", folder.display()));
+        command.arg(format!("modules={MODULES}")).arg(format!("binaries={}", binaries.display()));
+        let mut machine = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::options().create(true).append(true).open(&console).unwrap())
+            .spawn()
+            .expect("unshare comes with util-linux");
+        let commands = machine.stdin.take().unwrap();
+        let said = BufReader::new(machine.stdout.take().unwrap());
+        let (tell, answers) = channel();
+        thread::spawn(move || {
+            for line in said.split(b'\n').map_while(Result::ok) {
+                if tell.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        let control = Mutex::new(Control { commands, answers });
+        let guest = Guest { machine, control, console };
+        guest.control.lock().unwrap().answer("the boot");
+        guest
+    }
+
+    /// Runs a line of shell in the guest; gives its exit code and what it printed.
+    pub fn try_run(&self, line: &str) -> (u8, String) {
+        assert!(!line.contains('\n'), "one line at a time: {line}");
+        let mut control = self.control.lock().unwrap();
+        writeln!(control.commands, "{line}").unwrap();
+        let (status, printed) = control.answer(line);
+        (status.parse().unwrap(), printed)
+    }
+
+    /// Runs a line of shell, which must succeed, and gives what it printed.
+    #[track_caller]
+    pub fn run(&self, line: &str) -> String {
+        let (status, printed) = self.try_run(line);
+        assert_eq!(status, 0, "{line}: {printed}");
+        printed
+    }
+}
+
+impl Control {
+    /// How a command ended, and what it printed before.
+    fn answer(&mut self, command: &str) -> (String, String) {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.answers.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("no end of {command}: {lines:#?}"));
+            if let Some(status) = line.strip_prefix("=== ") {
+                return (status.to_owned(), lines.join("\n").trim_end().to_owned());
+            }
+            lines.push(line);
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // As if its power was cut.
+        let _ = self.machine.kill();
+        let _ = self.machine.wait();
+        if thread::panicking() {
+            let said = fs::read(&self.console).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
+            let last = said.lines().count().saturating_sub(30);
+            said.lines().skip(last).for_each(|line| eprintln!("{line}"));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! SQLite on a real NFSv4.1 share, used by several machines at once.
+//!
+//! Each machine is a Linux kernel of its own, in user mode, so that the server and
+//! every client keep their own caches, locks and leases. That needs root and Debian's
+//! user-mode-linux. In reading order: [`network`] is what joins them, [`guest`] is
+//! such a machine, [`share`] makes one the server and others its clients, and
+//! [`load`] keeps the services on them busy.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod guest;
+#[allow(dead_code, reason = "of what starts the service by itself, the client is used")]
+#[path = "../service/harness.rs"]
+mod harness;
+mod load;
+mod network;
+#[path = "../service/openapi.rs"]
+mod openapi;
+mod share;
+#[path = "../static_binary.rs"]
+mod static_binary;
+#[allow(dead_code, reason = "here the writers go on while the service is away")]
+#[path = "../service/writers.rs"]
+mod writers;
+
+mod writing;
+
+use std::path::Path;
+use std::process::Command;
+
+/// The database of a service that is started without a guest: none is.
+fn database_url(_folder: &Path) -> Option<String> {
+    None
+}
+
+/// No command takes longer, not even one that fetches packages.
+const COMMAND_SECONDS_MAX: u32 = 600;
+
+/// A command that ends in time.
+fn command(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg("--kill-after=10").arg(COMMAND_SECONDS_MAX.to_string()).arg(program);
+    command
+}
+
+/// Runs `command`, which must succeed, and gives what it printed.
+#[track_caller]
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
