@@ -109,7 +109,7 @@ impl Guest {
         // Its processes end together, when the first of them does.
         command.args(["--pid", "--fork", "--kill-child", "timeout"]);
         command.arg(GUEST_SECONDS_MAX.to_string()).arg("linux.uml");
-        command.arg(format!("mem={MEMORY_MIB}M")).args(["init=/guest", "net.ifnames=0"]);
+        command.arg(format!("mem={MEMORY_MIB}M")).args(["init=/guest", "quiet"]);
         command.args(["root=/dev/root", "rootfstype=hostfs", "ro"]);
         command.arg(format!("rootflags={}", ROOT.display()));
         command.args(["con=null", "con0=null,fd:2", "ssl0=fd:0,fd:1"]);
@@ -120,7 +120,12 @@ impl Guest {
         let cables = [("share", Some(share)), ("front", front)];
         for (number, (name, cable)) in cables.into_iter().enumerate() {
             if let Some(Cable { device, address, .. }) = cable {
-                command.arg(format!("vec{number}:transport=tap,ifname={device},depth=128,gro=1"));
+                // The same after a boot, so that nobody remembers another.
+                let [.., switch, host] = address.octets();
+                let mac = format!("02:00:00:00:{switch:02x}:{host:02x}");
+                command.arg(format!(
+                    "vec{number}:transport=tap,ifname={device},mac={mac},depth=128,gro=1"
+                ));
                 command.arg(format!("{name}={address}"));
             }
         }
@@ -189,9 +194,7 @@ impl Drop for Guest {
         let _ = self.machine.wait();
         if thread::panicking() {
             let said = fs::read(&self.console).unwrap_or_default();
-            let said = String::from_utf8_lossy(&said);
-            let last = said.lines().count().saturating_sub(30);
-            said.lines().skip(last).for_each(|line| eprintln!("{line}"));
+            eprintln!("{}", String::from_utf8_lossy(&said));
         }
     }
 }

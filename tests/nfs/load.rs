@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::harness::Client;
+use crate::harness::{Client, wait_until};
 use crate::writers::{WRITERS, Written, next_save};
 
 /// How long a writer that was refused waits before it tries again.
@@ -15,6 +15,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Writers that save and find users, each its own and one at a time.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    /// Acknowledged so far.
+    saves: Arc<AtomicU64>,
     writers: Vec<JoinHandle<Seen>>,
 }
 
@@ -23,6 +25,8 @@ pub struct Load {
 pub struct Seen {
     pub written: Written,
     pub answers: Vec<Answered>,
+    /// Requests without an answer.
+    pub lost: usize,
 }
 
 /// A request that was answered.
@@ -38,13 +42,22 @@ impl Load {
     /// Starts the writers of one of several services, which is at `server`.
     pub fn start(server: SocketAddr, service: usize, round: usize) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
+        let saves = Arc::new(AtomicU64::new(0));
         let writers = (0..WRITERS)
             .map(|writer| {
-                let stop = stop.clone();
-                thread::spawn(move || write(server, service * WRITERS + writer, round, &stop))
+                let (stop, saves) = (stop.clone(), saves.clone());
+                let writer = service * WRITERS + writer;
+                thread::spawn(move || write(server, writer, round, &stop, &saves))
             })
             .collect();
-        Load { stop, writers }
+        Load { stop, saves, writers }
+    }
+
+    /// Waits until a writer saved something that it began to save after now.
+    pub fn wait_for_save(&self) {
+        // What was sent before may be under way once for each writer.
+        let enough = self.saves.load(Ordering::Relaxed) + WRITERS as u64 + 1;
+        wait_until("a save", || (self.saves.load(Ordering::Relaxed) >= enough).then_some(()));
     }
 
     /// Stops the writers, and tells what they saw.
@@ -52,8 +65,9 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Seen::default();
         for writer in self.writers {
-            let Seen { written, answers } = writer.join().unwrap();
+            let Seen { written, answers, lost } = writer.join().unwrap();
             all.written.add(written);
+            all.lost += lost;
             all.answers.extend(answers);
         }
         all.answers.sort_by_key(|answered| answered.at);
@@ -81,7 +95,13 @@ impl Seen {
 
 /// Saves and finds until told to stop, or until the service is gone. Whatever is
 /// answered must be success, or that it may be tried again.
-fn write(server: SocketAddr, writer: usize, round: usize, stop: &AtomicBool) -> Seen {
+fn write(
+    server: SocketAddr,
+    writer: usize,
+    round: usize,
+    stop: &AtomicBool,
+    saves: &AtomicU64,
+) -> Seen {
     let mut client = Client::new(server);
     let mut seen = Seen::default();
     for number in 0.. {
@@ -95,9 +115,15 @@ fn write(server: SocketAddr, writer: usize, round: usize, stop: &AtomicBool) -> 
                 "PUT" => seen.written.save(&mut client, &username, &born),
                 _ => client.send("GET", &format!("/hello/{username}"), ""),
             };
-            let Ok(answer) = answer else { return seen };
+            let Ok(answer) = answer else {
+                seen.lost += 1;
+                return seen;
+            };
             let status = answer.status;
             seen.answers.push(Answered { method, sent, at: Instant::now(), status });
+            if status == 204 {
+                saves.fetch_add(1, Ordering::Relaxed);
+            }
             if status == 503 {
                 assert!(answer.header("retry-after").is_some(), "no Retry-After");
                 thread::sleep(PAUSE);

@@ -8,6 +8,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../roll/balancer.rs"]
+#[allow(dead_code, reason = "no test target needs all of it")]
+mod balancer;
 mod guest;
 #[allow(dead_code, reason = "of what starts the service by itself, the client is used")]
 #[path = "../service/harness.rs"]
@@ -23,6 +26,10 @@ mod static_binary;
 #[path = "../service/writers.rs"]
 mod writers;
 
+mod crashes;
+mod journal;
+mod outages;
+mod roll;
 mod writing;
 
 use std::path::Path;

@@ -47,6 +47,7 @@ impl Network {
         let file = File::open(format!("/proc/{}/ns/net", namespace.id())).unwrap();
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
             .expect("root may enter a namespace");
+        ip("link set lo up");
         for switch in ["front", "share"] {
             ip(&format!("link add {switch} type bridge"));
             ip(&format!("link set {switch} up"));

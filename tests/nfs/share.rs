@@ -16,8 +16,8 @@ use crate::network::{Cable, Network};
 use crate::static_binary::BINARY;
 
 /// How long the server keeps the locks of a client that is not heard of, and after
-/// its own restart waits for clients to claim theirs. Linux's default is 90 s.
-pub const LEASE: Duration = Duration::from_secs(15);
+/// its own restart waits for clients to claim theirs. The shortest that Linux grants.
+pub const LEASE: Duration = Duration::from_secs(10);
 
 /// As AWS says to mount EFS.
 const MOUNT_OPTIONS: &str =
@@ -124,6 +124,13 @@ impl Share {
     pub fn set_round_trip(&self, time: Duration) {
         let micros = time.as_micros();
         self.server().run(&format!("tc qdisc replace dev vec0 root netem delay {micros}us"));
+    }
+
+    /// Whether a client holds the lock that a writer of the file has.
+    pub fn is_locked(&self) -> bool {
+        // SQLite's RESERVED_BYTE.
+        let locks = self.server().run("cat /proc/locks");
+        locks.lines().any(|lock| lock.contains(" WRITE ") && lock.contains(" 1073741825 "))
     }
 
     /// Ends the server and starts it again, on a machine that stays up.
