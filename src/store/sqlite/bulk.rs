@@ -55,6 +55,7 @@ impl SqliteBulk {
 
     pub fn save(&self, users: &[User], existing: Existing) -> Result<(), OpenError> {
         self.file.check_in_place()?;
+        let _journal = self.file.lock_journal()?;
         self.explain(in_transaction(&self.connection, "begin immediate", |connection| {
             save_all(connection, users, existing)
         }))

@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::journal::{Journal, JournalChoice};
 use crate::store::DEADLINE;
@@ -66,6 +67,9 @@ pub enum OpenError {
     /// The schema is not there, and may not be made.
     #[error("{} lacks this release's schema: make it with hello-birthday --migrate=only", .0.display())]
     NotMigrated(PathBuf),
+    /// The journal cannot be opened or locked.
+    #[error("cannot lock the journal of {}: allow this user to write it and its folder, on a file system with locks", .0.display())]
+    Journal(PathBuf, #[source] io::Error),
     /// No room to write.
     #[error("no space is left on the disk of {}: free some and start again", .0.display())]
     DiskFull(PathBuf),
@@ -133,6 +137,7 @@ impl DatabaseFile {
             return Err(OpenError::NotMigrated(self.path.clone()));
         }
         let explain = |error| self.explain(error);
+        let _journal = self.lock_journal()?;
         // Another instance may be migrating too: one waits, and finds it done.
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -250,6 +255,31 @@ impl DatabaseFile {
             return Err(OpenError::ReadOnly(self.path.clone()));
         }
         Ok(connection)
+    }
+
+    /// Locks the journal for as long as the returned file is open, which must be from
+    /// before a transaction that writes.
+    ///
+    /// A host that NFS does not hear of for its lease loses its locks, and others go
+    /// on. When it is back, its kernel fails what is written to files that it had
+    /// locked, but SQLite locks only the database: the journal would still get what
+    /// the database was before all that the others did, and whoever opened the file
+    /// next would roll it back to that. With a lock on the journal, older than that on
+    /// the database, neither gets anything. It is a shared one: nobody waits for it.
+    pub fn lock_journal(&self) -> Result<Option<fs::File>, OpenError> {
+        if self.journal != Journal::Truncate {
+            return Ok(None);
+        }
+        let mut path = self.path.clone().into_os_string();
+        path.push("-journal");
+        let lock = || {
+            // SQLite gives an empty one the permissions of the database.
+            let mut options = OpenOptions::new();
+            let journal = options.read(true).write(true).create(true).mode(0o600).open(path)?;
+            fcntl_lock(&journal, FlockOperation::NonBlockingLockShared)?;
+            Ok(Some(journal))
+        };
+        lock().map_err(|error| OpenError::Journal(self.path.clone(), error))
     }
 
     /// Fails if the file at the path is not the one that was prepared. What is

@@ -35,6 +35,7 @@ impl WriteTrips {
             None => self.file.writer()?,
         };
         self.file.check_in_place()?;
+        let _journal = self.file.lock_journal()?;
         in_transaction(&connection, "begin immediate", |connection| {
             save_all(connection, &saves, Existing::Replace)
         })
