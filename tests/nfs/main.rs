@@ -16,6 +16,9 @@ mod guest;
 #[path = "../service/harness.rs"]
 mod harness;
 mod load;
+#[expect(dead_code, reason = "latencies are measured elsewhere")]
+#[path = "../bench/load.rs"]
+mod load_many;
 mod network;
 #[path = "../service/openapi.rs"]
 mod openapi;
@@ -30,6 +33,7 @@ mod crashes;
 mod journal;
 mod outages;
 mod roll;
+mod trips;
 mod writing;
 
 use std::path::Path;
