@@ -166,7 +166,7 @@ impl ShareClient {
         let of = |what: &str| format!("/media/{name}.{what}");
         self.guest.run(&format!(
             "(hello-birthday --database-url sqlite:{DATABASE} --listen {address} \
-             --admin-listen {admin} {flags} 2>{} & echo $! >{}; wait $!; echo $? >{}) >/dev/null &",
+             --admin-listen {admin} {flags} 2>{} & echo $! >{}; wait $!; echo $? >{}) >/dev/null 2>&1 &",
             of("log"),
             of("pid"),
             of("status"),
