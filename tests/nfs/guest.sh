@@ -1,6 +1,7 @@
 #!/bin/sh
 # The first process of a guest. Sets it up as the kernel's command line says, then
 # runs what the test sends, line by line, and tells how each line ended.
+# shellcheck disable=SC2154 # The line's settings are its environment.
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 for scratch in /tmp /run /mnt /var/lib/nfs; do
