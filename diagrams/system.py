@@ -61,7 +61,7 @@ with Picture("system", 940, 700):
     topic = icon(SimpleNotificationServiceSnsTopic, 212, 390, "Topic", "aws_sns_topic.alarms")
     watch = icon(Cloudwatch, 352, 390, "Alarms, logs,\ndashboard", "aws_cloudwatch_metric_alarm.this")
     icon(SystemsManager, 446, 390, "Sessions")
-    icon(SecretsManager, 530, 390, "Password", "aws_secretsmanager_secret.this")
+    icon(SecretsManager, 530, 390, "Password", "postgres.aws_secretsmanager_secret.this")
     vault = icon(Backup, 671, 390, "Backup,\nnightly", "aws_backup_vault.this")
     copy = icon(Backup, 852, 390, "Copy,\nlocked", "aws_backup_vault.recovery")
     arrow(corner(539, 306), corner(539, 347), color=GREY)
