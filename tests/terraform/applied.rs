@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::emulator::Emulator;
+use crate::emulator::{Emulator, REGION};
 use crate::tree::{Provider, Tree};
-use crate::{run, said};
+use crate::{command, run, said};
 
 #[test]
 fn stacks_are_made_rolled_and_taken_down() {
@@ -103,6 +103,7 @@ fn live(stack: &mut Stack) {
     stack.expect_group(3, &third);
     stack.expect_nothing_to_do();
 
+    stack.expect_restored();
     if stack.environment == "production" {
         stack.expect_protected();
     }
@@ -254,6 +255,49 @@ impl Stack {
         let query = ["--query", "Reservations[].Instances[].ImageId", "--instance-ids"];
         let images = self.emulator.aws("ec2 describe-instances", &[&query, &*ids].concat());
         assert_eq!(images, json!(vec![image; ids.len()]));
+    }
+
+    /// Expects that a backup is restored and has its users copied by an instance, which
+    /// here only hears of it, and that nothing of that is left.
+    #[track_caller]
+    fn expect_restored(&self) {
+        let (find, query, told) = match &*self.settings["database"] {
+            "sqlite" => (
+                "efs describe-file-systems",
+                "FileSystems[0].FileSystemArn",
+                "AWS Backup restores /birthdays/backup/hello-birthday.db",
+            ),
+            _ => (
+                "rds describe-db-instances",
+                "DBInstances[0].DBInstanceArn",
+                "RDS makes the server restore-hello-birthday",
+            ),
+        };
+        let text = |words, query| {
+            let found = self.emulator.aws(words, &["--query", query]);
+            found.as_str().unwrap().to_owned()
+        };
+        let database = text(find, query);
+        let role = format!("iam get-role --role-name {}-backup", self.name);
+        let role = text(&role, "Role.Arn");
+        let back_up = ["--resource-arn", &database, "--iam-role-arn", &role];
+        let vault = format!("backup start-backup-job --backup-vault-name {}", self.name);
+        self.emulator.aws(&vault, &back_up);
+
+        let mut restore = command("terraform/restore");
+        restore.args(["--environment", self.environment, "--region", REGION]);
+        self.emulator.enter(&mut restore).env("POLL_SECONDS", "0");
+        assert!(run(&mut restore).contains("arn:aws:"), "it lists the backups");
+        let restored = restore.args(["--recovery-point", "latest"]).output().unwrap();
+        let outcome = said(&restored);
+        assert!(restored.status.success() && outcome.contains(told), "{outcome}");
+        assert!(outcome.contains("the users of the backup are back"), "{outcome}");
+
+        let commands = text("ssm list-commands", "Commands[0].Comment");
+        assert_eq!(commands, "copies users from a backup");
+        let parameters = self.emulator.aws("ssm describe-parameters", &[]);
+        assert_eq!(parameters["Parameters"], json!([]));
+        self.expect_nothing_to_do();
     }
 
     /// Expects that a destroy is refused, and has changed nothing.

@@ -61,6 +61,11 @@ class Actions:
         arn = unquote(self.path.split("/recovery-points/")[1])
         return json.dumps(find_point(points_of(find_vault(self)), arn))
 
+    def delete_recovery_point(self):
+        points, arn = points_of(find_vault(self)), unquote(self.path.split("/recovery-points/")[1])
+        points.remove(find_point(points, arn))
+        return ""
+
 
 def back_up(arn, id):
     """Makes a recovery point of a file system or a database."""
