@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::Method;
 
-use super::handlers::{text, with_body};
+use super::handlers::{close_unless_read, text, with_body};
 use super::host::check_host;
 use super::{Handler, Problem, Request, Response};
 use crate::metrics::Metrics;
@@ -20,7 +20,9 @@ pub struct Admin {
 
 impl Handler for Admin {
     async fn handle(&self, request: Request) -> Response {
-        self.answer(&request).unwrap_or_else(Response::from)
+        let mut response = self.answer(&request).unwrap_or_else(Response::from);
+        close_unless_read(&mut response, request.body());
+        response
     }
 }
 

@@ -57,11 +57,7 @@ impl Handler for Api {
                 Ok(response) => response,
                 Err(problem) => problem.into(),
             };
-            // What is left of the body is not read, so nothing after it is either.
-            // The client must know, or it sends its next request in vain.
-            if !body.is_end_stream() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
+            close_unless_read(&mut response, &body);
             observation.end(response.status());
             response
         }
@@ -154,6 +150,14 @@ async fn read(body: &mut Incoming) -> Result<Vec<u8>, Problem> {
     };
     let read = timeout(BODY_MAX, read).await;
     read.unwrap_or_else(|_| Err(Problem::too_slow("body", BODY_MAX.as_secs())))
+}
+
+/// What is left of a body is not read, so nothing after it is either. The client must
+/// know, or it sends its next request in vain.
+pub(super) fn close_unless_read(response: &mut Response, body: &Incoming) {
+    if !body.is_end_stream() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 fn options(route: Route<'_>) -> Response {
