@@ -733,7 +733,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn everyone_hears_their_own_answer_on_real_threads() {
-        let limits = Limits { queue_max: 10_000, ..LIMITS };
+        let limits = Limits { queue_max: 10_000, wait_max: Duration::MAX, ..LIMITS };
         let (batcher, mut trips) = start(limits, 3);
         let carrying_out = tokio::spawn(async move {
             while let Some(trip) = trips.under_way.recv().await {
