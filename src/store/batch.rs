@@ -161,8 +161,9 @@ async fn drive<Q: Send + 'static, A: Send + 'static>(
                 }
             }
         };
-        queue.metrics.observe_trip(started.elapsed(), size);
-        queue.note_pace(started.elapsed());
+        let took = started.elapsed();
+        queue.metrics.observe_trip(took, size);
+        queue.note_pace(took);
         queue.log_change(&outcome);
         match outcome {
             Ok(answers) => {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::debian::make_debian;
 use crate::static_binary::BINARY;
 use crate::{command, run, said};
 
@@ -35,7 +36,7 @@ impl Image {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
         // Of an earlier run.
         let _ = fs::remove_dir_all(&folder);
-        make_debian(&folder);
+        make_root(&folder);
         let changes = [(); 2].map(|()| {
             let output = play("image.yml", &folder, &settings());
             assert!(output.status.success(), "{}", said(&output));
@@ -46,26 +47,9 @@ impl Image {
 }
 
 /// Makes the root folder of a Debian that boots, and that nothing was done to.
-pub fn make_debian(folder: &Path) {
-    let suite = run(command("sh").args(["-c", ". /etc/os-release; echo $VERSION_CODENAME"]));
-    run(command("mmdebstrap")
-        .args(["--quiet", "--variant=minbase"])
-        .arg(format!("--include={PACKAGES}"))
-        // The role installs packages too.
-        .arg("--skip=cleanup/apt/lists")
-        .arg(suite.trim())
-        .arg(folder)
-        .arg(package_sources()));
-}
-
-/// Where this machine gets its own packages from.
-fn package_sources() -> PathBuf {
-    let apt = Path::new("/etc/apt");
-    ["sources.list.d/debian.sources", "sources.list.d/ubuntu.sources", "sources.list"]
-        .map(|name| apt.join(name))
-        .into_iter()
-        .find(|path| path.exists())
-        .expect("a machine with apt has package sources")
+pub fn make_root(folder: &Path) {
+    // The role installs packages too.
+    make_debian(PACKAGES, &["--skip=cleanup/apt/lists"], folder);
 }
 
 /// The settings of the image. Its mount is a folder that each machine is given.

@@ -8,6 +8,8 @@
 
 #[path = "../commands.rs"]
 mod commands;
+#[path = "../debian.rs"]
+mod debian;
 #[expect(dead_code, reason = "of what starts the service by itself, the client is used")]
 #[path = "../service/harness.rs"]
 mod harness;

@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::harness::Client;
-use crate::image::{Copy, make_debian, settings};
+use crate::image::{Copy, make_root, settings};
 use crate::machine::Machine;
 use crate::static_binary::BINARY;
 use crate::{command, run};
@@ -70,7 +70,7 @@ fn packer_accepts_the_build_of_an_ami() {
 fn a_folder_that_packer_baked_boots_and_serves() {
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let root = folder.path().join("root");
-    make_debian(&root);
+    make_root(&root);
     let settings_file = folder.path().join("settings.json");
     fs::write(&settings_file, settings().to_string()).unwrap();
     let manifest = folder.path().join("manifest.json");

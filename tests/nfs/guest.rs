@@ -11,6 +11,7 @@ use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::debian::{make_debian, suite};
 use crate::network::Cable;
 use crate::static_binary::BINARY;
 use crate::{command, run};
@@ -41,19 +42,13 @@ pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
         Path::new(MODULES).exists(),
         "install a kernel for guests (on Debian: apt-get install user-mode-linux)"
     );
-    let suite = run(command("sh").args(["-c", ". /etc/os-release; echo $VERSION_CODENAME"]));
-    let recipe = format!("{} {PACKAGES}\n", suite.trim());
+    let recipe = format!("{} {PACKAGES}\n", suite());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nfs-root");
     let made_of = folder.join("made-of");
     if !fs::read_to_string(&made_of).is_ok_and(|made_of| made_of == recipe) {
         // Of an earlier run, whole or not.
         let _ = fs::remove_dir_all(&folder);
-        run(command("mmdebstrap")
-            .args(["--quiet", "--variant=minbase"])
-            .arg(format!("--include={PACKAGES}"))
-            .arg(suite.trim())
-            .arg(&folder)
-            .arg(package_sources()));
+        make_debian(PACKAGES, &[], &folder);
         fs::create_dir(folder.join("usr/lib/modules")).unwrap();
         fs::write(made_of, recipe).unwrap();
     }
@@ -62,16 +57,6 @@ pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     fs::set_permissions(init, Permissions::from_mode(0o755)).unwrap();
     folder
 });
-
-/// Where this machine gets its own packages from.
-fn package_sources() -> PathBuf {
-    let apt = Path::new("/etc/apt");
-    ["sources.list.d/debian.sources", "sources.list.d/ubuntu.sources", "sources.list"]
-        .map(|name| apt.join(name))
-        .into_iter()
-        .find(|path| path.exists())
-        .expect("a machine with apt has package sources")
-}
 
 /// A guest that has booted.
 pub struct Guest {

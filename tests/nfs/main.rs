@@ -11,6 +11,10 @@
 #[path = "../roll/balancer.rs"]
 #[allow(dead_code, reason = "no test target needs all of it")]
 mod balancer;
+#[path = "../commands.rs"]
+mod commands;
+#[path = "../debian.rs"]
+mod debian;
 mod guest;
 #[allow(dead_code, reason = "of what starts the service by itself, the client is used")]
 #[path = "../service/harness.rs"]
@@ -37,28 +41,10 @@ mod trips;
 mod writing;
 
 use std::path::Path;
-use std::process::Command;
+
+use commands::{command, run};
 
 /// The database of a service that is started without a guest: none is.
 fn database_url(_folder: &Path) -> Option<String> {
     None
-}
-
-/// No command takes longer, not even one that fetches packages.
-const COMMAND_SECONDS_MAX: u32 = 600;
-
-/// A command that ends in time.
-fn command(program: &str) -> Command {
-    let mut command = Command::new("timeout");
-    command.arg("--kill-after=10").arg(COMMAND_SECONDS_MAX.to_string()).arg(program);
-    command
-}
-
-/// Runs `command`, which must succeed, and gives what it printed.
-#[track_caller]
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
-    text(&output.stdout)
 }
