@@ -3,8 +3,11 @@
 //!
 //! There is no timer and no batch window. A lone request sets out at once, a
 //! burst shares a trip, and a read that starts after a write was acknowledged
-//! sees it. A trip is handed over, and its answers handed out, once for all the
-//! requests in it, because waking a thread costs more than answering a request.
+//! sees it. Who comes while a trip still waits for the database, as for its locks,
+//! joins it: so clients that a trip has answered are all on the next one, rather
+//! than half of them on every other. A trip is handed over, and its answers handed
+//! out, once for all the requests in it, because waking a thread costs more than
+//! answering a request.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -24,11 +27,11 @@ use crate::metrics::TripMetrics;
 
 /// One way to the database, which carries one batch at a time.
 pub(super) trait Trip<Q, A>: Send + 'static {
-    /// Answers every request, in their order, or none of them. The first of them
-    /// runs out of time at `deadline`: what fails is not tried again after that.
+    /// Answers every request that boards, in their order, or none of them. The first
+    /// of them runs out of time at `deadline`: what fails is not tried again after that.
     fn make(
         &mut self,
-        requests: Vec<Q>,
+        boarding: Boarding<Q, A>,
         deadline: Instant,
     ) -> impl Future<Output = Result<Vec<A>, TripError>> + Send;
 
@@ -50,6 +53,13 @@ pub(super) struct Limits {
     pub wait_max: Duration,
     /// Time from a request's arrival to its answer, whatever the database does.
     pub deadline: Duration,
+}
+
+/// The requests of a trip, which others join until it is closed.
+pub(super) struct Boarding<Q, A> {
+    requests: Vec<Q>,
+    riders: Arc<Mutex<Riders<A>>>,
+    queue: Arc<Queue<Q, A>>,
 }
 
 /// Gathers requests into trips.
@@ -93,6 +103,13 @@ struct Pending<A> {
     reply: Reply<A>,
 }
 
+/// Who is on a trip. Their lock is taken before that of the queue.
+struct Riders<A> {
+    pending: VecDeque<Pending<A>>,
+    /// How many were in front, and were answered when their deadline passed.
+    late: usize,
+}
+
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Starts one lane for each of `trips`; all of them serve one queue.
     pub fn start<T: Trip<Q, A>>(limits: Limits, metrics: TripMetrics, trips: Vec<T>) -> Self {
@@ -127,10 +144,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     pub async fn close(&self) {
         self.queue.state().closed = true;
         self.queue.arrived.notify_waiters();
-        let mut lanes = {
-            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *lanes)
-        };
+        let mut lanes = std::mem::take(&mut *lock(&self.lanes));
         while let Some(ended) = lanes.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(store.kind = self.queue.metrics.kind, %error, "store lane died");
@@ -144,31 +158,36 @@ async fn drive<Q: Send + 'static, A: Send + 'static>(
     queue: Arc<Queue<Q, A>>,
     mut trip: impl Trip<Q, A>,
 ) {
-    while let Some(Batch { requests, mut pending }) = queue.next_batch().await {
-        let size = pending.len();
+    while let Some(Batch { requests, pending }) = queue.next_batch().await {
         let started = Instant::now();
-        let deadline = queue.next_deadline(&pending);
+        let riders = Arc::new(Mutex::new(Riders { pending, late: 0 }));
+        let boarding = Boarding { requests, riders: riders.clone(), queue: queue.clone() };
+        let mut next_deadline = queue.next_deadline(&lock(&riders));
         let outcome = {
+            let answers = trip.make(boarding, next_deadline);
             // A panic fails its trip and not the lane, without which no one is answered.
-            let mut answers = pin!(AssertUnwindSafe(trip.make(requests, deadline)).catch_unwind());
+            let mut answers = pin!(AssertUnwindSafe(answers).catch_unwind());
             loop {
                 tokio::select! {
                     biased;
                     outcome = &mut answers => {
                         break outcome.unwrap_or_else(|_| Err("the trip panicked".into()));
                     }
-                    () = sleep_until(queue.next_deadline(&pending)) => queue.answer_late(&mut pending),
+                    () = sleep_until(next_deadline) => {
+                        let mut riders = lock(&riders);
+                        queue.answer_late(&mut riders);
+                        next_deadline = queue.next_deadline(&riders);
+                    }
                 }
             }
         };
         let took = started.elapsed();
-        queue.metrics.observe_trip(took, size);
+        let Riders { pending, late } = std::mem::take(&mut *lock(&riders));
+        queue.metrics.observe_trip(took, late + pending.len());
         queue.note_pace(took);
         queue.log_change(&outcome);
         match outcome {
             Ok(answers) => {
-                // Those in front were answered when their deadline passed.
-                let late = size - pending.len();
                 for (answer, pending) in answers.into_iter().skip(late).zip(pending) {
                     pending.answer(Ok(answer));
                 }
@@ -179,6 +198,28 @@ async fn drive<Q: Send + 'static, A: Send + 'static>(
         }
     }
     trip.close().await;
+}
+
+impl<Q, A> Boarding<Q, A> {
+    /// The requests, with those that came until now. What answers a read among them must
+    /// be as new as this moment.
+    pub fn close(mut self) -> Vec<Q> {
+        let mut riders = lock(&self.riders);
+        let room = self.queue.limits.trip_max.get() - self.requests.len();
+        self.queue.leave(|State { waiting, .. }| {
+            let joining = room.min(waiting.len());
+            self.requests.extend(waiting.requests.drain(..joining));
+            riders.pending.extend(waiting.pending.drain(..joining));
+        });
+        drop(riders);
+        self.requests
+    }
+}
+
+impl<A> Default for Riders<A> {
+    fn default() -> Riders<A> {
+        Riders { pending: VecDeque::new(), late: 0 }
+    }
 }
 
 impl<A> Pending<A> {
@@ -238,7 +279,7 @@ impl<Q, A> Queue<Q, A> {
             let arrived = self.arrived.notified();
             self.gather().await;
             // Those whom no trip can answer in time do not cut short the others'.
-            self.answer_late(&mut VecDeque::new());
+            self.answer_late(&mut Riders::default());
             let (batch, closed) = self.take();
             if batch.len() > 0 {
                 return Some(batch);
@@ -266,9 +307,13 @@ impl<Q, A> Queue<Q, A> {
 
     /// Takes the next trip's requests, and tells whether the queue is closed.
     fn take(&self) -> (Batch<Q, A>, bool) {
+        self.leave(|state| (state.waiting.take(self.limits.trip_max.get()), state.closed))
+    }
+
+    /// Lets requests leave the queue for a trip.
+    fn leave<T>(&self, take: impl FnOnce(&mut State<Q, A>) -> T) -> T {
         let mut state = self.state();
-        let closed = state.closed;
-        let batch = state.waiting.take(self.limits.trip_max.get());
+        let taken = take(&mut state);
         let left = state.waiting.len();
         state.full &= left > 0;
         self.metrics.show_queue(left);
@@ -276,21 +321,22 @@ impl<Q, A> Queue<Q, A> {
         if left > 0 {
             self.arrived.notify_one();
         }
-        (batch, closed)
+        taken
     }
 
-    /// When the next of the requests under way and in the queue runs out of time.
-    fn next_deadline(&self, under_way: &VecDeque<Pending<A>>) -> Instant {
-        let first = under_way.front().map(|pending| pending.deadline);
+    /// When the next of the requests on a trip and in the queue runs out of time.
+    fn next_deadline(&self, riders: &Riders<A>) -> Instant {
+        let first = riders.pending.front().map(|pending| pending.deadline);
         first
             .or_else(|| self.state().waiting.pending.front().map(|pending| pending.deadline))
             .unwrap_or_else(|| Instant::now() + self.limits.deadline)
     }
 
-    /// Answers those whose time has run out, under way or in the queue.
-    fn answer_late(&self, under_way: &mut VecDeque<Pending<A>>) {
+    /// Answers those whose time has run out, on a trip or in the queue.
+    fn answer_late(&self, riders: &mut Riders<A>) {
         let now = Instant::now();
-        let mut late = take_late(under_way, now);
+        let mut late = take_late(&mut riders.pending, now);
+        riders.late += late.len();
         let mut state = self.state();
         let late_in_queue = take_late(&mut state.waiting.pending, now);
         state.waiting.requests.drain(..late_in_queue.len());
@@ -324,8 +370,7 @@ impl<Q, A> Queue<Q, A> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<Q, A>> {
-        // Nothing panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -351,6 +396,11 @@ impl<Q, A> Batch<Q, A> {
             pending: self.pending.drain(..size).collect(),
         }
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds the lock.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes those in front whose deadline has passed.
@@ -387,20 +437,20 @@ mod tests {
     /// clock leaps to its end.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A way to the database on which every trip waits for the test to end it.
+    /// A way to the database on which every trip waits for the test to close and end it.
     struct Held {
-        trips: mpsc::UnboundedSender<UnderWay>,
+        trips: mpsc::UnboundedSender<Departing>,
         closed: Arc<AtomicUsize>,
     }
 
     impl Trip<u32, u32> for Held {
         async fn make(
             &mut self,
-            requests: Vec<u32>,
+            boarding: Boarding<u32, u32>,
             _deadline: Instant,
         ) -> Result<Vec<u32>, TripError> {
             let (end, ended) = oneshot::channel();
-            let _ = self.trips.send(UnderWay { requests, end });
+            let _ = self.trips.send(Departing { boarding, end });
             ended.await.expect("the test does not want a panic")
         }
 
@@ -409,9 +459,24 @@ mod tests {
         }
     }
 
+    struct Departing {
+        boarding: Boarding<u32, u32>,
+        end: oneshot::Sender<Result<Vec<u32>, TripError>>,
+    }
+
     struct UnderWay {
         requests: Vec<u32>,
         end: oneshot::Sender<Result<Vec<u32>, TripError>>,
+    }
+
+    impl Departing {
+        fn close(self) -> UnderWay {
+            UnderWay { requests: self.boarding.close(), end: self.end }
+        }
+
+        fn fail(self) {
+            self.end.send(Err("the test wants it so".into())).unwrap();
+        }
     }
 
     impl UnderWay {
@@ -435,14 +500,18 @@ mod tests {
 
     /// The trips of a batcher, and what it counts.
     struct Trips {
-        under_way: mpsc::UnboundedReceiver<UnderWay>,
+        departing: mpsc::UnboundedReceiver<Departing>,
         closed: Arc<AtomicUsize>,
         metrics: TripMetrics,
     }
 
     impl Trips {
         async fn next(&mut self) -> UnderWay {
-            within(self.under_way.recv()).await.expect("the lanes live")
+            self.depart().await.close()
+        }
+
+        async fn depart(&mut self) -> Departing {
+            within(self.departing.recv()).await.expect("the lanes live")
         }
 
         fn closed(&self) -> usize {
@@ -451,13 +520,13 @@ mod tests {
     }
 
     fn start(limits: Limits, lanes: usize) -> (Batcher<u32, u32>, Trips) {
-        let (trips, under_way) = mpsc::unbounded_channel();
+        let (trips, departing) = mpsc::unbounded_channel();
         let closed = Arc::new(AtomicUsize::new(0));
         let lane = || Held { trips: trips.clone(), closed: closed.clone() };
         let lanes = std::iter::repeat_with(lane).take(lanes).collect();
         let metrics = Metrics::new();
         let batcher = Batcher::start(limits, metrics.trips("read"), lanes);
-        (batcher, Trips { under_way, closed, metrics: metrics.trips("read") })
+        (batcher, Trips { departing, closed, metrics: metrics.trips("read") })
     }
 
     /// Puts a request into the queue; what is returned waits for the answer.
@@ -519,6 +588,50 @@ mod tests {
         assert_eq!(trip.requests, [2, 3, 4]);
         trip.succeed();
         assert_eq!(within(join_all(others)).await, [2, 3, 4].map(|it| Ok(answer_to(it))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_arrive_before_a_trip_is_closed_join_it() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let answers = [1, 2].map(|request| send(&batcher, request));
+        let trip = trips.depart().await;
+        let joining = [3, 4, 5].map(|request| send(&batcher, request));
+        let trip = trip.close();
+        // As many as there is room for.
+        assert_eq!(trip.requests, [1, 2, 3, 4]);
+        trip.succeed();
+        let trip = trips.next().await;
+        assert_eq!(trip.requests, [5]);
+        trip.succeed();
+        assert_eq!(within(join_all(answers)).await, [1, 2].map(|it| Ok(answer_to(it))));
+        assert_eq!(within(join_all(joining)).await, [3, 4, 5].map(|it| Ok(answer_to(it))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trip_that_fails_before_it_is_closed_leaves_the_others_in_the_queue() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let first = send(&batcher, 1);
+        let trip = trips.depart().await;
+        let next = send(&batcher, 2);
+        trip.fail();
+        assert_eq!(within(first).await, Err(StoreError::Unavailable));
+        trips.next().await.succeed();
+        assert_eq!(within(next).await, Ok(answer_to(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_joined_a_trip_that_hangs_hears_by_the_deadline() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let first = send(&batcher, 1);
+        let trip = trips.depart().await;
+        advance(SECOND).await;
+        let sent = Instant::now();
+        let joining = send(&batcher, 2);
+        let trip = trip.close();
+        assert_eq!(trip.requests, [1, 2]);
+        assert_eq!(within(first).await, Err(StoreError::DeadlinePassed));
+        assert_eq!(within(joining).await, Err(StoreError::DeadlinePassed));
+        assert_eq!(sent.elapsed(), LIMITS.deadline);
     }
 
     #[tokio::test(start_paused = true)]
@@ -719,9 +832,9 @@ mod tests {
             let carrying_out = async {
                 trip.succeed();
                 // The channel ends with the lanes.
-                while let Some(trip) = trips.under_way.recv().await {
+                while let Some(trip) = trips.departing.recv().await {
                     assert_eq!(batcher.ask(7).await, Err(StoreError::Closed));
-                    trip.succeed();
+                    trip.close().succeed();
                 }
             };
             within(async { tokio::join!(closing, carrying_out) }).await;
@@ -737,8 +850,8 @@ mod tests {
         let limits = Limits { queue_max: 10_000, wait_max: Duration::MAX, ..LIMITS };
         let (batcher, mut trips) = start(limits, 3);
         let carrying_out = tokio::spawn(async move {
-            while let Some(trip) = trips.under_way.recv().await {
-                trip.succeed();
+            while let Some(trip) = trips.departing.recv().await {
+                trip.close().succeed();
             }
         });
         let batcher = Arc::new(batcher);

@@ -1,6 +1,7 @@
 //! A client that keeps a number of connections busy.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,8 +37,8 @@ pub enum Until {
     Requests(u64),
 }
 
-/// Keeps `connections` busy, each with one request at a time. Anything but the
-/// `expected` status ends the measurement.
+/// Keeps `connections` busy, each with one request at a time. Who is told to come again
+/// later does so. Anything but that and the `expected` status ends the measurement.
 pub fn run(
     server: SocketAddr,
     connections: usize,
@@ -70,7 +71,10 @@ pub fn run(
                         request.clear();
                         make(number, &mut request);
                         let sent = Instant::now();
-                        client.exchange(&request).await;
+                        if let Err(ComeAgain(pause)) = client.exchange(&request).await {
+                            tokio::time::sleep(pause).await;
+                            continue;
+                        }
                         let latency = sent.elapsed().as_micros();
                         latencies.push(u32::try_from(latency).expect("a short time"));
                     }
@@ -92,6 +96,9 @@ pub fn run(
     })
 }
 
+/// The service is too busy for a request, and names a time.
+struct ComeAgain(Duration);
+
 struct Client {
     stream: TcpStream,
     answer: Vec<u8>,
@@ -105,7 +112,7 @@ impl Client {
         Client { stream, answer: Vec::with_capacity(4096), expected }
     }
 
-    async fn exchange(&mut self, request: &[u8]) {
+    async fn exchange(&mut self, request: &[u8]) -> Result<(), ComeAgain> {
         self.stream.write_all(request).await.expect("the server reads");
         self.answer.clear();
         loop {
@@ -113,17 +120,22 @@ impl Client {
             assert!(read > 0, "the server closed the connection");
             if let Some(end) = self.answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let head = str::from_utf8(&self.answer[..end]).expect("a head is text");
-                assert_eq!(head.get(9..12), Some(self.expected), "status of: {head}");
-                if self.answer.len() >= end + 4 + content_length(head) {
-                    return;
+                if self.answer.len() < end + 4 + number_of(head, "content-length: ").unwrap_or(0) {
+                    continue;
                 }
+                let status = head.get(9..12);
+                if let (Some("503"), Some(seconds)) = (status, number_of(head, "retry-after: ")) {
+                    return Err(ComeAgain(Duration::from_secs(seconds)));
+                }
+                assert_eq!(status, Some(self.expected), "status of: {head}");
+                return Ok(());
             }
         }
     }
 }
 
-fn content_length(head: &str) -> usize {
-    head.lines()
-        .find_map(|line| line.strip_prefix("content-length: "))
-        .map_or(0, |length| length.parse().expect("a length is a number"))
+/// The value of a header.
+fn number_of<T: FromStr>(head: &str, header: &str) -> Option<T> {
+    let value = head.lines().find_map(|line| line.strip_prefix(header))?;
+    value.parse().ok()
 }

@@ -58,6 +58,16 @@ pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
+/// What lets the kernel of guests run on processors that are younger than it.
+static REGISTERS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let [source, library] = ["tests/nfs/registers.c", "registers.so"];
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(library);
+    let mut compiler = command("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library);
+    run(compiler.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source)));
+    library
+});
+
 /// A guest that has booted.
 pub struct Guest {
     machine: Child,
@@ -94,6 +104,7 @@ impl Guest {
         // Its processes end together, when the first of them does.
         command.args(["--pid", "--fork", "--kill-child", "timeout"]);
         command.arg(GUEST_SECONDS_MAX.to_string()).arg("linux.uml");
+        command.env("LD_PRELOAD", &*REGISTERS);
         command.arg(format!("mem={MEMORY_MIB}M")).args(["init=/guest", "quiet"]);
         command.args(["root=/dev/root", "rootfstype=hostfs", "ro"]);
         command.arg(format!("rootflags={}", ROOT.display()));

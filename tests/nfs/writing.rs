@@ -1,9 +1,12 @@
 //! Many machines write the file at once.
 
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::harness::Client;
 use crate::load::Load;
+use crate::load_many::{MakeRequest, Until, run};
 use crate::share::{Service, Share};
 use crate::writers::Written;
 
@@ -38,4 +41,35 @@ fn two_and_three_clients_that_write_at_once_lose_nothing() {
     }
     println!("{} saves acknowledged, none lost", known.acknowledged);
     services.into_iter().for_each(Service::stop);
+}
+
+#[test]
+fn many_that_read_on_one_client_keep_no_other_from_writing() {
+    let share = Share::start();
+    let clients: [_; 2] = share.clients();
+    let [read, written] = clients.each_ref().map(|client| client.start(""));
+    share.set_round_trip(Duration::from_millis(2));
+    let mut writer = Client::new(written.address);
+    let mut known = Written::default();
+    known.save(&mut writer, "Ann", "1990-05-20").unwrap().expect_status(204);
+    let slowest = thread::scope(|scope| {
+        let find: MakeRequest = Arc::new(|_, request| {
+            request.extend(b"GET /hello/Ann HTTP/1.1\r\nhost: it\r\n\r\n");
+        });
+        let readers = scope.spawn(|| run(read.address, 64, Until::Elapsed(ROUND), "200", find));
+        let mut slowest = Duration::ZERO;
+        for number in 0.. {
+            if readers.is_finished() {
+                break;
+            }
+            let began = Instant::now();
+            let born = format!("{}-05-20", 1900 + number % 100);
+            known.save(&mut writer, "Ann", &born).unwrap().expect_status(204);
+            slowest = slowest.max(began.elapsed());
+        }
+        slowest
+    });
+    println!("{} saves, the slowest after {slowest:?}", known.acknowledged);
+    known.check(clients[0].stored());
+    [read, written].into_iter().for_each(Service::stop);
 }

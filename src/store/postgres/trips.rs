@@ -10,7 +10,7 @@ use super::link::Link;
 use super::replica::Replica;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::User;
-use crate::store::batch::{Trip, TripError};
+use crate::store::batch::{Boarding, Trip, TripError};
 
 /// Finds those of some users that are known.
 pub(super) const FIND: &str =
@@ -41,7 +41,12 @@ pub(super) struct ReadTrips {
 }
 
 impl Trip<User, ()> for WriteTrips {
-    async fn make(&mut self, saves: Vec<User>, deadline: Instant) -> Result<Vec<()>, TripError> {
+    async fn make(
+        &mut self,
+        boarding: Boarding<User, ()>,
+        deadline: Instant,
+    ) -> Result<Vec<()>, TripError> {
+        let saves = boarding.close();
         let answers = vec![(); saves.len()];
         let (usernames, dates): (Vec<&str>, Vec<Date>) = last_of_each(&saves).into_iter().unzip();
         self.0.ask(&[&usernames, &dates], deadline).await?;
@@ -54,9 +59,10 @@ impl Trip<User, ()> for WriteTrips {
 impl Trip<Username, Option<DateOfBirth>> for ReadTrips {
     async fn make(
         &mut self,
-        usernames: Vec<Username>,
+        boarding: Boarding<Username, Option<DateOfBirth>>,
         deadline: Instant,
     ) -> Result<Vec<Option<DateOfBirth>>, TripError> {
+        let usernames = boarding.close();
         let names: Vec<&str> = usernames.iter().map(Username::as_str).collect();
         let from_replica = match &mut self.replica {
             Some(replica) => replica.find(&names).await,

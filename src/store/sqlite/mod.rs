@@ -22,9 +22,15 @@ pub(super) use bulk::SqliteBulk;
 pub use file::OpenError;
 pub use journal::{Journal, JournalChoice};
 
-/// Threads that read. One is enough for the processor; the second answers while
-/// the first waits for the disk.
-const READERS: u32 = 2;
+/// How many threads read. One is enough for the processor; the second answers while the
+/// first waits for the disk. But without a write-ahead log, who commits must wait until
+/// nobody reads, and two whose trips overlap would seldom leave such a moment.
+fn readers(journal: Journal) -> u32 {
+    match journal {
+        Journal::Wal => 2,
+        Journal::Truncate => 1,
+    }
+}
 
 /// A SQLite file, open.
 pub struct Sqlite {
@@ -86,13 +92,14 @@ impl Threads {
         let journal = file.journal;
 
         let mut writer = WriteTrips::open(file.clone())?;
-        let writer = TripThread::start("writer", move |saves| writer.make(saves))?;
+        let writer = TripThread::start("writer", move |boarding| writer.make(|| boarding.close()))?;
 
-        let readers = ReadTrips::open(file, READERS)?;
-        let readers = (0..READERS)
+        let number = readers(journal);
+        let readers = ReadTrips::open(file, number)?;
+        let readers = (0..number)
             .map(|_| {
                 let readers = readers.clone();
-                TripThread::start("reader", move |usernames| readers.make(&usernames))
+                TripThread::start("reader", move |boarding| readers.make(|| boarding.close()))
             })
             .collect::<std::io::Result<Vec<_>>>()?;
         Ok(Threads { readers, writer, journal })

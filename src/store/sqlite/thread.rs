@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::store::batch::{Trip, TripError};
+use crate::store::batch::{Boarding, Trip, TripError};
 
 /// Makes one trip at a time, on a thread of its own.
 pub(super) struct TripThread<Q, A> {
@@ -25,15 +25,15 @@ enum Next<Q, A> {
 }
 
 struct Job<Q, A> {
-    requests: Vec<Q>,
+    boarding: Boarding<Q, A>,
     answers: oneshot::Sender<Result<Vec<A>, TripError>>,
 }
 
 impl<Q: Send + 'static, A: Send + 'static> TripThread<Q, A> {
-    /// Starts a thread that answers requests with `make`.
+    /// Starts a thread that makes trips with `make`.
     pub fn start(
         name: &str,
-        mut make: impl FnMut(Vec<Q>) -> Result<Vec<A>, TripError> + Send + 'static,
+        mut make: impl FnMut(Boarding<Q, A>) -> Result<Vec<A>, TripError> + Send + 'static,
     ) -> std::io::Result<Self> {
         let next = Arc::new(Mutex::new(Next::Nothing));
         let (end, ended) = oneshot::channel();
@@ -42,8 +42,8 @@ impl<Q: Send + 'static, A: Send + 'static> TripThread<Q, A> {
             loop {
                 match swap(&told, Next::Nothing) {
                     Next::Nothing => thread::park(),
-                    Next::Trip(Job { requests, answers }) => {
-                        let outcome = catch_unwind(AssertUnwindSafe(|| make(requests)))
+                    Next::Trip(Job { boarding, answers }) => {
+                        let outcome = catch_unwind(AssertUnwindSafe(|| make(boarding)))
                             .unwrap_or_else(|_| Err("the trip panicked".into()));
                         // After its deadline no one waits for a trip any more.
                         let _ = answers.send(outcome);
@@ -74,9 +74,9 @@ impl<Q, A> Drop for TripThread<Q, A> {
 
 impl<Q: Send + 'static, A: Send + 'static> Trip<Q, A> for TripThread<Q, A> {
     /// Nothing is tried again: SQLite itself waits for what may pass.
-    async fn make(&mut self, requests: Vec<Q>, _: Instant) -> Result<Vec<A>, TripError> {
+    async fn make(&mut self, boarding: Boarding<Q, A>, _: Instant) -> Result<Vec<A>, TripError> {
         let (answers, outcome) = oneshot::channel();
-        self.tell(Next::Trip(Job { requests, answers }));
+        self.tell(Next::Trip(Job { boarding, answers }));
         outcome.await?
     }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::OpenError;
 use super::file::DatabaseFile;
+use super::journal::Journal;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::batch::TripError;
 use crate::store::{Existing, User};
@@ -27,8 +28,8 @@ impl WriteTrips {
         Ok(WriteTrips { file, connection })
     }
 
-    /// Commits all `saves`, in their order, or none.
-    pub fn make(&mut self, saves: Vec<User>) -> Result<Vec<()>, TripError> {
+    /// Commits all saves, in their order, or none. Asks for them once it has the lock.
+    pub fn make(&mut self, board: impl FnOnce() -> Vec<User>) -> Result<Vec<()>, TripError> {
         // Taken out for the trip: a connection that failed does not come back.
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -36,12 +37,14 @@ impl WriteTrips {
         };
         self.file.check_in_place()?;
         let _journal = self.file.lock_journal()?;
-        in_transaction(&connection, "begin immediate", |connection| {
-            save_all(connection, &saves, Existing::Replace)
+        let saved = in_transaction(&connection, "begin immediate", |connection| {
+            let saves = board();
+            save_all(connection, &saves, Existing::Replace)?;
+            Ok(vec![(); saves.len()])
         })
         .map_err(|error| self.file.explain(error))?;
         self.connection = Some(connection);
-        Ok(vec![(); saves.len()])
+        Ok(saved)
     }
 }
 
@@ -89,15 +92,24 @@ impl ReadTrips {
         Ok(ReadTrips { file, pool })
     }
 
-    /// Finds all `usernames` in one view of the database.
-    pub fn make(&self, usernames: &[Username]) -> Result<Vec<Option<DateOfBirth>>, TripError> {
+    /// Finds all users in one view of the database, which is as new as the moment at
+    /// which it asks for them.
+    pub fn make(
+        &self,
+        board: impl FnOnce() -> Vec<Username>,
+    ) -> Result<Vec<Option<DateOfBirth>>, TripError> {
         // The pool would go on trying to connect.
         self.file.check_in_place()?;
         let mut reader = self.pool.get()?;
         // Until it has not: a panic must not give a transaction to the next trip.
         reader.failed = true;
         let found = in_transaction(&reader.connection, "begin", |connection| {
-            find_all(connection, usernames)
+            if self.file.journal == Journal::Truncate {
+                // Locks the file, which over a network takes most of the trip. From then on
+                // nobody commits; with a write-ahead log, others do.
+                find_all(connection, &[Username::nobody()])?;
+            }
+            find_all(connection, &board())
         })
         .map_err(|error| self.file.explain(error))?;
         reader.failed = false;
@@ -172,5 +184,43 @@ impl r2d2::ManageConnection for Readers {
 
     fn has_broken(&self, reader: &mut Reader) -> bool {
         reader.failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use tempfile::TempDir;
+
+    use super::super::journal::JournalChoice;
+    use super::*;
+    use crate::store::Migrate;
+
+    #[test]
+    fn those_who_board_a_read_see_what_was_committed_before() {
+        let user = || Username::parse("Ann").unwrap();
+        let born = |year| DateOfBirth::from_stored(date(year, 5, 20));
+        for choice in [JournalChoice::Wal, JournalChoice::Truncate] {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("users.db");
+            let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
+            let reads = ReadTrips::open(file.clone(), 1).unwrap();
+            let other = file.writer().unwrap();
+            let save = |year| {
+                let save = User { username: user(), born: born(year) };
+                save_all(&other, &[save], Existing::Replace)
+            };
+            save(1990).unwrap();
+            other.busy_timeout(Duration::ZERO).unwrap();
+            let mut saved = born(1990);
+            let found = reads.make(|| {
+                // Who is acknowledged now and boards then must find it.
+                if save(1991).is_ok() {
+                    saved = born(1991);
+                }
+                vec![user()]
+            });
+            assert_eq!(found.unwrap(), [Some(saved)], "{choice:?}");
+        }
     }
 }
