@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Builder;
@@ -16,6 +18,9 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 /// Kept small, so that an answer that is not read waits with the service.
 const RECEIVE_BYTES: u32 = 4096;
+
+/// Connections that are made at once, as many as wait for a service without being lost.
+const CONNECTING_MAX: usize = 500;
 
 /// Between two bytes of a slow client: a minute for what the limits give seconds.
 const DRIP_EVERY: Duration = Duration::from_millis(500);
@@ -38,14 +43,15 @@ pub struct Crowd {
 /// How the busy were answered.
 #[derive(Debug, Default)]
 pub struct Seen {
-    pub sent: u64,
-    pub by_status: BTreeMap<u16, u64>,
+    pub elapsed: Duration,
+    pub sent: usize,
+    pub by_status: BTreeMap<u16, usize>,
     /// Latencies of requests that the service took on.
     pub admitted: Latencies,
     /// Latencies of 503s.
     pub refused: Latencies,
     /// Requests without an answer.
-    pub lost: u64,
+    pub lost: usize,
 }
 
 #[derive(Debug, Default)]
@@ -57,22 +63,22 @@ impl Crowd {
         self.slow_heads + self.slow_bodies + self.slow_readers
     }
 
-    /// Lets everybody in, keeps at it for `time`, and leaves without a word. All
-    /// the busy together send `per_second` requests, each of them when it has the
-    /// answer to its last; without a number, as many as are answered.
-    pub fn visit(self, server: SocketAddr, per_second: Option<f64>, time: Duration) -> Seen {
+    /// Lets everybody in, keeps at it for `time` and until they may leave, and leaves
+    /// without a word. All the busy together send `per_second` requests, each of them when
+    /// it has the answer to its last; without a number, as many as are answered.
+    pub fn visit(
+        self,
+        server: SocketAddr,
+        per_second: Option<f64>,
+        time: Duration,
+        may_leave: &AtomicBool,
+    ) -> Seen {
         let every = per_second.map_or(0.0, |per_second| self.busy as f64 / per_second);
         let every = Duration::from_secs_f64(every);
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
-        runtime.block_on(async {
+        let elapsed = runtime.block_on(async {
             let mut clients = JoinSet::new();
-            for number in 0..self.busy {
-                let stream = connect(server).await.expect("the service accepts");
-                let phase = every.mul_f64(number as f64 / self.busy as f64);
-                let pace = Pace { phase, every, finds: self.finds };
-                clients.spawn(visit(server, number, stream, pace, seen.clone()));
-            }
             let slow = [
                 (self.slow_heads, Slow::Head),
                 (self.slow_bodies, Slow::Body),
@@ -83,16 +89,37 @@ impl Crowd {
                     clients.spawn(dawdle(server, slow));
                 }
             }
-            sleep(time).await;
+            let mut streams = Vec::with_capacity(self.busy);
+            while streams.len() < self.busy {
+                let some = (self.busy - streams.len()).min(CONNECTING_MAX);
+                let some = try_join_all((0..some).map(|_| connect(server))).await;
+                streams.extend(some.expect("the service accepts"));
+            }
+            let began = Instant::now();
+            for (number, stream) in streams.into_iter().enumerate() {
+                let phase = every.mul_f64(number as f64 / self.busy as f64);
+                let pace = Pace { phase, every, finds: self.finds };
+                clients.spawn(visit(server, number, stream, pace, seen.clone()));
+            }
+            while began.elapsed() < time || !may_leave.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(20)).await;
+            }
             // Dropping them closes their connections.
             clients.shutdown().await;
+            began.elapsed()
         });
         drop(runtime);
-        Arc::into_inner(seen).expect("all have left").into_inner().unwrap()
+        let seen = Arc::into_inner(seen).expect("all have left").into_inner().unwrap();
+        Seen { elapsed, ..seen }
     }
 }
 
 impl Seen {
+    /// How many of `count` requests there were in a second.
+    pub fn per_second(&self, count: usize) -> f64 {
+        count as f64 / self.elapsed.as_secs_f64()
+    }
+
     fn note(&mut self, answer: &Answer, latency: Duration) {
         *self.by_status.entry(answer.status).or_default() += 1;
         match answer.status {

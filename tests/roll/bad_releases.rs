@@ -9,7 +9,7 @@ use crate::load::{Load, Manner, Seen};
 use crate::{Database, NOISE, alone, releases};
 
 /// Longer than a bad release looks well.
-const BAKE: Duration = Duration::from_secs(10);
+const BAKE: Duration = Duration::from_secs(90);
 
 #[test]
 fn a_release_that_never_gets_ready_gets_no_request() {
@@ -19,14 +19,16 @@ fn a_release_that_never_gets_ready_gets_no_request() {
 }
 
 #[test]
-fn a_release_that_crashes_fails_requests_until_the_balancer_knows() {
-    let (_, seen, _) = roll_to("crash");
+fn a_release_that_crashes_after_a_minute_fails_requests_until_the_balancer_knows() {
+    let (stopped, seen, served) = roll_to("crash");
+    assert_eq!((stopped, served), (Stopped::NotHealthyForLong, SIZE + 1));
     assert!(seen.failing_for() < NOTICED_MAX + NOISE, "{seen}");
 }
 
 #[test]
 fn a_release_that_gets_slow_fails_requests_until_the_balancer_knows() {
-    let (_, seen, _) = roll_to("slow");
+    let (stopped, seen, served) = roll_to("slow");
+    assert_eq!((stopped, served), (Stopped::NotHealthyForLong, SIZE + 1));
     assert!(seen.failing_for() < NOTICED_MAX + NOISE, "{seen}");
 }
 

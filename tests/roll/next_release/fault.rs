@@ -3,8 +3,9 @@
 use std::thread::{available_parallelism, sleep, spawn};
 use std::time::Duration;
 
-/// How long all looks well.
-const LOOKS_WELL: Duration = Duration::from_secs(2);
+/// How long all looks well, of a release that crashes and of one that is slow.
+const CRASHES_AFTER: Duration = Duration::from_secs(60);
+const SLOW_AFTER: Duration = Duration::from_secs(2);
 
 /// How long a slow release keeps its event loops from all else, again and again.
 const BLOCKS: Duration = Duration::from_secs(3);
@@ -18,7 +19,7 @@ pub fn is_unready() -> bool {
 pub fn begin() {
     if has("crash") {
         spawn(|| {
-            sleep(LOOKS_WELL);
+            sleep(CRASHES_AFTER);
             std::process::abort();
         });
     }
@@ -26,7 +27,7 @@ pub fn begin() {
         // Enough of them that no event loop is free.
         for _ in 0..available_parallelism().map_or(1, |processors| processors.get()) {
             tokio::spawn(async {
-                tokio::time::sleep(LOOKS_WELL).await;
+                tokio::time::sleep(SLOW_AFTER).await;
                 loop {
                     sleep(BLOCKS);
                     tokio::task::yield_now().await;
