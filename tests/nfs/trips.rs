@@ -15,6 +15,9 @@ const CONNECTIONS: usize = 64;
 const USERS: u64 = 1_000;
 const ROUND: Duration = Duration::from_secs(5);
 
+/// Rounds of which one must show it.
+const ROUNDS_MAX: usize = 3;
+
 #[test]
 fn requests_that_share_trips_are_many_times_as_many() {
     let share = Share::start();
@@ -23,20 +26,24 @@ fn requests_that_share_trips_are_many_times_as_many() {
     let together = client.start("");
     run(together.address, CONNECTIONS, Until::Requests(USERS), "204", make_put(|number| number));
     share.set_round_trip(ROUND_TRIP);
-    // What holds on a busy machine. A guest takes many times the processor of a host for
-    // a request, which bounds those together and not those one by one.
-    for (what, times_min, kind) in [("GET", 4.0, Kind::Get), ("PUT", 15.0, Kind::Put)] {
-        let alone = measure(one_by_one.address, kind);
-        let before = trips(&together, kind);
-        let shared = measure(together.address, kind);
-        let [requests, made] = [0, 1].map(|at| trips(&together, kind)[at] - before[at]);
-        let times = shared / alone;
-        println!(
-            "{what}, {CONNECTIONS} connections, {ROUND_TRIP:?} a round trip: {alone:.0} a second one \
-             by one, {shared:.0} with {:.0} in a trip: {times:.0} times",
-            requests / made
-        );
-        assert!(times >= times_min, "{what}: {times:.1} times");
+    for (what, times_min, kind) in [("GET", 30.0, Kind::Get), ("PUT", 50.0, Kind::Put)] {
+        let compare = || {
+            let alone = measure(one_by_one.address, kind);
+            let before = trips(&together, kind);
+            let shared = measure(together.address, kind);
+            let [requests, made] = [0, 1].map(|at| trips(&together, kind)[at] - before[at]);
+            let times = shared / alone;
+            println!(
+                "{what}, {CONNECTIONS} connections, {ROUND_TRIP:?} a round trip: {alone:.0} a second \
+                 one by one, {shared:.0} with {:.0} in a trip: {times:.0} times",
+                requests / made
+            );
+            times
+        };
+        // Guests take a processor for themselves, and where others want it too, those
+        // together lose more than those one by one.
+        let enough = (0..ROUNDS_MAX).any(|_| compare() >= times_min);
+        assert!(enough, "{what}: not {times_min} times in {ROUNDS_MAX} rounds");
     }
     one_by_one.stop();
     together.stop();
