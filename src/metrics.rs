@@ -51,8 +51,10 @@ pub struct ListenerMetrics {
     pub connections: IntGauge,
     /// Connections that could not be accepted.
     pub accept_errors: IntCounter,
-    /// Connections closed because a head came, or an answer was taken, too slowly.
-    pub cut_off: IntCounter,
+    /// Connections closed because a head came too slowly.
+    pub slow_heads: IntCounter,
+    /// Connections closed because an answer was taken too slowly.
+    pub slow_answers: IntCounter,
     /// Requests that met a bug.
     pub panics: IntCounter,
 }
@@ -130,7 +132,7 @@ impl Metrics {
                 registry,
                 "http_connections_cut_off_total",
                 "Connections closed because a head came, or an answer was taken, too slowly.",
-                &["listener"],
+                &["listener", "phase"],
             ),
             trip_seconds: histograms(
                 registry,
@@ -181,7 +183,8 @@ impl Metrics {
         ListenerMetrics {
             connections: self.connections.with_label_values(&[listener]),
             accept_errors: self.accept_errors.with_label_values(&[listener]),
-            cut_off: self.cut_off.with_label_values(&[listener]),
+            slow_heads: self.cut_off.with_label_values(&[listener, "head"]),
+            slow_answers: self.cut_off.with_label_values(&[listener, "answer"]),
             panics: self.panics.with_label_values(&[listener]),
         }
     }

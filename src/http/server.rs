@@ -191,10 +191,10 @@ impl<H: Handler> Server<H> {
         match overdue {
             None => linger(stream).await,
             Some(Phase::Head) => {
-                self.metrics.cut_off.inc();
+                self.metrics.slow_heads.inc();
                 send_too_slow(stream).await;
             }
-            Some(Phase::Answer) => self.metrics.cut_off.inc(),
+            Some(Phase::Answer) => self.metrics.slow_answers.inc(),
             Some(Phase::Idle | Phase::Handling) => {}
         }
     }

@@ -3,11 +3,11 @@
 //!
 //! There is no timer and no batch window. A lone request sets out at once, a
 //! burst shares a trip, and a read that starts after a write was acknowledged
-//! sees it. Who comes while a trip still waits for the database, as for its locks,
-//! joins it: so clients that a trip has answered are all on the next one, rather
-//! than half of them on every other. A trip is handed over, and its answers handed
-//! out, once for all the requests in it, because waking a thread costs more than
-//! answering a request.
+//! sees it. A trip that must wait before it can begin, as for a file's lock, takes
+//! those along who come meanwhile: so clients that a trip has answered are all on
+//! the next one, rather than half of them on every other. A trip is handed over,
+//! and its answers handed out, once for all the requests in it, because waking a
+//! thread costs more than answering a request.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -632,6 +632,19 @@ mod tests {
         assert_eq!(within(first).await, Err(StoreError::DeadlinePassed));
         assert_eq!(within(joining).await, Err(StoreError::DeadlinePassed));
         assert_eq!(sent.elapsed(), LIMITS.deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_joined_after_another_gave_up_hears_their_own_answer() {
+        let (batcher, mut trips) = start(LIMITS, 1);
+        let first = send(&batcher, 1);
+        let trip = trips.depart().await;
+        assert_eq!(within(first).await, Err(StoreError::DeadlinePassed));
+        let joining = send(&batcher, 2);
+        let trip = trip.close();
+        assert_eq!(trip.requests, [1, 2]);
+        trip.succeed();
+        assert_eq!(within(joining).await, Ok(answer_to(2)));
     }
 
     #[tokio::test(start_paused = true)]

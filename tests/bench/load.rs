@@ -38,7 +38,8 @@ pub enum Until {
 }
 
 /// Keeps `connections` busy, each with one request at a time. Who is told to come again
-/// later does so. Anything but that and the `expected` status ends the measurement.
+/// later does so, with the same request. Anything but that and the `expected` status ends
+/// the measurement.
 pub fn run(
     server: SocketAddr,
     connections: usize,
@@ -71,9 +72,8 @@ pub fn run(
                         request.clear();
                         make(number, &mut request);
                         let sent = Instant::now();
-                        if let Err(ComeAgain(pause)) = client.exchange(&request).await {
+                        while let Err(ComeAgain(pause)) = client.exchange(&request).await {
                             tokio::time::sleep(pause).await;
-                            continue;
                         }
                         let latency = sent.elapsed().as_micros();
                         latencies.push(u32::try_from(latency).expect("a short time"));

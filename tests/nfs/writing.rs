@@ -52,7 +52,7 @@ fn many_that_read_on_one_client_keep_no_other_from_writing() {
     let mut writer = Client::new(written.address);
     let mut known = Written::default();
     known.save(&mut writer, "Ann", "1990-05-20").unwrap().expect_status(204);
-    let slowest = thread::scope(|scope| {
+    let (slowest, found) = thread::scope(|scope| {
         let find: MakeRequest = Arc::new(|_, request| {
             request.extend(b"GET /hello/Ann HTTP/1.1\r\nhost: it\r\n\r\n");
         });
@@ -67,9 +67,11 @@ fn many_that_read_on_one_client_keep_no_other_from_writing() {
             known.save(&mut writer, "Ann", &born).unwrap().expect_status(204);
             slowest = slowest.max(began.elapsed());
         }
-        slowest
+        (slowest, readers.join().unwrap().requests)
     });
-    println!("{} saves, the slowest after {slowest:?}", known.acknowledged);
+    let saves = known.acknowledged;
+    println!("{saves} saves beside {found} finds, the slowest after {slowest:?}");
+    assert!(found > 1000, "hardly anybody read");
     known.check(clients[0].stored());
     [read, written].into_iter().for_each(Service::stop);
 }

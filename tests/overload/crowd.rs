@@ -26,7 +26,7 @@ const CONNECTING_MAX: usize = 500;
 const DRIP_EVERY: Duration = Duration::from_millis(500);
 
 /// Who comes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Crowd {
     /// Save a user of their own, again and again.
     pub busy: usize,
@@ -58,11 +58,6 @@ pub struct Seen {
 pub struct Latencies(Vec<Duration>);
 
 impl Crowd {
-    /// Connections that only keep the service waiting.
-    pub fn slow(self) -> usize {
-        self.slow_heads + self.slow_bodies + self.slow_readers
-    }
-
     /// Lets everybody in, keeps at it for `time` and until they may leave, and leaves
     /// without a word. All the busy together send `per_second` requests, each of them when
     /// it has the answer to its last; without a number, as many as are answered.

@@ -58,8 +58,11 @@ const REFUSED_MAX: Duration = Duration::from_secs(1);
 /// The time after which nothing tells of the load any more.
 const NORMAL_AFTER: Duration = Duration::from_secs(2);
 
-const SLOW_BODIES: &str = "hello_birthday_http_requests_total{method=\"PUT\",\
-    route=\"/hello/{username}\",status=\"408\"}";
+const SLOW: [&str; 3] = [
+    r#"hello_birthday_http_connections_cut_off_total{listener="public",phase="head"}"#,
+    r#"hello_birthday_http_requests_total{method="PUT",route="/hello/{username}",status="408"}"#,
+    r#"hello_birthday_http_connections_cut_off_total{listener="public",phase="answer"}"#,
+];
 
 /// One at a time: each of them takes the whole machine.
 static MACHINE: Mutex<()> = Mutex::new(());
@@ -81,6 +84,9 @@ fn a_database_that_is_too_slow_is_no_reason_to_wait_or_to_grow() {
     let times = seen.per_second(seen.sent) / can_take;
     println!("database: sent {times:.1} times the {can_take:.0}/s that it can take");
     assert!(times >= TIMES, "sent only {times} times what it can take");
+    let admitted = seen.per_second(seen.admitted.count()) / can_take;
+    assert!((0.5..1.2).contains(&admitted), "admitted {admitted} times what it can take");
+    assert!(seen.refused.count() > seen.admitted.count(), "hardly any request was refused");
     let refused = seen.refused.quantile(0.99);
     assert!(refused < REFUSED_MAX, "refused after {refused:?}");
 }
@@ -89,7 +95,8 @@ fn a_database_that_is_too_slow_is_no_reason_to_wait_or_to_grow() {
 /// answer any longer than it takes.
 #[test]
 fn a_processor_that_is_too_slow_is_no_reason_to_grow() {
-    let _ = expect_to_withstand("processor", &[], CROWD, None, |_| {});
+    let seen = expect_to_withstand("processor", &[], CROWD, None, |_| {});
+    assert!(seen.admitted.count() > seen.refused.count(), "hardly any request was admitted");
 }
 
 /// Lets every trip that saves take its time.
@@ -163,7 +170,9 @@ fn visit(crowd: Crowd, service: &Service, per_second: Option<f64>) -> Seen {
         // Also where the test has failed, or it would wait for the crowd.
         let leaving = Leaving(&may_leave);
         wait_until("the slow are cut off", || {
-            (cut_off(service) >= crowd.slow() as f64).then_some(())
+            let cut_off = slow(service);
+            let came = [crowd.slow_heads, crowd.slow_bodies, crowd.slow_readers];
+            cut_off.iter().zip(came).all(|(cut_off, came)| *cut_off >= came as f64).then_some(())
         });
         drop(leaving);
         visit.join().unwrap()
@@ -179,11 +188,10 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// Connections that were ended for being slow.
-fn cut_off(service: &Service) -> f64 {
+/// Connections that were ended for a slow head, body or reader.
+fn slow(service: &Service) -> [f64; 3] {
     let metrics = service.ask_admin("/metrics").expect_status(200).body;
-    value(&metrics, r#"hello_birthday_http_connections_cut_off_total{listener="public"}"#)
-        + value(&metrics, SLOW_BODIES)
+    SLOW.map(|series| value(&metrics, series))
 }
 
 /// What a process takes up.

@@ -22,6 +22,7 @@ fn a_release_that_never_gets_ready_gets_no_request() {
 fn a_release_that_crashes_after_a_minute_fails_requests_until_the_balancer_knows() {
     let (stopped, seen, served) = roll_to("crash");
     assert_eq!((stopped, served), (Stopped::NotHealthyForLong, SIZE + 1));
+    assert!(seen.elapsed > Duration::from_secs(60), "{seen}");
     assert!(seen.failing_for() < NOTICED_MAX + NOISE, "{seen}");
 }
 

@@ -1,4 +1,4 @@
-//! Users in a SQLite file: one thread writes, a few read.
+//! Users in a SQLite file: one thread writes, one or two read.
 
 mod bulk;
 mod file;

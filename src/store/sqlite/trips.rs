@@ -106,8 +106,12 @@ impl ReadTrips {
         let found = in_transaction(&reader.connection, "begin", |connection| {
             if self.file.journal == Journal::Truncate {
                 // Locks the file, which over a network takes most of the trip. From then on
-                // nobody commits; with a write-ahead log, others do.
+                // nobody commits, unless another process has given it a write-ahead log.
                 find_all(connection, &[Username::nobody()])?;
+                if has_log(connection)? {
+                    run(connection, "commit")?;
+                    run(connection, "begin")?;
+                }
             }
             find_all(connection, &board())
         })
@@ -140,14 +144,23 @@ pub(super) fn in_transaction<T>(
     begin: &str,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    let run = |sql| connection.prepare_cached(sql)?.execute([]);
-    run(begin)?;
-    let done = work(connection).and_then(|done| run("commit").map(|_| done));
+    run(connection, begin)?;
+    let done = work(connection).and_then(|done| run(connection, "commit").map(|()| done));
     if done.is_err() && !connection.is_autocommit() {
         // Fails only where the connection does, which is then dropped.
-        let _ = run("rollback");
+        let _ = run(connection, "rollback");
     }
     done
+}
+
+fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// Whether the file has a write-ahead log by now.
+fn has_log(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut journal = connection.prepare_cached("pragma journal_mode")?;
+    journal.query_row([], |row| Ok(row.get_ref(0)?.as_str()? == Journal::Wal.as_str()))
 }
 
 /// A date as SQLite keeps it.
@@ -200,11 +213,15 @@ mod tests {
     fn those_who_board_a_read_see_what_was_committed_before() {
         let user = || Username::parse("Ann").unwrap();
         let born = |year| DateOfBirth::from_stored(date(year, 5, 20));
-        for choice in [JournalChoice::Wal, JournalChoice::Truncate] {
+        let (wal, truncate) = (JournalChoice::Wal, JournalChoice::Truncate);
+        for (choice, then) in [(wal, wal), (truncate, truncate), (truncate, wal)] {
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("users.db");
             let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
-            let reads = ReadTrips::open(file.clone(), 1).unwrap();
+            let reads = ReadTrips::open(file, 1).unwrap();
+            assert_eq!(reads.make(|| vec![user()]).unwrap(), [None]);
+            // Opens it as another process would, and changes it if it has another journal.
+            let file = DatabaseFile::prepare(&path, then, Migrate::Auto).unwrap();
             let other = file.writer().unwrap();
             let save = |year| {
                 let save = User { username: user(), born: born(year) };
@@ -212,15 +229,15 @@ mod tests {
             };
             save(1990).unwrap();
             other.busy_timeout(Duration::ZERO).unwrap();
-            let mut saved = born(1990);
+            let mut saves = false;
             let found = reads.make(|| {
                 // Who is acknowledged now and boards then must find it.
-                if save(1991).is_ok() {
-                    saved = born(1991);
-                }
+                saves = save(1991).is_ok();
                 vec![user()]
             });
-            assert_eq!(found.unwrap(), [Some(saved)], "{choice:?}");
+            assert_eq!(saves, then == wal, "{choice:?} and {then:?}");
+            let saved = born(if saves { 1991 } else { 1990 });
+            assert_eq!(found.unwrap(), [Some(saved)], "{choice:?} and {then:?}");
         }
     }
 }
