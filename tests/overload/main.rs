@@ -58,6 +58,7 @@ const REFUSED_MAX: Duration = Duration::from_secs(1);
 /// The time after which nothing tells of the load any more.
 const NORMAL_AFTER: Duration = Duration::from_secs(2);
 
+/// Where slow heads, bodies and readers are counted.
 const SLOW: [&str; 3] = [
     r#"hello_birthday_http_connections_cut_off_total{listener="public",phase="head"}"#,
     r#"hello_birthday_http_requests_total{method="PUT",route="/hello/{username}",status="408"}"#,
@@ -188,7 +189,7 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// Connections that were ended for a slow head, body or reader.
+/// Connections that were ended for being slow, of each kind.
 fn slow(service: &Service) -> [f64; 3] {
     let metrics = service.ask_admin("/metrics").expect_status(200).body;
     SLOW.map(|series| value(&metrics, series))
