@@ -473,10 +473,6 @@ mod tests {
         fn close(self) -> UnderWay {
             UnderWay { requests: self.boarding.close(), end: self.end }
         }
-
-        fn fail(self) {
-            self.end.send(Err("the test wants it so".into())).unwrap();
-        }
     }
 
     impl UnderWay {
@@ -611,9 +607,10 @@ mod tests {
     async fn a_trip_that_fails_before_it_is_closed_leaves_the_others_in_the_queue() {
         let (batcher, mut trips) = start(LIMITS, 1);
         let first = send(&batcher, 1);
-        let trip = trips.depart().await;
+        let Departing { boarding, end } = trips.depart().await;
         let next = send(&batcher, 2);
-        trip.fail();
+        drop(boarding);
+        UnderWay { requests: Vec::new(), end }.fail();
         assert_eq!(within(first).await, Err(StoreError::Unavailable));
         trips.next().await.succeed();
         assert_eq!(within(next).await, Ok(answer_to(2)));

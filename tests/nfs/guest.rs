@@ -60,11 +60,9 @@ pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
 
 /// What lets the kernel of guests run on processors that are younger than it.
 static REGISTERS: LazyLock<PathBuf> = LazyLock::new(|| {
-    let [source, library] = ["tests/nfs/registers.c", "registers.so"];
-    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(library);
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("registers.so");
     let mut compiler = command("cc");
-    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library);
-    run(compiler.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source)));
+    run(compiler.args(["-shared", "-fPIC", "tests/nfs/registers.c", "-o"]).arg(&library));
     library
 });
 

@@ -214,9 +214,8 @@ impl Footprint {
 }
 
 fn print_figures(what: &str, seen: &mut Seen) {
-    let per_second = |count| seen.per_second(count);
-    let rates = [seen.sent, seen.admitted.count(), seen.refused.count()].map(per_second);
-    let [sent, admitted, refused] = rates;
+    let counts = [seen.sent, seen.admitted.count(), seen.refused.count()];
+    let [sent, admitted, refused] = counts.map(|count| seen.per_second(count));
     println!(
         "{what}: sent {sent:.0}/s, admitted {admitted:.0}/s (median {} ms, p99 {} ms), refused \
          {refused:.0}/s (median {} ms, p99 {} ms), {} lost: {:?}",
