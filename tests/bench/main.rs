@@ -3,9 +3,11 @@
 //!
 //! Absolute times differ between machines and moments; ratios hold.
 
+#[path = "../postgres/cluster.rs"]
+mod cluster;
 mod load;
-#[path = "../postgres/mod.rs"]
-mod postgres;
+#[path = "../patience.rs"]
+mod patience;
 mod process;
 mod servers;
 
@@ -15,8 +17,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::Cluster;
 use load::{MakeRequest, Until};
-use postgres::Cluster;
 use process::Server;
 use servers::{Constant, OneByOne};
 use tempfile::TempDir;

@@ -17,6 +17,8 @@ mod image;
 mod machine;
 #[path = "../service/openapi.rs"]
 mod openapi;
+#[path = "../patience.rs"]
+mod patience;
 #[path = "../static_binary.rs"]
 mod static_binary;
 #[expect(dead_code, reason = "here it is systemd that starts the service again")]

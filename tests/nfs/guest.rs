@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::debian::{make_debian, suite};
 use crate::network::Cable;
+use crate::patience::PATIENCE;
 use crate::static_binary::BINARY;
 use crate::{command, run};
 
@@ -27,9 +28,6 @@ const MEMORY_MIB: u32 = 384;
 
 /// No guest lives longer, even if the test was killed.
 const GUEST_SECONDS_MAX: u32 = 900;
-
-/// No command in a guest takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The root folder, made from this machine's own package sources. It is kept for the
 /// next run.

@@ -26,6 +26,8 @@ mod load_many;
 mod network;
 #[path = "../service/openapi.rs"]
 mod openapi;
+#[path = "../patience.rs"]
+mod patience;
 mod share;
 #[path = "../static_binary.rs"]
 mod static_binary;

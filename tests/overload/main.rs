@@ -4,14 +4,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../postgres/cluster.rs"]
+mod cluster;
 mod crowd;
 #[allow(dead_code, reason = "no test target needs all of it")]
 #[path = "../service/harness.rs"]
 mod harness;
 #[path = "../service/openapi.rs"]
 mod openapi;
-#[path = "../postgres/mod.rs"]
-mod postgres;
+#[path = "../patience.rs"]
+mod patience;
 #[path = "../static_binary.rs"]
 mod static_binary;
 
@@ -70,7 +72,7 @@ static MACHINE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn a_database_that_is_too_slow_is_no_reason_to_wait_or_to_grow() {
-    let database = postgres::shared().new_database();
+    let database = cluster::shared().new_database();
     let flags = ["--database-url", &database, "--store-trip-max", &TRIP_MAX.to_string()];
     let saves_only = Crowd { finds: false, ..CROWD };
     let can_take = TRIP_MAX as f64 / TRIP_TAKES.as_secs_f64();
@@ -103,7 +105,7 @@ fn a_processor_that_is_too_slow_is_no_reason_to_grow() {
 /// Lets every trip that saves take its time.
 fn slow_down(database: &str) {
     let seconds = TRIP_TAKES.as_secs_f64();
-    postgres::execute(
+    cluster::execute(
         database,
         &format!(
             "create function dawdle() returns trigger language plpgsql as

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::balancer::{Balancer, NOTICED_MAX};
+use crate::cluster::Cluster;
 use crate::group::{Group, Instance, Release};
 use crate::harness::new_folder;
 use crate::load::{Load, Manner};
 use crate::network::Network;
-use crate::postgres::Cluster;
 use crate::{Database, NOISE, alone, releases};
 
 /// How long the load runs before somebody dies, and once the group is full again.

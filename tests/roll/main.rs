@@ -8,6 +8,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod balancer;
+#[path = "../postgres/cluster.rs"]
+mod cluster;
 mod group;
 #[expect(dead_code, reason = "of what asks a service, the balancer asks most")]
 #[path = "../service/harness.rs"]
@@ -16,8 +18,8 @@ mod load;
 mod network;
 #[path = "../service/openapi.rs"]
 mod openapi;
-#[path = "../postgres/mod.rs"]
-mod postgres;
+#[path = "../patience.rs"]
+mod patience;
 mod releases;
 
 mod bad_releases;
@@ -56,7 +58,7 @@ impl Database {
     fn create(self) -> String {
         match self {
             Database::Sqlite => "sqlite:birthdays.db".to_owned(),
-            Database::Postgres => postgres::shared().new_database(),
+            Database::Postgres => cluster::shared().new_database(),
         }
     }
 
@@ -69,7 +71,7 @@ impl Database {
                 let file = rusqlite::Connection::open(file).unwrap();
                 file.query_row(version, [], |row| row.get(0)).unwrap()
             }
-            Database::Postgres => postgres::execute(url, version).trim().parse().unwrap(),
+            Database::Postgres => cluster::execute(url, version).trim().parse().unwrap(),
         }
     }
 }

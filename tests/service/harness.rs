@@ -13,8 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Nothing that is waited for takes longer, even on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use crate::patience::PATIENCE;
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_hello-birthday");

@@ -4,6 +4,8 @@
 
 mod harness;
 mod openapi;
+#[path = "../patience.rs"]
+mod patience;
 mod writers;
 
 mod api;
@@ -14,6 +16,7 @@ mod files;
 mod hostile;
 mod lifecycle;
 mod malformed;
+mod panics;
 mod slow;
 
 use std::path::Path;

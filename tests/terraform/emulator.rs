@@ -5,18 +5,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::patience::PATIENCE;
 use crate::{command, run};
 
 /// Where everything is. Only its backups have copies elsewhere.
 pub const REGION: &str = "eu-central-1";
-
-/// It answers sooner, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The emulator, which ends with the test, however that ends.
 pub struct Emulator {

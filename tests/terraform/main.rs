@@ -8,6 +8,8 @@
 #[path = "../commands.rs"]
 mod commands;
 mod emulator;
+#[path = "../patience.rs"]
+mod patience;
 mod tree;
 
 mod applied;

@@ -11,9 +11,9 @@ use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::cluster::{Session, execute, shared};
 use crate::harness::{BINARY, clean_environment, wait, wait_until};
 use crate::migrate::migrate;
-use crate::postgres::{Session, execute, shared};
 use crate::url::{password, role};
 
 /// Usernames and dates of birth, in the order of the names' bytes.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cluster::{self, Cluster};
 use crate::harness::{Client, Service, new_folder, random, wait_until};
-use crate::postgres::{self, Cluster};
 use crate::read_all;
 use crate::writers::{Written, join, kill_again_and_again, next_save, spawn};
 
@@ -31,7 +31,7 @@ fn kill_nine_loses_nothing_acknowledged() {
     let url = crate::database_url(folder.path()).unwrap();
     let start = || {
         // What the killed service sent last may be carried out a little later.
-        postgres::wait_until_unused(&url);
+        cluster::wait_until_unused(&url);
         Service::start_in(&folder, &[])
     };
     let known = kill_again_and_again(20, start, || read_all(&url));

@@ -4,9 +4,9 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cluster::{Cluster, Session, shared};
 use crate::harness::{Answer, PATIENCE, Service, wait_until};
 use crate::load::Load;
-use crate::postgres::{Cluster, Session, shared};
 use crate::proxy::Proxy;
 use crate::url::role;
 

@@ -4,9 +4,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cluster::Cluster;
 use crate::crashes::write_during;
 use crate::harness::{Service, random, wait_until};
-use crate::postgres::Cluster;
 use crate::read_all;
 
 /// How long the service may take to find the new primary.

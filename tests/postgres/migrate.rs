@@ -2,8 +2,8 @@
 
 use std::thread;
 
+use crate::cluster::{execute, shared};
 use crate::harness::{Service, new_folder};
-use crate::postgres::{execute, shared};
 use crate::refusal::{failed, refusal};
 use crate::url::{password, role};
 

@@ -6,7 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod postgres;
+#[path = "../postgres/cluster.rs"]
+mod cluster;
+#[path = "../patience.rs"]
+mod patience;
 
 use std::fmt::Debug;
 use std::fs;
@@ -26,8 +29,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-/// Nothing that is waited for takes longer, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use patience::PATIENCE;
 
 /// How late an answer may be on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
@@ -504,24 +506,24 @@ struct Postgres {
 
 impl Postgres {
     fn new() -> Postgres {
-        Postgres { url: postgres::shared().new_database() }
+        Postgres { url: cluster::shared().new_database() }
     }
 
     fn execute(&self, sql: &str) -> String {
-        postgres::execute(&self.url, sql)
+        cluster::execute(&self.url, sql)
     }
 }
 
 impl Database for Postgres {
-    type WriteLock = postgres::Session;
+    type WriteLock = cluster::Session;
 
     async fn open_store(&self, metrics: &Metrics) -> anyhow::Result<Store> {
         let source = UrlSource::Text(self.url.clone());
         Store::open(&source, StoreOptions::default(), metrics).await
     }
 
-    async fn lock_writes(&self) -> postgres::Session {
-        let mut session = postgres::Session::open(&self.url);
+    async fn lock_writes(&self) -> cluster::Session {
+        let mut session = cluster::Session::open(&self.url);
         session.execute("begin; lock table users in share row exclusive mode");
         session
     }

@@ -14,16 +14,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::patience::PATIENCE;
+
 /// The oldest release that will do.
 const RELEASE_MIN: u32 = 15;
-
-/// Nothing that is waited for takes longer, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One server for the whole test process. Each test has its own database in it.
 pub fn shared() -> &'static Cluster {

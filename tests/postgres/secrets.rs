@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::cluster::shared;
 use crate::harness::{Failed, Service, new_folder, random, wait_until};
 use crate::load::Load;
-use crate::postgres::shared;
 use crate::refusal::{failed, refusal};
 use crate::url::{password, role};
 

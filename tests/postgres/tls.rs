@@ -9,8 +9,8 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use tempfile::NamedTempFile;
 
 use crate::black_hole::hold_a_lock_for_long;
+use crate::cluster::{Cluster, shared};
 use crate::harness::{BINARY, Failed, Service, new_folder, wait_until};
-use crate::postgres::{Cluster, shared};
 use crate::refusal::refusal;
 use crate::url::role;
 

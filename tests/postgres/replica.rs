@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cluster::{Cluster, execute, shared};
 use crate::harness::{Service, wait_until};
 use crate::load::Load;
 use crate::migrate::migrate;
-use crate::postgres::{Cluster, execute, shared};
 use crate::proxy::Proxy;
 use crate::url::role;
 

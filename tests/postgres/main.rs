@@ -1,0 +1,53 @@
+//! The real binary on PostgreSQL servers of the tests' own: the public API and the life
+//! of the process as on SQLite, and what happens when the server fails.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod cluster;
+#[allow(dead_code, reason = "files and flags are tested elsewhere")]
+#[path = "../service/harness.rs"]
+mod harness;
+mod load;
+#[path = "../service/openapi.rs"]
+mod openapi;
+#[path = "../patience.rs"]
+mod patience;
+mod proxy;
+mod refusal;
+mod url;
+#[path = "../service/writers.rs"]
+mod writers;
+
+#[path = "../service/api.rs"]
+mod api;
+#[path = "../service/lifecycle.rs"]
+mod lifecycle;
+
+mod black_hole;
+mod copy;
+mod crashes;
+mod failover;
+mod migrate;
+mod replica;
+mod secrets;
+mod tls;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
+
+/// The database of the services that work in `folder`, unless a flag names another.
+fn database_url(folder: &Path) -> Option<String> {
+    static URLS: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::default);
+    let mut urls = URLS.lock().unwrap();
+    let url = urls.entry(folder.to_owned()).or_insert_with(|| cluster::shared().new_database());
+    Some(url.clone())
+}
+
+/// All users in a database with their dates of birth.
+fn read_all(url: &str) -> HashMap<String, String> {
+    let rows = cluster::execute(url, "select username, date_of_birth from users");
+    let user =
+        |row: &str| row.split_once('|').map(|(name, born)| (name.to_owned(), born.to_owned()));
+    rows.lines().map(|row| user(row).unwrap()).collect()
+}
