@@ -9,7 +9,6 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use crate::debian::{make_debian, suite};
 use crate::network::Cable;
