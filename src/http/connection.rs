@@ -10,12 +10,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// How long a connection may wait for its next request. Longer than the 60 s of
 /// an AWS load balancer, so that it is the balancer that closes and no request
@@ -250,5 +251,62 @@ impl Write for Paced {
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The clock of connections counts these.
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_phase_is_overdue_right_after_its_limit() {
+        let cases = [
+            // A balancer closes after 60 s, and must be the one that does.
+            (Phase::Idle, false, Some(75 * SECOND)),
+            (Phase::Idle, true, Some(SECOND)),
+            (Phase::Head, false, Some(10 * SECOND)),
+            (Phase::Head, true, Some(10 * SECOND)),
+            (Phase::Handling, false, None),
+            (Phase::Handling, true, None),
+            (Phase::Answer, false, Some(10 * SECOND)),
+            (Phase::Answer, true, Some(10 * SECOND)),
+        ];
+        for (phase, is_closing, limit) in cases {
+            let connections = Connections::new();
+            if is_closing {
+                connections.start_closing();
+            }
+            let open = connections.open();
+            open.pace.enter(phase);
+            let mut overdue = open.pace.overdue().boxed();
+            advance(limit.unwrap_or(1000 * SECOND)).await;
+            connections.sweep();
+            assert_eq!(overdue.as_mut().now_or_never(), None, "{phase:?} at {limit:?}");
+            advance(MILLISECOND).await;
+            connections.sweep();
+            let expected = limit.map(|_| phase);
+            assert_eq!(overdue.as_mut().now_or_never(), expected, "{phase:?} after {limit:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_phase_has_its_whole_time() {
+        let connections = Connections::new();
+        let open = connections.open();
+        let mut overdue = open.pace.overdue().boxed();
+        for phase in [Phase::Head, Phase::Answer, Phase::Idle, Phase::Head] {
+            open.pace.enter(phase);
+            advance(HEAD_MAX).await;
+            connections.sweep();
+            assert_eq!(overdue.as_mut().now_or_never(), None, "{phase:?}");
+        }
     }
 }

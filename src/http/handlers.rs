@@ -191,3 +191,40 @@ fn no_content() -> Response {
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use rusqlite::Connection;
+    use tempfile::TempDir;
+    use tokio::time::{Instant, pause};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::store::{JournalChoice, StoreOptions, UrlSource};
+
+    #[tokio::test]
+    async fn health_answers_after_1500_ms_if_the_store_does_not() {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("users.db");
+        let metrics = Arc::new(Metrics::new());
+        let url = UrlSource::Text(format!("sqlite:{}", file.display()));
+        let options =
+            StoreOptions { sqlite_journal: JournalChoice::Truncate, ..StoreOptions::default() };
+        let api = Api {
+            store: Arc::new(Store::open(&url, options, &metrics).await.unwrap()),
+            clock: Clock::new(TimeZone::UTC, None),
+            leap_day: LeapDayBirthday::default(),
+            lifecycle: Arc::default(),
+            observed: Observed::new(metrics, false),
+        };
+        assert!(api.health().await.is_ok());
+
+        let outside = Connection::open(file).unwrap();
+        outside.execute_batch("begin exclusive").unwrap();
+        pause();
+        let asked = Instant::now();
+        assert!(api.health().await.is_err());
+        assert_eq!(asked.elapsed(), PING_MAX);
+    }
+}

