@@ -297,7 +297,7 @@ fn invalid(message: impl Display) -> clap::Error {
 /// exits with status 2.
 pub fn parse() -> Cli {
     let mut command = command(std::env::var_os("DATABASE_URL"));
-    let first = std::env::args().nth(1).unwrap_or_default();
+    let first = std::env::args_os().nth(1).unwrap_or_default();
     if command.find_subcommand(first).is_some() {
         // What is wrong with the settings for serving is not this command's business.
         command = command.mut_args(|arg| arg.env(None::<&str>));

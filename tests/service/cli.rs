@@ -1,6 +1,8 @@
 //! Flags, variables and commands.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use serde_json::Value;
@@ -221,6 +223,21 @@ fn health_gives_up_in_time_and_says_what_is_wrong() {
     let (status, _, error) = run(binary(&args));
     assert_eq!(status.code(), Some(1));
     assert!(error.contains("did not answer within 100ms"), "{error}");
+}
+
+#[test]
+fn arguments_that_are_not_utf_8_are_a_usage_error_and_are_not_quoted() {
+    let url = b"--database-url=postgres://user:hunter2\xff@db/app";
+    let file = b"--database-url-file=/missing/hunter2\xff";
+    for (argument, complaint) in [(&url[..], "UTF-8"), (file, "No such file")] {
+        let mut command = Command::new(BINARY);
+        command.arg(OsStr::from_bytes(argument));
+        let (status, _, error) = run(command);
+        assert_eq!(status.code(), Some(2), "{error}");
+        assert!(error.contains(complaint), "{error}");
+        // A path is no secret.
+        assert!(complaint != "UTF-8" || !error.contains("hunter2"), "{error}");
+    }
 }
 
 #[test]
