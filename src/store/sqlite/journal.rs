@@ -53,34 +53,24 @@ impl Journal {
     }
 }
 
-/// Whether all who open a file on a file system of this type share one memory.
-/// The numbers are those of statfs(2). FUSE counts as remote: it says nothing
-/// of what is behind it.
+/// Whether all processes that open a file on a file system of this type share one memory:
+/// whether it is local. The numbers are those of statfs(2). What is not known here counts as
+/// a network file system, where the rollback journal is right and WAL may lose data.
 fn keeps_shared_memory(file_system_type: rustix::fs::FsWord) -> bool {
-    const REMOTE: &[i64] = &[
-        0x6969,      // NFS, so EFS too
-        0xFF53_4D42, // CIFS
-        0xFE53_4D42, // SMB 2 and 3
-        0x517B,      // SMB 1
-        0x6573_5546, // FUSE
-        0x0102_1997, // 9P
-        0x00C3_6400, // Ceph
-        0x5346_414F, // AFS
-        0x6B41_4653, // kAFS
-        0x0BD0_0BD0, // Lustre
-        0x0116_1970, // GFS2
-        0x7461_636F, // OCFS2
-        0x4750_4653, // GPFS
-        0x1983_0326, // BeeGFS
-        0x564C,      // NCP
-        0x7375_7245, // Coda
-        0x786F_4256, // VirtualBox shared folder
-        0xBACB_ACBC, // VMware shared folder
+    const LOCAL: [i64; 8] = [
+        0xEF53,      // ext2, ext3, ext4
+        0x5846_5342, // XFS
+        0x9123_683E, // Btrfs
+        0x2FC1_2FC1, // ZFS
+        0xF2F5_2010, // F2FS
+        0xCA45_1A4E, // bcachefs
+        0x0102_1994, // tmpfs
+        0x794C_7630, // overlayfs, as in containers
     ];
     #[allow(clippy::useless_conversion, reason = "the word is narrower on some machines")]
     // Some types have their top bit set, which a 32-bit word carries as a sign.
     let file_system_type = i64::from(file_system_type) & 0xFFFF_FFFF;
-    !REMOTE.contains(&file_system_type)
+    LOCAL.contains(&file_system_type)
 }
 
 #[cfg(test)]
@@ -88,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn network_file_systems_share_no_memory() {
+    fn only_known_local_file_systems_share_memory() {
         for (name, file_system_type, shared) in [
             ("ext4", 0xEF53, true),
             ("xfs", 0x5846_5342, true),
@@ -99,6 +89,8 @@ mod tests {
             ("cifs", 0xFF53_4D42, false),
             ("fuse", 0x6573_5546, false),
             ("9p", 0x0102_1997, false),
+            ("OrangeFS", 0x2003_0528, false),
+            ("one that is yet to come", 0x1234_5678, false),
         ] {
             assert_eq!(keeps_shared_memory(file_system_type), shared, "{name}");
         }
