@@ -49,7 +49,9 @@ pub struct Api {
 impl Handler for Api {
     fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
         // Taken apart out here, so that the future does not keep it whole as well.
-        let (head, mut body) = request.into_parts();
+        let (head, body) = request.into_parts();
+        // There for as long as it is not read to its end.
+        let mut body = Some(body);
         async move {
             let route = Route::parse(head.uri.path());
             let observation = self.observed.begin(route, &head.method);
@@ -57,7 +59,7 @@ impl Handler for Api {
                 Ok(response) => response,
                 Err(problem) => problem.into(),
             };
-            close_unless_read(&mut response, &body);
+            close_unless_read(&mut response, body.as_ref());
             observation.end(response.status());
             response
         }
@@ -69,7 +71,7 @@ impl Api {
         &self,
         route: Route<'_>,
         head: &Parts,
-        body: &mut Incoming,
+        body: &mut Option<Incoming>,
     ) -> Result<Response, Problem> {
         check_host(&head.headers, head.version)?;
         // hyper sends the head alone where the method is HEAD.
@@ -101,7 +103,11 @@ impl Api {
         Ok(response)
     }
 
-    async fn save_birthday(&self, name: &str, body: &mut Incoming) -> Result<Response, Problem> {
+    async fn save_birthday(
+        &self,
+        name: &str,
+        body: &mut Option<Incoming>,
+    ) -> Result<Response, Problem> {
         // First, so that a connection outlives a username that is refused.
         let body = read(body).await?;
         let username = Username::parse_percent_encoded(name)?;
@@ -123,7 +129,9 @@ impl Api {
     }
 }
 
-async fn read(body: &mut Incoming) -> Result<Vec<u8>, Problem> {
+/// Reads a body, which is taken once all of it was read.
+async fn read(unread: &mut Option<Incoming>) -> Result<Vec<u8>, Problem> {
+    let body = unread.as_mut().expect("a body is read once");
     let too_large = || Problem::body_too_large(BODY_BYTES_MAX);
     // Refused unread where its length is known.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
@@ -149,13 +157,16 @@ async fn read(body: &mut Incoming) -> Result<Vec<u8>, Problem> {
         Ok(bytes)
     };
     let read = timeout(BODY_MAX, read).await;
-    read.unwrap_or_else(|_| Err(Problem::too_slow("body", BODY_MAX.as_secs())))
+    let bytes = read.unwrap_or_else(|_| Err(Problem::too_slow("body", BODY_MAX.as_secs())))?;
+    *unread = None;
+    Ok(bytes)
 }
 
-/// What is left of a body is not read, so nothing after it is either. The client must
-/// know, or it sends its next request in vain.
-pub(super) fn close_unless_read(response: &mut Response, body: &Incoming) {
-    if !body.is_end_stream() {
+/// Unread body bytes make the connection unusable for another request: tells the client.
+/// `is_end_stream` alone does not do: it stays false after the last chunk of a body without
+/// a length.
+pub(super) fn close_unless_read(response: &mut Response, unread: Option<&Incoming>) {
+    if unread.is_some_and(|body| !body.is_end_stream()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }

@@ -303,7 +303,8 @@ fn a_chunked_body_is_read_to_its_limit() {
     let service = Service::start(&[]);
     let chunked = |body: &str| {
         let request = format!(
-            "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
+            "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Transfer-Encoding: chunked\r\n\r\n\
              {:x}\r\n{body}\r\n0\r\n\r\n",
             body.len()
         );

@@ -129,6 +129,21 @@ fn a_refused_body_leaves_the_connection_open() {
 }
 
 #[test]
+fn a_chunked_body_leaves_the_connection_open() {
+    let service = Service::start(&[]);
+    let mut stream = service.connect();
+    let head = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for trailer in ["", "X: y\r\n"] {
+        let chunks = format!("{:x}\r\n{BORN}\r\n0\r\n{trailer}\r\n", BORN.len());
+        stream.write_all(format!("{head}{chunks}").as_bytes()).unwrap();
+        let answer = Answer::read(&mut stream).unwrap().expect_status(204);
+        assert_eq!(answer.header("connection"), None);
+    }
+    stream.write_all(request("GET /hello/John", "", "").as_bytes()).unwrap();
+    Answer::read(&mut stream).unwrap().expect_status(200);
+}
+
+#[test]
 fn a_client_that_is_still_sending_can_read_why_its_body_is_refused() {
     let service = Service::start(&[]);
     let bytes = "x".repeat(8192);

@@ -164,16 +164,20 @@ fn a_content_length_that_is_no_length_is_refused() {
 fn a_request_hidden_in_the_body_of_another_is_not_answered() {
     let service = Service::start(&[]);
     let cases = [
-        ("1.1", "Transfer-Encoding: chunked", 204),
-        ("1.1", "tRANSFER-eNCODING:\tCHUNKED", 204),
+        ("1.1", "Transfer-Encoding: chunked\r\nConnection: close", 204),
+        ("1.1", "tRANSFER-eNCODING:\tCHUNKED\r\nConnection: close", 204),
         ("1.1", "Transfer-Encoding: chunked\r\nContent-Length: 38", 204),
         ("1.1", "Content-Length: 38\r\nTransfer-Encoding: chunked", 204),
         ("1.1", "Content-Length: 5\r\nTransfer-Encoding: chunked", 204),
         ("1.1", "Content-Length: 500\r\nTransfer-Encoding: chunked", 204),
         ("1.1", "Transfer-Encoding: chunked\r\nContent-Length: -1", 204),
-        ("1.1", "Transfer-Encoding: chunked, chunked", 204),
-        ("1.1", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 204),
-        ("1.1", "Transfer-Encoding: gzip, chunked", 204),
+        ("1.1", "Transfer-Encoding: chunked, chunked\r\nConnection: close", 204),
+        (
+            "1.1",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\nConnection: close",
+            204,
+        ),
+        ("1.1", "Transfer-Encoding: gzip, chunked\r\nConnection: close", 204),
         ("1.1", "Transfer-Encoding: gzip", 400),
         ("1.1", "Transfer-Encoding: chunked, gzip", 400),
         ("1.1", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", 400),
@@ -292,7 +296,8 @@ fn send(service: &Service, request: &[u8]) -> Vec<Answer> {
 }
 
 fn send_chunks(service: &Service, body: &str) -> Vec<Answer> {
-    let head = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked";
+    let head = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        Transfer-Encoding: chunked";
     send(service, format!("{head}\r\n\r\n{body}").as_bytes())
 }
 
