@@ -6,9 +6,14 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::http::server::Listener;
+
+/// Connections that the kernel makes before they are accepted, as many as it allows by
+/// default (`net.core.somaxconn`, tcp(7)). Beyond that, clients wait for a second or more
+/// until they try again.
+const BACKLOG: u32 = 4096;
 
 /// The sockets of systemd's socket activation (`LISTEN_FDS`), in the order of
 /// the socket unit's `ListenStream=` lines.
@@ -30,7 +35,7 @@ impl Sockets {
         if let Some(socket) = inherited {
             return Ok(Listener { socket, inherited: true });
         }
-        let socket = TcpListener::bind(address).await.with_context(|| {
+        let socket = listen(address).with_context(|| {
             format!("cannot listen on {address}: choose an address that is free")
         })?;
         Ok(Listener { socket, inherited: false })
@@ -46,6 +51,17 @@ impl Sockets {
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket).map(Some)
     }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart need not wait for the connections of the last process to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Tells systemd that requests are served.

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -87,9 +88,8 @@ pub async fn serve(
     }
     server.connections.start_closing();
     if !listener.inherited {
-        server.accept_waiting(&listener.socket);
+        server.accept_backlog(listener.socket);
     }
-    drop(listener);
     let all = u32::try_from(limits.connections_max).expect("the limit is small");
     tokio::select! {
         never = server.sweep() => match never {},
@@ -124,6 +124,7 @@ impl<H: Handler> Server<H> {
                     failing = false;
                     self.start(stream, place);
                 }
+                Err(error) if is_about_one_peer(&error) => self.metrics.accept_errors.inc(),
                 Err(error) => {
                     self.metrics.accept_errors.inc();
                     if !failing {
@@ -136,13 +137,21 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Accepts the connections that the kernel has already made: closing the
-    /// socket would reset them.
-    fn accept_waiting(self: &Arc<Self>, socket: &TcpListener) {
+    /// Accepts the connections that the kernel has already made, and closes the socket,
+    /// which would reset them. Asks the kernel itself, since Tokio may not know of them yet.
+    fn accept_backlog(self: &Arc<Self>, socket: TcpListener) {
+        // It fails only where the socket is not registered, which it is.
+        let Ok(socket) = socket.into_std() else { return };
         while let Ok(place) = self.free.clone().try_acquire_owned() {
-            match socket.accept().now_or_never() {
-                Some(Ok((stream, _))) => self.start(stream, place),
-                _ => return,
+            let accepted = socket.accept().and_then(|(stream, _)| {
+                stream.set_nonblocking(true)?;
+                TcpStream::from_std(stream)
+            });
+            match accepted {
+                Ok(stream) => self.start(stream, place),
+                Err(error) if is_about_one_peer(&error) => {}
+                // There are no more, or no more can be accepted.
+                Err(_) => return,
             }
         }
     }
@@ -216,6 +225,26 @@ impl<H: Handler> Server<H> {
     }
 }
 
+/// Whether an error of accept(2) is about the connection that was to be accepted: Linux
+/// reports what happened to it in the meantime ("Error handling" there). Others are not
+/// concerned, so they need not wait.
+fn is_about_one_peer(error: &std::io::Error) -> bool {
+    const ABOUT_ONE_PEER: [Errno; 11] = [
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::PERM,
+        Errno::PROTO,
+        Errno::NETDOWN,
+        Errno::NOPROTOOPT,
+        Errno::HOSTDOWN,
+        Errno::NONET,
+        Errno::HOSTUNREACH,
+        Errno::OPNOTSUPP,
+        Errno::NETUNREACH,
+    ];
+    Errno::from_io_error(error).is_some_and(|error| ABOUT_ONE_PEER.contains(&error))
+}
+
 /// Tells a client that its request's head took too long.
 async fn send_too_slow(mut stream: TcpStream) {
     let body = Problem::too_slow("head of the request", HEAD_MAX.as_secs()).body();
@@ -253,4 +282,24 @@ async fn linger(mut stream: TcpStream) {
     };
     // However it ends, it is over.
     let _: Result<std::io::Result<()>, _> = timeout(LINGER_MAX, closed).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_aborted_connection_is_about_one_peer_and_a_lack_of_files_about_all() {
+        let cases = [
+            (Errno::CONNABORTED, true),
+            (Errno::PROTO, true),
+            (Errno::MFILE, false),
+            (Errno::NFILE, false),
+            (Errno::NOBUFS, false),
+            (Errno::NOMEM, false),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(is_about_one_peer(&error.into()), expected, "{error}");
+        }
+    }
 }

@@ -137,6 +137,24 @@ fn idle_connections_close_soon() {
 }
 
 #[test]
+fn connections_that_wait_to_be_accepted_are_served_at_the_stop() {
+    // More than are accepted in one turn of the event loop, or fit in a small backlog.
+    const CONNECTIONS: usize = 500;
+    let mut service = Service::start(&[]);
+    service.signal(Signal::STOP);
+    let mut streams: Vec<_> = (0..CONNECTIONS).map(|_| service.connect()).collect();
+    for stream in &mut streams {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    }
+    service.signal(Signal::TERM);
+    service.signal(Signal::CONT);
+    for stream in &mut streams {
+        Answer::read(stream).unwrap().expect_status(200);
+    }
+    assert!(service.wait().success());
+}
+
+#[test]
 fn the_drain_timeout_cuts_off_requests_that_do_not_finish() {
     let mut service = Service::start(&["--drain-timeout", "500ms"]);
     let mut stream = start_half_a_put(&service);
