@@ -1,7 +1,7 @@
-//! The load balancer: HAProxy, as the Application Load Balancer of the cloud.
+//! The load balancer: HAProxy in the role of the cloud's Application Load Balancer.
 //!
-//! It asks each instance whether it may get traffic, sends a request to who has the
-//! fewest under way, tries none twice, and keeps connections to both sides.
+//! It checks every instance's readiness, sends a request to the instance with the fewest
+//! in flight, retries none, and keeps connections to clients and instances open.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,30 +17,30 @@ use tempfile::TempDir;
 
 use crate::harness::{PATIENCE, wait_until};
 
-/// A check begins this long after the one before: fifty times as often as in the cloud,
-/// where a roll may take its minutes.
-const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-
-/// A check without an answer has failed after this.
-const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Checks in a row after which an instance gets traffic, and gets none.
-const HEALTHY_CHECKS: u32 = 2;
-const UNHEALTHY_CHECKS: u32 = 3;
-
-/// Within this an instance that answers no more gets no more traffic.
-pub const NOTICED_MAX: Duration = Duration::from_millis(
-    UNHEALTHY_CHECKS as u64 * (CHECK_INTERVAL.as_millis() + CHECK_TIMEOUT.as_millis()) as u64,
-);
-
-/// How long an instance may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long an instance may take to answer: a little longer than it takes at most.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
-
-/// Instances that it may know at once.
+/// Instances that can be registered at once.
 const TARGETS_MAX: usize = 8;
+
+/// What the balancer waits for, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// From one check of a healthy instance to the next. A check may also take this long to
+    /// connect.
+    pub check_interval: Duration,
+    /// The answer to a check.
+    pub check: Duration,
+    pub connect: Duration,
+    /// The answer to a request.
+    pub answer: Duration,
+}
+
+/// A busy machine does not make a healthy instance miss these, three times in a row. A
+/// refused connection is noticed at once all the same.
+pub const UNHURRIED: Timeouts = Timeouts {
+    check_interval: Duration::from_secs(1),
+    check: Duration::from_secs(4),
+    connect: Duration::from_secs(5),
+    answer: Duration::from_secs(15),
+};
 
 /// A running load balancer.
 pub struct Balancer {
@@ -52,19 +52,29 @@ pub struct Balancer {
     _folder: TempDir,
 }
 
-/// An instance that was registered.
+/// A registered instance.
 pub struct Target(usize);
 
 /// What the balancer thinks of a target.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Health {
+    /// It gets traffic.
     Healthy,
+    /// It answers, but that it is not ready.
+    NotReady,
+    /// It was not asked yet, or does not answer.
     Unhealthy,
 }
 
 impl Balancer {
-    /// Starts a balancer that knows no instance.
+    /// Starts a balancer without instances.
+    #[allow(dead_code, reason = "some choose their timeouts")]
     pub fn start() -> Balancer {
+        Balancer::start_with(UNHURRIED)
+    }
+
+    /// Starts a balancer with other timeouts.
+    pub fn start_with(timeouts: Timeouts) -> Balancer {
         let folder = TempDir::new().unwrap();
         let commands = folder.path().join("commands");
         let configuration = folder.path().join("haproxy.cfg");
@@ -81,7 +91,7 @@ defaults
   timeout connect {connect}ms
   timeout client 60s
   timeout server {answer}ms
-  timeout check {check_timeout}ms
+  timeout check {check}ms
   retries 0
 frontend clients
   bind fd@3
@@ -89,17 +99,17 @@ frontend clients
 backend instances
   balance leastconn
   option httpchk GET /readyz
-  default-server inter {interval}ms rise {HEALTHY_CHECKS} fall {UNHEALTHY_CHECKS}
+  default-server inter {interval}ms fastinter 100ms downinter 100ms rise 2 fall 3
 {servers}",
             commands = commands.display(),
-            connect = CONNECT_TIMEOUT.as_millis(),
-            answer = ANSWER_TIMEOUT.as_millis(),
-            check_timeout = CHECK_TIMEOUT.as_millis(),
-            interval = CHECK_INTERVAL.as_millis(),
+            connect = timeouts.connect.as_millis(),
+            answer = timeouts.answer.as_millis(),
+            check = timeouts.check.as_millis(),
+            interval = timeouts.check_interval.as_millis(),
         );
         fs::write(&configuration, text).unwrap();
 
-        // It is given its socket, so that nobody takes the port before it does.
+        // It inherits its socket, so that no other process takes the port first.
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let child = Command::new("sh")
@@ -108,7 +118,7 @@ backend instances
             .stdin(OwnedFd::from(socket))
             .spawn()
             .unwrap();
-        let free = Mutex::new((0..TARGETS_MAX).rev().collect());
+        let free = Mutex::new((0..TARGETS_MAX).collect());
         let mut balancer = Balancer { child, address, commands, free, _folder: folder };
         wait_until("HAProxy starts (on Debian: apt-get install haproxy)", || {
             let ended = balancer.child.try_wait().unwrap();
@@ -118,14 +128,14 @@ backend instances
         balancer
     }
 
-    /// Makes an instance known. It gets traffic once it is found healthy.
+    /// Registers an instance. It gets traffic once it is found healthy.
     pub fn register(&self, address: SocketAddr, admin: SocketAddr) -> Target {
-        let place = self.free.lock().unwrap().pop().expect("a free place");
+        let place = self.free.lock().unwrap().remove(0);
         let (ip, port, admin) = (address.ip(), address.port(), admin.port());
         for setting in [
             format!("addr {ip} port {port}"),
             format!("check-port {admin}"),
-            // Out of maintenance it would count as healthy unasked.
+            // Out of maintenance it would count as healthy without a check.
             "state drain".to_owned(),
             "health down".to_owned(),
             "state ready".to_owned(),
@@ -135,17 +145,21 @@ backend instances
         Target(place)
     }
 
-    /// Whether the target gets traffic by now.
+    /// Whether the target gets traffic by now, and why not.
     pub fn health(&self, target: &Target) -> Health {
+        let is = |column, word| self.column(column)[target.0].split(' ').any(|it| it == word);
         // As in "UP", or "UP 1/3" once a check has failed.
-        match self.column("status")[target.0].split(' ').next() {
-            Some("UP") => Health::Healthy,
-            _ => Health::Unhealthy,
+        if is("status", "UP") {
+            Health::Healthy
+        } else if is("check_status", "L7STS") {
+            Health::NotReady
+        } else {
+            Health::Unhealthy
         }
     }
 
-    /// How many instances have had requests, as long as no more than it may know at once
-    /// were registered.
+    /// How many instances have had requests, as long as no more than [`TARGETS_MAX`] were
+    /// ever registered.
     pub fn instances_with_requests(&self) -> usize {
         self.column("stot").iter().filter(|requests| *requests != "0").count()
     }
@@ -160,12 +174,19 @@ backend instances
         places.map(|line| line[column].to_owned()).collect()
     }
 
-    /// Gives the instance no new request. Those under way go on.
+    /// Sends the instance no new request. Those in flight go on.
     pub fn deregister(&self, target: &Target) {
         self.set(target.0, "state drain");
     }
 
-    /// Knows the instance no more.
+    /// Waits until the instance has no request in flight.
+    pub fn wait_until_idle(&self, target: &Target) {
+        wait_until("the last request is answered", || {
+            (self.column("scur")[target.0] == "0").then_some(())
+        });
+    }
+
+    /// Removes the instance.
     pub fn forget(&self, target: Target) {
         self.set(target.0, "state maint");
         self.free.lock().unwrap().push(target.0);
@@ -191,7 +212,7 @@ backend instances
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        // Ended already is as good.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -15,29 +14,26 @@ use crate::harness::{Service, wait_until};
 use crate::load::TODAY;
 use crate::network::{Network, Place};
 
-/// Instances in a group that is as large as it should be.
+/// Instances in a full group.
 pub const SIZE: usize = 3;
 
-/// How long requests under way may take once an instance gets no new ones.
-const DEREGISTRATION_DELAY: Duration = Duration::from_millis(300);
-
-/// A new instance that is not healthy after this will not be.
-const LAUNCH_MAX: Duration = Duration::from_secs(10);
+/// A new instance that still answers that it is not ready is given up no sooner.
+const LAUNCH_MIN: Duration = Duration::from_secs(3);
 
 /// An instance, as the balancer and the machine know it.
 pub struct Instance {
     pub target: Target,
     pub service: Service,
-    // Its network ends after it.
+    // Dropped after the service that runs in it.
     pub place: Option<Place>,
 }
 
 /// What the instances of a group have in common.
 pub struct Group<'a> {
     pub balancer: &'a Balancer,
-    database: String,
-    folder: Arc<TempDir>,
-    network: Option<&'a Network>,
+    pub database: String,
+    pub folder: Arc<TempDir>,
+    pub network: Option<&'a Network>,
     pub instances: Vec<Instance>,
 }
 
@@ -47,39 +43,19 @@ pub struct Release<'a> {
     pub binary: &'a Path,
     /// What is wrong with it.
     pub fault: &'a str,
-    /// How long a new instance must stay healthy before an old one goes.
-    pub bake: Duration,
 }
 
-impl<'a> Release<'a> {
-    /// A release with nothing wrong.
-    pub fn good(binary: &'a Path) -> Release<'a> {
-        Release { binary, fault: "", bake: Duration::ZERO }
-    }
-}
-
-/// Why a roll stopped: what the new instance did not do.
+/// Why a roll stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stopped {
-    NotHealthy,
-    NotHealthyForLong,
+    /// The new instance did not get ready.
+    NotReady,
+    /// It was healthy, and is no longer.
+    Unhealthy,
 }
 
-impl<'a> Group<'a> {
-    /// Starts a full group, all of whose instances are healthy.
-    pub fn start(
-        balancer: &'a Balancer,
-        database: String,
-        folder: Arc<TempDir>,
-        network: Option<&'a Network>,
-        release: Release,
-    ) -> Group<'a> {
-        let mut group = Group { balancer, database, folder, network, instances: Vec::new() };
-        group.fill(release);
-        group
-    }
-
-    /// Launches instances until the group is full.
+impl Group<'_> {
+    /// Launches instances until the group is full and healthy.
     pub fn fill(&mut self, release: Release) {
         while self.instances.len() < SIZE {
             let instance = self.launch(release);
@@ -88,14 +64,17 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Replaces every instance by one of `release`, one after the other. Where a new one
-    /// fails, it is taken away again, and the rest stay as they are.
-    pub fn roll(&mut self, release: Release) -> Result<(), Stopped> {
+    /// Replaces every instance by one of `release`, one after the other, each once `bake` has
+    /// watched the new one. Where a new one fails, it is removed, and the others stay.
+    pub fn roll(
+        &mut self,
+        release: Release,
+        bake: impl Fn(&Instance) -> Result<(), Stopped>,
+    ) -> Result<(), Stopped> {
         for _ in 0..self.instances.len() {
             let new = self.launch(release);
-            let healthy = self.wait_until_healthy(&new);
-            if let Err(stopped) = healthy.and_then(|()| self.bake(&new, release.bake)) {
-                self.take_away(new);
+            if let Err(stopped) = self.wait_until_healthy(&new).and_then(|()| bake(&new)) {
+                self.remove(new);
                 return Err(stopped);
             }
             self.instances.push(new);
@@ -106,8 +85,8 @@ impl<'a> Group<'a> {
     }
 
     /// Where each instance serves by itself.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.instances.iter().map(|instance| instance.service.address)
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.instances.iter().map(|instance| instance.service.address).collect()
     }
 
     fn launch(&self, release: Release) -> Instance {
@@ -124,50 +103,38 @@ impl<'a> Group<'a> {
     }
 
     fn wait_until_healthy(&self, instance: &Instance) -> Result<(), Stopped> {
-        let deadline = Instant::now() + LAUNCH_MAX;
-        while self.balancer.health(&instance.target) != Health::Healthy {
-            if Instant::now() > deadline {
-                return Err(Stopped::NotHealthy);
+        let launched = Instant::now();
+        wait_until("the balancer finds a new instance healthy, or not ready", || {
+            match self.balancer.health(&instance.target) {
+                Health::Healthy => Some(Ok(())),
+                Health::NotReady if launched.elapsed() > LAUNCH_MIN => Some(Err(Stopped::NotReady)),
+                Health::NotReady | Health::Unhealthy => None,
             }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+        })
     }
 
-    fn bake(&self, instance: &Instance, time: Duration) -> Result<(), Stopped> {
-        let deadline = Instant::now() + time;
-        while Instant::now() < deadline {
-            if self.balancer.health(&instance.target) != Health::Healthy {
-                return Err(Stopped::NotHealthyForLong);
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-
-    /// Ends an instance that serves.
+    /// Stops an instance that serves.
     fn retire(&self, instance: Instance) {
         let Instance { target, service, place } = instance;
         self.balancer.deregister(&target);
-        // The balancer does not tell when the last request is done; the cloud waits too.
-        thread::sleep(DEREGISTRATION_DELAY);
+        self.balancer.wait_until_idle(&target);
         self.balancer.forget(target);
         service.stop();
         drop(place);
     }
 
-    /// Ends an instance that does not serve as it should.
-    pub fn take_away(&self, instance: Instance) {
+    /// Removes an instance that does not serve as it should.
+    pub fn remove(&self, instance: Instance) {
         let Instance { target, service, place } = instance;
         self.balancer.forget(target);
         service.kill();
         drop(place);
     }
+}
 
-    /// Waits until the balancer gives an instance no more traffic.
-    pub fn wait_until_unhealthy(&self, instance: &Instance) {
-        wait_until("the balancer notices", || {
-            (self.balancer.health(&instance.target) == Health::Unhealthy).then_some(())
-        });
-    }
+/// Waits until the balancer sends an instance no more requests.
+pub fn wait_until_unhealthy(balancer: &Balancer, instance: &Instance) {
+    wait_until("the balancer notices", || {
+        (balancer.health(&instance.target) != Health::Healthy).then_some(())
+    });
 }

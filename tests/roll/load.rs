@@ -5,70 +5,79 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{interval_at, sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, wait_until};
 
-/// The day on which all of this happens: the first of a common year, like that in which
+/// Today's date for the service: the first day of a common year, like that in which
 /// everyone is born.
 pub const TODAY: &str = "2023-01-01";
 
-/// Clients, each with a connection and users of its own.
-const CLIENTS: usize = 64;
-const USERS: usize = 4;
-
-/// Requests of all clients together. One that waited sends the sooner afterwards.
-const REQUESTS_PER_SECOND: u32 = 2_500;
-
-/// Fewer mean that it was no such load.
-const REQUESTS_PER_SECOND_MIN: f64 = 2_000.0;
-
-/// How long a patient client waits where nobody says how long.
+/// How long a patient client waits before it retries where no `Retry-After` says so.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What a client does with an answer of the kind that may be tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// Takes it for a failure.
-    Strict,
-    /// Tries again when `Retry-After` says, or after [`PAUSE`].
-    Patient,
+/// Connections that are opened at once, so that the service's backlog holds them.
+static CONNECTING: Semaphore = Semaphore::const_new(500);
+
+/// Clients, each with a connection and a user of its own. Each sends its next request when
+/// it has the answer to its last.
+#[derive(Debug, Clone, Copy)]
+pub struct Clients {
+    pub count: usize,
+    /// Requests of all of them together that they try to send in a second.
+    pub per_second: u32,
+    /// Whether a client whose answer was late sends the sooner afterwards.
+    pub catches_up: bool,
+    /// Saves alone, or a find after every save.
+    pub finds: bool,
+    /// Retries when `Retry-After` says or after [`PAUSE`], or takes any answer but the
+    /// expected one for a failure.
+    pub patient: bool,
 }
 
-/// Requests under way, until they are stopped.
+/// Clients at work, until they are stopped.
 pub struct Load {
     began: Instant,
     stop: Arc<AtomicBool>,
+    /// Requests that each client is done with.
+    done: Arc<[AtomicUsize]>,
     thread: JoinHandle<Seen>,
 }
 
 /// What the clients saw.
 #[derive(Default)]
 pub struct Seen {
-    pub requests: u64,
+    pub requests: usize,
     pub failed: Vec<Failure>,
-    /// Answers that were tried again.
-    pub retried: u64,
-    pub acknowledged: u64,
-    pub slowest: Duration,
+    /// Answers that were retried.
+    pub retried: usize,
+    /// Answers with status 503 and no `Retry-After`.
+    pub without_retry_after: usize,
+    pub acknowledged: usize,
+    /// From a request's first attempt to its answer, failed or not.
+    pub latencies: Vec<Duration>,
+    /// The same of attempts that were answered with status 503.
+    pub rejections: Vec<Duration>,
     pub elapsed: Duration,
     users: Vec<User>,
 }
 
 /// A request without the answer that it should have.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Failure {
     pub sent: Instant,
     pub why: String,
 }
 
-/// Somebody, with the days to the birthday that was acknowledged last, and those that may
+/// A user, with the days to the birthday that was acknowledged last, and those that may
 /// have been saved since without an acknowledgement.
 #[derive(Debug)]
 struct User {
@@ -79,16 +88,29 @@ struct User {
 
 impl Load {
     /// Sends requests to `server` from now on.
-    pub fn start(server: SocketAddr, manner: Manner) -> Load {
+    pub fn start(server: SocketAddr, clients: Clients) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
+        let done: Arc<[_]> = (0..clients.count).map(|_| AtomicUsize::new(0)).collect();
         let thread = thread::spawn({
-            let stop = stop.clone();
-            move || on_one_thread(send_all(server, manner, stop))
+            let (stop, done) = (stop.clone(), done.clone());
+            move || on_one_thread(send_all(server, clients, stop, done))
         });
-        Load { began: Instant::now(), stop, thread }
+        Load { began: Instant::now(), stop, done, thread }
     }
 
-    /// Finishes the requests under way.
+    /// Waits until every client has an answer to a request that it sends after this call.
+    pub fn wait_for_round(&self) {
+        let count = |done: &AtomicUsize| done.load(Ordering::Relaxed);
+        let before: Vec<_> = self.done.iter().map(count).collect();
+        wait_until("every client is answered", || {
+            assert!(!self.thread.is_finished(), "a client has failed");
+            // The first of two may have been in flight.
+            let all = self.done.iter().zip(&before).all(|(done, before)| count(done) >= before + 2);
+            all.then_some(())
+        });
+    }
+
+    /// Finishes the requests in flight.
     pub fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         let elapsed = self.began.elapsed();
@@ -97,30 +119,39 @@ impl Load {
     }
 }
 
-async fn send_all(server: SocketAddr, manner: Manner, stop: Arc<AtomicBool>) -> Seen {
+async fn send_all(
+    server: SocketAddr,
+    clients: Clients,
+    stop: Arc<AtomicBool>,
+    done: Arc<[AtomicUsize]>,
+) -> Seen {
     let began = Instant::now();
-    let period = Duration::from_secs(1) * CLIENTS as u32 / REQUESTS_PER_SECOND;
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|number| {
-            let first = began + period * number as u32 / CLIENTS as u32;
-            let mut client = Client::new(server, manner, number);
-            let stop = stop.clone();
-            tokio::spawn(async move {
-                let mut turn = interval_at(first.into(), period);
-                for number in 0.. {
-                    turn.tick().await;
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    client.send(number).await;
+    let Clients { count, per_second, catches_up, finds, patient } = clients;
+    let period = Duration::from_secs(1) * count as u32 / per_second;
+    let mut running = JoinSet::new();
+    for number in 0..count {
+        let first = began + period * number as u32 / count as u32;
+        let mut client = Client::new(server, patient);
+        let (stop, done) = (stop.clone(), done.clone());
+        running.spawn(async move {
+            let mut turn = interval_at(first.into(), period);
+            if !catches_up {
+                turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            }
+            for request in 0.. {
+                turn.tick().await;
+                if stop.load(Ordering::Relaxed) {
+                    break;
                 }
-                client.seen
-            })
-        })
-        .collect();
+                client.send(if finds { request } else { 2 * request }).await;
+                done[number].fetch_add(1, Ordering::Relaxed);
+            }
+            Seen { users: vec![client.user], ..client.seen }
+        });
+    }
     let mut all = Seen::default();
-    for client in clients {
-        all.add(client.await.expect("a client sees what it may see"));
+    while let Some(client) = running.join_next().await {
+        all.add(client.expect("a client sees what it may see"));
     }
     all
 }
@@ -135,25 +166,12 @@ impl Seen {
         self.requests += other.requests;
         self.failed.extend(other.failed);
         self.retried += other.retried;
+        self.without_retry_after += other.without_retry_after;
         self.acknowledged += other.acknowledged;
-        self.slowest = self.slowest.max(other.slowest);
+        self.latencies.extend(other.latencies);
+        self.rejections.extend(other.rejections);
         self.elapsed += other.elapsed;
         self.users.extend(other.users);
-    }
-
-    /// From the first request that failed to the last one, as they were sent.
-    pub fn failing_for(&self) -> Duration {
-        let sent = || self.failed.iter().map(|failure| failure.sent);
-        sent().max().zip(sent().min()).map_or(Duration::ZERO, |(last, first)| last - first)
-    }
-
-    fn requests_per_second(&self) -> f64 {
-        self.requests as f64 / self.elapsed.as_secs_f64()
-    }
-
-    #[track_caller]
-    pub fn expect_enough_requests(&self) {
-        assert!(self.requests_per_second() >= REQUESTS_PER_SECOND_MIN, "{self}");
     }
 
     #[track_caller]
@@ -161,11 +179,17 @@ impl Seen {
         assert!(self.failed.is_empty(), "{self}");
     }
 
+    /// No request that was sent after `moment` has failed.
+    #[track_caller]
+    pub fn expect_no_failure_after(&self, moment: Instant) {
+        assert!(self.failed.iter().all(|failure| failure.sent < moment), "{self}");
+    }
+
     /// Every one of `servers` must have all that was acknowledged.
     pub fn expect_nothing_lost(&self, servers: impl IntoIterator<Item = SocketAddr>) {
         for server in servers {
             on_one_thread(async {
-                let mut connection = Connection::new(server);
+                let mut connection = Connection { server, stream: None };
                 for user in &self.users {
                     let answer = connection.exchange(&user.find()).await.expect("an answer");
                     assert!(user.is_answered_by(&answer), "lost: {answer}, not {user:?}");
@@ -177,45 +201,52 @@ impl Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Seen { requests, retried, acknowledged, slowest, .. } = self;
-        write!(f, "{requests} requests ({:.0}/s), ", self.requests_per_second())?;
-        match self.failed.len() {
-            0 => write!(f, "0 failed, ")?,
-            failed => {
-                let why: BTreeSet<_> = self.failed.iter().map(|failure| &*failure.why).collect();
-                let why = Vec::from_iter(why).join(", ");
-                write!(f, "{failed} failed in {:.2?} ({why}), ", self.failing_for())?;
-            }
+        let per_second = self.requests as f64 / self.elapsed.as_secs_f64();
+        write!(f, "{} requests ({per_second:.0}/s), ", self.requests)?;
+        write!(f, "{} failed", self.failed.len())?;
+        let sent = || self.failed.iter().map(|failure| failure.sent);
+        if let Some((first, last)) = sent().min().zip(sent().max()) {
+            let why: BTreeSet<_> = self.failed.iter().map(|failure| &*failure.why).collect();
+            let why = Vec::from_iter(why).join(", ");
+            write!(f, " within {:.1?} ({why})", last - first)?;
         }
-        if *retried > 0 {
-            write!(f, "{retried} tried again, ")?;
-        }
-        write!(f, "{acknowledged} saves acknowledged and none lost, slowest {slowest:.1?}")
+        let slowest = self.latencies.iter().max().copied().unwrap_or_default();
+        let Seen { retried, acknowledged, .. } = self;
+        write!(f, ", {retried} retried, {acknowledged} saves acknowledged, slowest {slowest:.1?}")
     }
 }
 
-/// One client, which saves a user and then finds it, again and again.
+/// One client.
 struct Client {
     connection: Connection,
-    manner: Manner,
+    patient: bool,
+    user: User,
     seen: Seen,
 }
 
 impl Client {
-    fn new(server: SocketAddr, manner: Manner, number: usize) -> Client {
-        let users = (0..USERS).map(|user| User::new(number * USERS + user)).collect();
-        let seen = Seen { users, ..Seen::default() };
-        Client { connection: Connection::new(server), manner, seen }
+    fn new(server: SocketAddr, patient: bool) -> Client {
+        static USERS: AtomicUsize = AtomicUsize::new(0);
+        let mut number = USERS.fetch_add(1, Ordering::Relaxed);
+        let mut path = "/hello/".to_owned();
+        for _ in 0..5 {
+            path.push(char::from(b'a' + u8::try_from(number % 26).unwrap()));
+            number /= 26;
+        }
+        let user = User { path, acknowledged: None, maybe: Vec::new() };
+        let connection = Connection { server, stream: None };
+        Client { connection, patient, user, seen: Seen::default() }
     }
 
+    /// Saves with even numbers, and finds with odd ones.
     async fn send(&mut self, number: usize) {
-        let user = &mut self.seen.users[number / 2 % USERS];
-        let days = 1 + u32::try_from(number / 2 / USERS % 364).unwrap();
-        let sent = Instant::now();
+        let days = 1 + u32::try_from(number / 2 % 364).unwrap();
+        let first = Instant::now();
         loop {
+            let sent = Instant::now();
             let answer = match number % 2 {
-                0 => user.save(&mut self.connection, days).await,
-                _ => self.connection.exchange(&user.find()).await,
+                0 => self.user.save(&mut self.connection, days).await,
+                _ => self.connection.exchange(&self.user.find()).await,
             };
             let (why, pause) = match answer {
                 Ok(answer) if answer.status == 204 => {
@@ -223,33 +254,32 @@ impl Client {
                     break;
                 }
                 Ok(answer) if [200, 404].contains(&answer.status) => {
-                    assert!(user.is_answered_by(&answer), "{answer}, not {user:?}");
+                    assert!(self.user.is_answered_by(&answer), "{answer}, not {:?}", self.user);
                     break;
                 }
-                Ok(answer) => (answer.status.to_string(), answer.retry_after.unwrap_or(PAUSE)),
+                Ok(answer) => {
+                    if answer.status == 503 {
+                        self.seen.rejections.push(sent.elapsed());
+                        self.seen.without_retry_after += usize::from(answer.retry_after.is_none());
+                    }
+                    (answer.status.to_string(), answer.retry_after.unwrap_or(PAUSE))
+                }
                 Err(error) => (error.to_string(), PAUSE),
             };
-            if self.manner == Manner::Patient && sent.elapsed() < PATIENCE {
+            if self.patient && first.elapsed() < PATIENCE {
                 self.seen.retried += 1;
                 sleep(pause).await;
                 continue;
             }
-            self.seen.failed.push(Failure { sent, why });
+            self.seen.failed.push(Failure { sent: first, why });
             break;
         }
         self.seen.requests += 1;
-        self.seen.slowest = self.seen.slowest.max(sent.elapsed());
+        self.seen.latencies.push(first.elapsed());
     }
 }
 
 impl User {
-    fn new(number: usize) -> User {
-        let letter = |number: usize| char::from(b'a' + u8::try_from(number % 26).unwrap());
-        let letters = [number / 26 / 26, number / 26, number].map(letter);
-        let path = format!("/hello/{}", String::from_iter(letters));
-        User { path, acknowledged: None, maybe: Vec::new() }
-    }
-
     fn find(&self) -> String {
         format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", self.path)
     }
@@ -301,10 +331,6 @@ impl fmt::Display for Answer {
 }
 
 impl Connection {
-    fn new(server: SocketAddr) -> Connection {
-        Connection { server, stream: None }
-    }
-
     /// Sends `request`, and reads its answer.
     async fn exchange(&mut self, request: &str) -> io::Result<Answer> {
         let mut stream = match self.stream.take() {
@@ -325,6 +351,7 @@ impl Connection {
 }
 
 async fn connect(server: SocketAddr) -> io::Result<TcpStream> {
+    let _permit = CONNECTING.acquire().await.expect("it is never closed");
     let stream = timeout(PATIENCE, TcpStream::connect(server)).await??;
     stream.set_nodelay(true)?;
     Ok(stream)

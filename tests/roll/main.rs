@@ -1,9 +1,9 @@
 //! A group of instances behind a load balancer, under load: rolled, broken and
 //! restarted, and what its clients see of that.
 //!
-//! To learn how a roll works, read `group` first, then `balancer` and `load`. The cloud's
-//! times are shorter here, its parts are real: HAProxy, the binary, a database, networks.
-//! That needs root.
+//! To learn how a roll works, read `group` first, then `balancer`, `load` and `scenarios`.
+//! The cloud's times are shorter here, its parts are real: HAProxy, the binary, a database,
+//! networks. That needs root.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -21,57 +21,103 @@ mod openapi;
 #[path = "../patience.rs"]
 mod patience;
 mod releases;
-
-mod bad_releases;
-mod deaths;
-mod restarts;
-mod rolls;
+mod scenarios;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
+
+use balancer::UNHURRIED;
+use group::Stopped;
+use load::Clients;
+use network::Network;
+use scenarios::{Blow, Database, Scale};
+
+/// Few enough clients, with pauses, that a slow machine answers them long before the
+/// service's own deadline of 5 s.
+const SCALE: Scale = Scale {
+    clients: Clients { count: 16, per_second: 400, catches_up: false, finds: true, patient: false },
+    timeouts: UNHURRIED,
+    watch_min: Duration::ZERO,
+};
+
+#[test]
+fn rolls_fail_no_request() {
+    on_both_databases(|database| {
+        let seen = scenarios::roll(&SCALE, database);
+        println!("3 rolls on {database:?}: {seen}");
+        seen.expect_no_failure();
+    });
+}
+
+#[test]
+fn a_release_that_never_gets_ready_gets_no_request() {
+    let roll = scenarios::roll_to_bad_release(&SCALE, "unready");
+    println!("unready: {}", roll.seen);
+    assert_eq!((roll.why, roll.was_sent_requests), (Stopped::NotReady, false));
+    roll.seen.expect_no_failure();
+}
+
+#[test]
+fn a_release_that_crashes_later_fails_requests_until_the_balancer_knows() {
+    expect_to_stop_later("crash");
+}
+
+#[test]
+fn a_release_that_stops_answering_fails_requests_until_the_balancer_knows() {
+    expect_to_stop_later("hang");
+}
+
+fn expect_to_stop_later(fault: &str) {
+    let roll = scenarios::roll_to_bad_release(&SCALE, fault);
+    println!("{fault}: {}", roll.seen);
+    assert_eq!((roll.why, roll.was_sent_requests), (Stopped::Unhealthy, true));
+    roll.seen.expect_no_failure_after(roll.removed);
+}
+
+#[test]
+fn a_killed_instance_fails_requests_until_the_balancer_knows() {
+    expect_to_survive(Blow::Kill, None);
+}
+
+#[test]
+fn a_hung_instance_fails_requests_until_the_balancer_knows() {
+    expect_to_survive(Blow::Hang, None);
+}
+
+#[test]
+fn an_instance_without_network_fails_requests_until_the_balancer_knows() {
+    expect_to_survive(Blow::CutCable, Some(&Network::new()));
+}
+
+/// Clients that retry as they are told notice nothing.
+fn expect_to_survive(blow: Blow, network: Option<&Network>) {
+    on_both_databases(|database| {
+        let death = scenarios::strike(&SCALE, blow, database, network);
+        println!("{blow:?} on {database:?}: {}; patient clients: {}", death.strict, death.patient);
+        death.strict.expect_no_failure_after(death.removed);
+        death.patient.expect_no_failure();
+    });
+}
+
+#[test]
+fn restarts_refuse_and_fail_no_request() {
+    let seen = scenarios::restart(&SCALE, 10);
+    println!("10 restarts: {seen}");
+    seen.expect_no_failure();
+}
+
+/// Runs a scenario on both at once, since it mostly waits.
+fn on_both_databases(scenario: impl Fn(Database) + Sync) {
+    thread::scope(|scope| {
+        for database in Database::BOTH {
+            let scenario = &scenario;
+            scope.spawn(move || scenario(database));
+        }
+    });
+}
 
 /// The database of a service that is given none: none is.
 fn database_url(_folder: &Path) -> Option<String> {
     None
-}
-
-/// Lets one test after the other have the machine, so that each has its load.
-fn alone() -> MutexGuard<'static, ()> {
-    static MACHINE: Mutex<()> = Mutex::new(());
-    // Who failed has left nothing behind.
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How much longer than it should something may take on a busy machine.
-const NOISE: Duration = Duration::from_secs(2);
-
-/// The database that the instances share.
-#[derive(Debug, Clone, Copy)]
-enum Database {
-    Sqlite,
-    Postgres,
-}
-
-impl Database {
-    /// A new one, as instances reach it that work in one folder.
-    fn create(self) -> String {
-        match self {
-            Database::Sqlite => "sqlite:birthdays.db".to_owned(),
-            Database::Postgres => cluster::shared().new_database(),
-        }
-    }
-
-    /// What the releases that have served it left there.
-    fn schema_version(self, url: &str, folder: &Path) -> u32 {
-        let version = "select max(version) from schema_versions";
-        match self {
-            Database::Sqlite => {
-                let file = folder.join(url.strip_prefix("sqlite:").unwrap());
-                let file = rusqlite::Connection::open(file).unwrap();
-                file.query_row(version, [], |row| row.get(0)).unwrap()
-            }
-            Database::Postgres => cluster::execute(url, version).trim().parse().unwrap(),
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Two releases: the binary under test, and the one that comes after it.
 //!
-//! The next release is built from the same source with the edits below, as its authors
-//! would have made them: one more migration, and faults that it has when it is told to.
+//! The next release is built from the same source with the edits below: one more migration,
+//! as its authors would have added it, and faults that it has when it is told to.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,20 +10,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use crate::group::Release;
 use crate::harness::BINARY;
 
-pub fn previous() -> &'static Path {
-    Path::new(BINARY)
+pub fn previous() -> Release<'static> {
+    Release { binary: Path::new(BINARY), fault: "" }
 }
 
-pub fn next() -> &'static Path {
+pub fn next() -> Release<'static> {
     static NEXT: LazyLock<PathBuf> = LazyLock::new(build);
-    &NEXT
+    Release { binary: &NEXT, fault: "" }
 }
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A file of the source, what stands there, and what the next release has in its place.
+/// A file of the source, a text in it, and what the next release has in its place.
 const EDITS: &[(&str, &str, &str)] = &[
     ("Cargo.toml", "version = \"0.1.0\"\n", "version = \"0.2.0\"\n"),
     (
@@ -31,6 +32,8 @@ const EDITS: &[(&str, &str, &str)] = &[
         "[profile.release]\n",
         "[[bin]]\nname = \"next-release\"\npath = \"src/main.rs\"\n\n[profile.release]\n",
     ),
+    // As tests are built, so that the packages that are built for them are built for it too.
+    ("Cargo.toml", "[dev-dependencies]\n", "[target.'cfg(all())'.dependencies]\n"),
     ("src/store/sqlite/file.rs", FIRST_MIGRATION, SECOND_MIGRATION),
     ("src/store/postgres/migrate.rs", FIRST_MIGRATION, SECOND_MIGRATION),
     ("src/lib.rs", "pub mod health;\n", "pub mod fault;\npub mod health;\n"),
@@ -38,7 +41,7 @@ const EDITS: &[(&str, &str, &str)] = &[
     (
         "src/app.rs",
         "    systemd::ready(&status);\n",
-        "    systemd::ready(&status);\n    crate::fault::begin();\n",
+        "    crate::fault::begin();\n    systemd::ready(&status);\n",
     ),
 ];
 
@@ -50,7 +53,7 @@ const SECOND_MIGRATION: &str =
 const IS_READY: &str =
     "    if !crate::fault::is_unready() {\n        lifecycle.store_has_answered();\n    }\n";
 
-/// Files that the next release has more.
+/// Files that are new in the next release.
 const ADDITIONS: &[(&str, &str)] = &[
     ("src/fault.rs", include_str!("next_release/fault.rs")),
     ("src/store/sqlite/migrations/0002_language.sql", include_str!("next_release/sqlite.sql")),
@@ -68,7 +71,7 @@ fn build() -> PathBuf {
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    // What these say of this test, build scripts would take for news.
+    // Cargo sets these for this test; build scripts would run again if they saw them.
     let ours = std::env::vars().map(|(name, _)| name);
     for name in ours.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_M")) {
         cargo.env_remove(name);
@@ -91,13 +94,13 @@ fn write_source(folder: &Path) {
     }
     for (path, old, new) in EDITS {
         let text = files.get_mut(Path::new(path)).unwrap();
-        assert_eq!(text.matches(old).count(), 1, "what stands in {path} is not {old:?}");
+        assert_eq!(text.matches(old).count(), 1, "{path} has not once {old:?}");
         *text = text.replace(old, new);
     }
     for (path, text) in ADDITIONS {
         files.insert(path.into(), (*text).to_owned());
     }
-    // Cargo wants to find all targets, built or not.
+    // Cargo checks that every target's file is there, built or not.
     let tests = folder.join("tests");
     let _ = fs::remove_file(&tests);
     fs::create_dir_all(folder).unwrap();

@@ -1,40 +1,33 @@
-//! What is wrong with this release, where `FAULT` says that something is.
+//! What is wrong with this release, if `FAULT` says that something is.
 
-use std::thread::{available_parallelism, sleep, spawn};
+use std::thread::{available_parallelism, sleep};
 use std::time::Duration;
 
-/// How long all looks well, of a release that crashes and of one that is slow.
-const CRASHES_AFTER: Duration = Duration::from_secs(60);
-const SLOW_AFTER: Duration = Duration::from_secs(2);
+use tokio::signal::unix::{SignalKind, signal};
 
-/// How long a slow release keeps its event loops from all else, again and again.
-const BLOCKS: Duration = Duration::from_secs(3);
+/// Longer than the instance is left running.
+const HANG: Duration = Duration::from_secs(600);
 
 /// Whether the instance never gets ready.
 pub fn is_unready() -> bool {
     has("unready")
 }
 
-/// Lets the fault show, once it serves.
+/// Lets the fault show once SIGUSR1 comes.
 pub fn begin() {
-    if has("crash") {
-        spawn(|| {
-            sleep(CRASHES_AFTER);
+    let mut begin = signal(SignalKind::user_defined1()).expect("a signal");
+    tokio::spawn(async move {
+        begin.recv().await;
+        if has("crash") {
             std::process::abort();
-        });
-    }
-    if has("slow") {
-        // Enough of them that no event loop is free.
-        for _ in 0..available_parallelism().map_or(1, |processors| processors.get()) {
-            tokio::spawn(async {
-                tokio::time::sleep(SLOW_AFTER).await;
-                loop {
-                    sleep(BLOCKS);
-                    tokio::task::yield_now().await;
-                }
-            });
         }
-    }
+        if has("hang") {
+            // Enough of them that no event loop is free.
+            for _ in 0..available_parallelism().map_or(1, |processors| processors.get()) {
+                tokio::spawn(async { sleep(HANG) });
+            }
+        }
+    });
 }
 
 fn has(fault: &str) -> bool {
