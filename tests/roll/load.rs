@@ -57,15 +57,15 @@ pub struct Load {
 pub struct Seen {
     pub requests: usize,
     pub failed: Vec<Failure>,
-    /// Answers that were retried.
+    /// Attempts that were followed by another.
     pub retried: usize,
+    /// Attempts without an answer.
+    pub unanswered: usize,
     /// Answers with status 503 and no `Retry-After`.
     pub without_retry_after: usize,
     pub acknowledged: usize,
-    /// From a request's first attempt to its answer, failed or not.
+    /// Of requests that did not fail, from their first attempt to their answer.
     pub latencies: Vec<Duration>,
-    /// The same of attempts that were answered with status 503.
-    pub rejections: Vec<Duration>,
     pub elapsed: Duration,
     users: Vec<User>,
 }
@@ -74,6 +74,7 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct Failure {
     pub sent: Instant,
+    pub took: Duration,
     pub why: String,
 }
 
@@ -166,10 +167,10 @@ impl Seen {
         self.requests += other.requests;
         self.failed.extend(other.failed);
         self.retried += other.retried;
+        self.unanswered += other.unanswered;
         self.without_retry_after += other.without_retry_after;
         self.acknowledged += other.acknowledged;
         self.latencies.extend(other.latencies);
-        self.rejections.extend(other.rejections);
         self.elapsed += other.elapsed;
         self.users.extend(other.users);
     }
@@ -192,7 +193,7 @@ impl Seen {
                 let mut connection = Connection { server, stream: None };
                 for user in &self.users {
                     let answer = connection.exchange(&user.find()).await.expect("an answer");
-                    assert!(user.is_answered_by(&answer), "lost: {answer}, not {user:?}");
+                    assert!(user.is_answered_by(&answer), "lost: {answer}: {user:?}");
                 }
             });
         }
@@ -210,7 +211,8 @@ impl fmt::Display for Seen {
             let why = Vec::from_iter(why).join(", ");
             write!(f, " within {:.1?} ({why})", last - first)?;
         }
-        let slowest = self.latencies.iter().max().copied().unwrap_or_default();
+        let failed = self.failed.iter().map(|failure| &failure.took);
+        let slowest = self.latencies.iter().chain(failed).max().copied().unwrap_or_default();
         let Seen { retried, acknowledged, .. } = self;
         write!(f, ", {retried} retried, {acknowledged} saves acknowledged, slowest {slowest:.1?}")
     }
@@ -241,41 +243,42 @@ impl Client {
     /// Saves with even numbers, and finds with odd ones.
     async fn send(&mut self, number: usize) {
         let days = 1 + u32::try_from(number / 2 % 364).unwrap();
-        let first = Instant::now();
+        let sent = Instant::now();
+        self.seen.requests += 1;
         loop {
-            let sent = Instant::now();
             let answer = match number % 2 {
                 0 => self.user.save(&mut self.connection, days).await,
                 _ => self.connection.exchange(&self.user.find()).await,
             };
             let (why, pause) = match answer {
-                Ok(answer) if answer.status == 204 => {
-                    self.seen.acknowledged += 1;
-                    break;
-                }
-                Ok(answer) if [200, 404].contains(&answer.status) => {
-                    assert!(self.user.is_answered_by(&answer), "{answer}, not {:?}", self.user);
-                    break;
-                }
-                Ok(answer) => {
-                    if answer.status == 503 {
-                        self.seen.rejections.push(sent.elapsed());
-                        self.seen.without_retry_after += usize::from(answer.retry_after.is_none());
+                Ok(answer) if [200, 204, 404].contains(&answer.status) => {
+                    match answer.status {
+                        204 => self.seen.acknowledged += 1,
+                        _ => {
+                            assert!(self.user.is_answered_by(&answer), "{answer}: {:?}", self.user)
+                        }
                     }
-                    (answer.status.to_string(), answer.retry_after.unwrap_or(PAUSE))
+                    self.seen.latencies.push(sent.elapsed());
+                    return;
                 }
-                Err(error) => (error.to_string(), PAUSE),
+                Ok(Answer { status, retry_after, .. }) => {
+                    let is_told = status != 503 || retry_after.is_some();
+                    self.seen.without_retry_after += usize::from(!is_told);
+                    (status.to_string(), retry_after.unwrap_or(PAUSE))
+                }
+                Err(error) => {
+                    self.seen.unanswered += 1;
+                    (error.to_string(), PAUSE)
+                }
             };
-            if self.patient && first.elapsed() < PATIENCE {
-                self.seen.retried += 1;
-                sleep(pause).await;
-                continue;
+            let took = sent.elapsed();
+            if !self.patient || took > PATIENCE {
+                self.seen.failed.push(Failure { sent, took, why });
+                return;
             }
-            self.seen.failed.push(Failure { sent: first, why });
-            break;
+            self.seen.retried += 1;
+            sleep(pause).await;
         }
-        self.seen.requests += 1;
-        self.seen.latencies.push(first.elapsed());
     }
 }
 

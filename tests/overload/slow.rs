@@ -1,0 +1,110 @@
+//! Clients that send and read slowly, and only keep connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+
+/// Kept small, so that an answer that is not read stays with the service.
+const RECEIVE_BYTES: u32 = 4096;
+
+/// Between two bytes of a slow client: a minute for what the limits give seconds.
+const DRIP_EVERY: Duration = Duration::from_millis(500);
+
+/// What a client is slow with.
+#[derive(Debug, Clone, Copy)]
+pub enum Slow {
+    /// Sends most of a large head, and then a byte now and then.
+    Head,
+    /// The same with a body.
+    Body,
+    /// Asks for more than it reads.
+    Reader,
+}
+
+/// Clients that connect again whenever the service ends their connection, until dropped.
+pub struct SlowClients {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SlowClients {
+    /// Starts so many of each kind.
+    pub fn start(server: SocketAddr, kinds: [(Slow, usize); 3]) -> SlowClients {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut clients = JoinSet::new();
+                for (slow, count) in kinds {
+                    (0..count).for_each(|_| drop(clients.spawn(dawdle(server, slow))));
+                }
+                // Ends with the sender, too.
+                let _ = stopped.await;
+                // Dropping them closes their connections.
+                clients.shutdown().await;
+            });
+        });
+        SlowClients { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for SlowClients {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(ended.is_none_or(|ended| ended.is_ok()) || thread::panicking(), "a slow client");
+    }
+}
+
+async fn dawdle(server: SocketAddr, slow: Slow) {
+    let start = "PUT /hello/Slow HTTP/1.1\r\nHost: localhost\r\n";
+    let at_once = match slow {
+        Slow::Head => format!("{start}X: {}", "x".repeat(12 * 1024)),
+        Slow::Body => format!("{start}Content-Length: 8192\r\n\r\n{}", " ".repeat(8000)),
+        // A few MB, which is more than the kernel keeps for a connection.
+        Slow::Reader => "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000),
+    };
+    loop {
+        // However it ends, it was cut off.
+        let _: io::Result<()> = async {
+            let mut stream = connect(server).await?;
+            stream.write_all(at_once.as_bytes()).await?;
+            let mut drip = interval(DRIP_EVERY);
+            let mut byte = [0];
+            loop {
+                drip.tick().await;
+                match slow {
+                    Slow::Head | Slow::Body => {
+                        stream.write_all(b"x").await?;
+                        // What comes is the end: a 408.
+                        let read = stream.read(&mut byte);
+                        if let Ok(read) = timeout(Duration::ZERO, read).await {
+                            read?;
+                            return Ok(());
+                        }
+                    }
+                    Slow::Reader => {
+                        stream.read_exact(&mut byte).await?;
+                    }
+                }
+            }
+        }
+        .await;
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn connect(server: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_nodelay(true)?;
+    socket.set_recv_buffer_size(RECEIVE_BYTES)?;
+    socket.connect(server).await
+}
