@@ -37,7 +37,8 @@ const MEMORY_MIB_MAX: f64 = 128.0;
 fn a_blocked_database_is_no_reason_to_wait_or_to_grow() {
     let database = cluster::shared().new_database();
     let service = start(&["--database-url", &database]);
-    expect_to_withstand(&service, |_| {
+    expect_to_withstand(&service, |load| {
+        load.wait_for_round();
         let mut lock = Session::open(&database);
         lock.execute("begin; lock table users in share mode");
         // While the database is blocked, so they do not wait for it.

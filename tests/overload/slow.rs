@@ -6,14 +6,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-/// Kept small, so that an answer that is not read stays with the service.
-const RECEIVE_BYTES: u32 = 4096;
+use crate::load::Connection;
 
 /// Between two bytes of a slow client: a minute for what the limits give seconds.
 const DRIP_EVERY: Duration = Duration::from_millis(500);
@@ -75,7 +73,10 @@ async fn dawdle(server: SocketAddr, slow: Slow) {
     loop {
         // However it ends, it was cut off.
         let _: io::Result<()> = async {
-            let mut stream = connect(server).await?;
+            let mut connection = Connection::new(server);
+            // Once it has an answer, the service has accepted it.
+            connection.exchange("GET", "/hello/Slow", "").await?;
+            let Some(mut stream) = connection.stream else { return Ok(()) };
             stream.write_all(at_once.as_bytes()).await?;
             let mut drip = interval(DRIP_EVERY);
             let mut byte = [0];
@@ -100,11 +101,4 @@ async fn dawdle(server: SocketAddr, slow: Slow) {
         .await;
         sleep(Duration::from_millis(50)).await;
     }
-}
-
-async fn connect(server: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_nodelay(true)?;
-    socket.set_recv_buffer_size(RECEIVE_BYTES)?;
-    socket.connect(server).await
 }

@@ -10,12 +10,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
-use crate::harness::{PATIENCE, wait_until};
+use crate::harness::{self, Answer, PATIENCE, wait_until};
 
 /// Today's date for the service: the first day of a common year, like that in which
 /// everyone is born.
@@ -24,8 +25,12 @@ pub const TODAY: &str = "2023-01-01";
 /// How long a patient client waits before it retries where no `Retry-After` says so.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Connections that are opened at once, so that the service's backlog holds them.
-static CONNECTING: Semaphore = Semaphore::const_new(500);
+/// Connections without a first answer, which shows that the service has accepted them: no
+/// more than fit in any backlog, where the kernel would drop them.
+static NEW_CONNECTIONS: Semaphore = Semaphore::const_new(100);
+
+/// Kept small, so that an answer that is not read stays with the service.
+const RECEIVE_BYTES: u32 = 4096;
 
 /// Clients, each with a connection and a user of its own. Each sends its next request when
 /// it has the answer to its last.
@@ -47,7 +52,7 @@ pub struct Clients {
 pub struct Load {
     began: Instant,
     stop: Arc<AtomicBool>,
-    /// Requests that each client is done with.
+    /// Attempts that each client is done with.
     done: Arc<[AtomicUsize]>,
     thread: JoinHandle<Seen>,
 }
@@ -94,12 +99,16 @@ impl Load {
         let done: Arc<[_]> = (0..clients.count).map(|_| AtomicUsize::new(0)).collect();
         let thread = thread::spawn({
             let (stop, done) = (stop.clone(), done.clone());
-            move || on_one_thread(send_all(server, clients, stop, done))
+            move || {
+                let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(send_all(server, clients, stop, done))
+            }
         });
         Load { began: Instant::now(), stop, done, thread }
     }
 
-    /// Waits until every client has an answer to a request that it sends after this call.
+    /// Waits until every client has an answer, whatever it says, to a request that it sends
+    /// after this call.
     pub fn wait_for_round(&self) {
         let count = |done: &AtomicUsize| done.load(Ordering::Relaxed);
         let before: Vec<_> = self.done.iter().map(count).collect();
@@ -144,8 +153,7 @@ async fn send_all(
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                client.send(if finds { request } else { 2 * request }).await;
-                done[number].fetch_add(1, Ordering::Relaxed);
+                client.send(if finds { request } else { 2 * request }, &done[number]).await;
             }
             Seen { users: vec![client.user], ..client.seen }
         });
@@ -155,11 +163,6 @@ async fn send_all(
         all.add(client.expect("a client sees what it may see"));
     }
     all
-}
-
-fn on_one_thread<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(future)
 }
 
 impl Seen {
@@ -189,13 +192,11 @@ impl Seen {
     /// Every one of `servers` must have all that was acknowledged.
     pub fn expect_nothing_lost(&self, servers: impl IntoIterator<Item = SocketAddr>) {
         for server in servers {
-            on_one_thread(async {
-                let mut connection = Connection { server, stream: None };
-                for user in &self.users {
-                    let answer = connection.exchange(&user.find()).await.expect("an answer");
-                    assert!(user.is_answered_by(&answer), "lost: {answer}: {user:?}");
-                }
-            });
+            let mut client = harness::Client::new(server);
+            for user in &self.users {
+                let answer = client.send("GET", &user.path, "").expect("an answer");
+                assert!(user.is_answered_by(&answer), "lost: {answer:?}: {user:?}");
+            }
         }
     }
 }
@@ -236,35 +237,41 @@ impl Client {
             number /= 26;
         }
         let user = User { path, acknowledged: None, maybe: Vec::new() };
-        let connection = Connection { server, stream: None };
+        let connection = Connection::new(server);
         Client { connection, patient, user, seen: Seen::default() }
     }
 
     /// Saves with even numbers, and finds with odd ones.
-    async fn send(&mut self, number: usize) {
+    async fn send(&mut self, number: usize, done: &AtomicUsize) {
         let days = 1 + u32::try_from(number / 2 % 364).unwrap();
         let sent = Instant::now();
         self.seen.requests += 1;
         loop {
-            let answer = match number % 2 {
-                0 => self.user.save(&mut self.connection, days).await,
-                _ => self.connection.exchange(&self.user.find()).await,
+            let answer = async {
+                match number % 2 {
+                    0 => self.save(days).await,
+                    _ => self.connection.exchange("GET", &self.user.path, "").await,
+                }
             };
-            let (why, pause) = match answer {
+            let answer = timeout(PATIENCE, answer).await;
+            done.fetch_add(1, Ordering::Relaxed);
+            let (why, pause) = match answer.unwrap_or_else(|late| Err(late.into())) {
                 Ok(answer) if [200, 204, 404].contains(&answer.status) => {
-                    match answer.status {
-                        204 => self.seen.acknowledged += 1,
-                        _ => {
-                            assert!(self.user.is_answered_by(&answer), "{answer}: {:?}", self.user)
-                        }
+                    if answer.status == 204 {
+                        self.seen.acknowledged += 1;
+                    } else {
+                        let user = &self.user;
+                        assert!(user.is_answered_by(&answer), "{answer:?}: {user:?}");
                     }
                     self.seen.latencies.push(sent.elapsed());
                     return;
                 }
-                Ok(Answer { status, retry_after, .. }) => {
-                    let is_told = status != 503 || retry_after.is_some();
+                Ok(answer) => {
+                    let pause = answer.header("retry-after");
+                    let is_told = answer.status != 503 || pause.is_some();
                     self.seen.without_retry_after += usize::from(!is_told);
-                    (status.to_string(), retry_after.unwrap_or(PAUSE))
+                    let pause = pause.map(|pause| Duration::from_secs(pause.parse().unwrap()));
+                    (answer.status.to_string(), pause.unwrap_or(PAUSE))
                 }
                 Err(error) => {
                     self.seen.unanswered += 1;
@@ -280,28 +287,22 @@ impl Client {
             sleep(pause).await;
         }
     }
-}
-
-impl User {
-    fn find(&self) -> String {
-        format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", self.path)
-    }
 
     /// Saves a birthday that is so many days away.
-    async fn save(&mut self, connection: &mut Connection, days: u32) -> io::Result<Answer> {
-        self.maybe.push(days);
+    async fn save(&mut self, days: u32) -> io::Result<Answer> {
+        self.user.maybe.push(days);
         let born = jiff::civil::date(1990, 1, 1).saturating_add(jiff::Span::new().days(days));
         let body = format!(r#"{{"dateOfBirth":"{born}"}}"#);
-        let head = format!("PUT {} HTTP/1.1\r\nHost: localhost\r\n", self.path);
-        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-        let answer = connection.exchange(&request).await?;
+        let answer = self.connection.exchange("PUT", &self.user.path, &body).await?;
         if answer.status == 204 {
-            self.acknowledged = Some(days);
-            self.maybe.clear();
+            self.user.acknowledged = Some(days);
+            self.user.maybe.clear();
         }
         Ok(answer)
     }
+}
 
+impl User {
     fn is_answered_by(&self, answer: &Answer) -> bool {
         let days = answer
             .body
@@ -316,67 +317,51 @@ impl User {
 }
 
 /// A connection that is kept for as long as the server keeps it.
-struct Connection {
+pub struct Connection {
     server: SocketAddr,
-    stream: Option<TcpStream>,
-}
-
-struct Answer {
-    status: u16,
-    retry_after: Option<Duration>,
-    body: String,
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} {}", self.status, self.body)
-    }
+    pub stream: Option<TcpStream>,
 }
 
 impl Connection {
-    /// Sends `request`, and reads its answer.
-    async fn exchange(&mut self, request: &str) -> io::Result<Answer> {
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => connect(self.server).await?,
+    pub fn new(server: SocketAddr) -> Connection {
+        Connection { server, stream: None }
+    }
+
+    /// Sends a request, and reads its answer.
+    pub async fn exchange(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+        let (mut stream, _permit) = match self.stream.take() {
+            Some(stream) => (stream, None),
+            None => {
+                let permit = NEW_CONNECTIONS.acquire().await.expect("it is never closed");
+                let socket = TcpSocket::new_v4()?;
+                socket.set_nodelay(true)?;
+                socket.set_recv_buffer_size(RECEIVE_BYTES)?;
+                (socket.connect(self.server).await?, Some(permit))
+            }
         };
-        let (head, body) = timeout(PATIENCE, exchange(&mut stream, request)).await??;
-        let header = |name| head.lines().find_map(|line| line.strip_prefix(name));
-        if header("connection: ") != Some("close") {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut bytes = Vec::with_capacity(1024);
+        while !is_whole(&bytes) {
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let answer = Answer::parse(bytes);
+        if answer.header("connection") != Some("close") {
             self.stream = Some(stream);
         }
-        Ok(Answer {
-            status: head[9..12].parse().unwrap(),
-            retry_after: header("retry-after: ").map(|it| Duration::from_secs(it.parse().unwrap())),
-            body,
-        })
+        Ok(answer)
     }
 }
 
-async fn connect(server: SocketAddr) -> io::Result<TcpStream> {
-    let _permit = CONNECTING.acquire().await.expect("it is never closed");
-    let stream = timeout(PATIENCE, TcpStream::connect(server)).await??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-async fn exchange(stream: &mut TcpStream, request: &str) -> io::Result<(String, String)> {
-    stream.write_all(request.as_bytes()).await?;
-    let mut bytes = Vec::with_capacity(1024);
-    loop {
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let text = str::from_utf8(&bytes).expect("an answer is text");
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        // HAProxy's own answers have none, and end with the connection.
-        let is_whole = match length {
-            Some(length) => body.len() >= length.parse().unwrap(),
-            None => true,
-        };
-        if is_whole {
-            return Ok((head.to_owned(), body.to_owned()));
-        }
-    }
+fn is_whole(answer: &[u8]) -> bool {
+    let text = str::from_utf8(answer).expect("an answer is text");
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    // HAProxy's own answers have none, and come at once.
+    length.is_none_or(|length| body.len() >= length.parse().unwrap())
 }
