@@ -135,16 +135,17 @@ async fn send_all(
     stop: Arc<AtomicBool>,
     done: Arc<[AtomicUsize]>,
 ) -> Seen {
-    let began = Instant::now();
     let Clients { count, per_second, catches_up, finds, patient } = clients;
     let period = Duration::from_secs(1) * count as u32 / per_second;
     let mut running = JoinSet::new();
     for number in 0..count {
-        let first = began + period * number as u32 / count as u32;
+        let phase = period * number as u32 / count as u32;
         let mut client = Client::new(server, patient);
         let (stop, done) = (stop.clone(), done.clone());
         running.spawn(async move {
-            let mut turn = interval_at(first.into(), period);
+            // Opens the connection, which a failure leaves to the first request.
+            let _ = client.connection.exchange("GET", &client.user.path, "").await;
+            let mut turn = interval_at(tokio::time::Instant::now() + phase, period);
             if !catches_up {
                 turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
             }
