@@ -114,6 +114,11 @@ impl Cluster {
         self.port
     }
 
+    /// What the server has logged since its last start.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
     /// Appends to `postgresql.conf`, for [`Cluster::reload`] or the next start.
     pub fn configure(&self, settings: &[(&str, &str)]) {
         let file = self.folder.join("data/postgresql.conf");

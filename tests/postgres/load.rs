@@ -1,44 +1,39 @@
-//! Busy clients, and what they were answered.
+//! Clients that always have a request in flight.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Service, wait_until};
 
-/// Connections that are kept, and send the next request when they have the answer
-/// to the last: a PUT and a GET of their own users by turns.
+const CLIENTS: usize = 16;
+
+/// Clients that keep their connections, each with a user of its own that it saves
+/// and finds in turn.
 pub struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    clients: Vec<JoinHandle<Answers>>,
-}
-
-/// What clients were answered. A request without an answer fails the test.
-#[derive(Debug, Default)]
-pub struct Answers {
-    pub by_status: BTreeMap<u16, u64>,
-    pub slowest: Duration,
+    clients: Vec<JoinHandle<u64>>,
 }
 
 impl Load {
-    /// Starts `connections` clients of `service`.
-    pub fn start(service: &Service, connections: usize) -> Load {
+    /// Starts the clients, whose users are saved first. Every request must be
+    /// answered: with success, or with 503 and `Retry-After`.
+    pub fn start(service: &Service) -> Load {
+        save_users(service);
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let address = service.address;
-        let clients = (0..connections).map(|number| {
+        let clients = (0..CLIENTS).map(|number| {
             let (stop, answered) = (stop.clone(), answered.clone());
-            thread::spawn(move || keep_busy(address, number, &stop, &answered))
+            thread::spawn(move || send_requests(address, number, &stop, &answered))
         });
         let clients = clients.collect();
         Load { stop, answered, clients }
     }
 
-    /// Waits until this many more requests were answered.
+    /// Waits until this many more requests are answered.
     pub fn wait_for(&self, requests: u64) {
         let enough = self.answered.load(Ordering::Relaxed) + requests;
         wait_until("requests are answered", || {
@@ -46,56 +41,48 @@ impl Load {
         });
     }
 
-    /// Lets the clients finish, and gives what they were answered.
-    pub fn stop(self) -> Answers {
+    /// Stops the clients, and returns how many requests were answered with 503.
+    pub fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        let answers = self.clients.into_iter().map(|client| client.join().unwrap());
-        answers.fold(Answers::default(), Answers::and)
+        self.clients.into_iter().map(|client| client.join().unwrap()).sum()
     }
 }
 
-impl Answers {
-    /// Expects that every request was served.
-    #[track_caller]
-    pub fn expect_all_served(self) -> Answers {
-        assert!(self.by_status.keys().all(|status| [200, 204].contains(status)), "{self:?}");
-        self
-    }
-
-    fn and(mut self, other: Answers) -> Answers {
-        for (status, count) in other.by_status {
-            *self.by_status.entry(status).or_default() += count;
-        }
-        self.slowest = self.slowest.max(other.slowest);
-        self
+/// Saves the users of all clients.
+pub fn save_users(service: &Service) {
+    for client in 0..CLIENTS {
+        service.save(&username(client), "1990-05-20");
     }
 }
 
-fn keep_busy(
+fn username(client: usize) -> String {
+    format!("Busy{}", char::from(b'a' + u8::try_from(client).unwrap()))
+}
+
+fn send_requests(
     server: SocketAddr,
     number: usize,
     stop: &AtomicBool,
     answered: &AtomicU64,
-) -> Answers {
+) -> u64 {
     let mut client = Client::new(server);
-    let letter = |number: usize| char::from(b'a' + u8::try_from(number % 26).unwrap());
-    let path = format!("/hello/Busy{}{}", letter(number / 26), letter(number));
-    let mut answers = Answers::default();
-    let mut born = (1950..2020).cycle();
-    while !stop.load(Ordering::Relaxed) {
-        let year = born.next().expect("years go round");
+    let path = format!("/hello/{}", username(number));
+    let mut refused = 0;
+    for year in (1950..2020).cycle() {
         let body = format!(r#"{{"dateOfBirth":"{year}-05-20"}}"#);
-        for (method, body) in [("PUT", &*body), ("GET", "")] {
-            let began = Instant::now();
+        for (method, body, success) in [("PUT", &*body, 204), ("GET", "", 200)] {
+            if stop.load(Ordering::Relaxed) {
+                return refused;
+            }
             let answer = client.send(method, &path, body).expect("every request is answered");
-            answers.slowest = answers.slowest.max(began.elapsed());
-            assert!(
-                answer.status != 503 || answer.header("retry-after").is_some(),
-                "a 503 without Retry-After"
-            );
-            *answers.by_status.entry(answer.status).or_default() += 1;
+            if answer.status == 503 {
+                assert!(answer.header("retry-after").is_some(), "a 503 without Retry-After");
+                refused += 1;
+            } else {
+                assert_eq!(answer.status, success, "{method}");
+            }
             answered.fetch_add(1, Ordering::Relaxed);
         }
     }
-    answers
+    unreachable!("the years go round")
 }

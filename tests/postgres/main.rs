@@ -23,11 +23,12 @@ mod api;
 #[path = "../service/lifecycle.rs"]
 mod lifecycle;
 
-mod black_hole;
+mod batches;
 mod copy;
 mod crashes;
 mod failover;
 mod migrate;
+mod outages;
 mod replica;
 mod secrets;
 mod tls;
@@ -45,7 +46,7 @@ fn database_url(folder: &Path) -> Option<String> {
 }
 
 /// All users in a database with their dates of birth.
-fn read_all(url: &str) -> HashMap<String, String> {
+fn read_all<Users: FromIterator<(String, String)>>(url: &str) -> Users {
     let rows = cluster::execute(url, "select username, date_of_birth from users");
     let user =
         |row: &str| row.split_once('|').map(|(name, born)| (name.to_owned(), born.to_owned()));

@@ -1,4 +1,4 @@
-//! What may happen on the way to a database.
+//! A network between the service and a database that can fail.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,10 +8,10 @@ use std::thread;
 
 use crate::harness::random;
 
-/// Stands in front of a port on this machine.
+/// Forwards connections to a port on this machine, until it is told otherwise.
 pub struct Proxy {
     port: u16,
-    way: Arc<Way>,
+    network: Arc<Network>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,8 @@ enum Mode {
 /// What is in every statement about users, when it is sent the first time.
 const ABOUT_USERS: &[u8] = b"users";
 
-struct Way {
-    /// Where it leads to.
-    port: u16,
+struct Network {
+    server_port: u16,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -36,52 +35,53 @@ struct State {
     mode: Mode,
     /// Those that are open, and maybe some that were.
     connections: Vec<Weak<Connection>>,
-    /// Who sends this is not told the answer.
+    /// A connection that sends this is cut instead of answered.
     cut_at: Option<Vec<u8>>,
 }
 
 struct Connection {
     client: TcpStream,
-    /// None where nothing is passed on anyway.
+    /// None where nothing is forwarded.
     server: Option<TcpStream>,
     is_silent: AtomicBool,
     /// Whether it is cut when the next answer comes.
-    is_doomed: AtomicBool,
+    is_cut_at_answer: AtomicBool,
 }
 
 impl Proxy {
-    /// Forwards to `port` for now.
-    pub fn to(port: u16) -> Proxy {
+    /// Forwards to `server_port`.
+    pub fn to(server_port: u16) -> Proxy {
         let state = State { mode: Mode::Forward, connections: Vec::new(), cut_at: None };
-        let way = Arc::new(Way { port, state: Mutex::new(state), changed: Condvar::new() });
+        let network = Network { server_port, state: Mutex::new(state), changed: Condvar::new() };
+        let network = Arc::new(network);
         let mut listeners = std::iter::repeat_with(listen_somewhere);
         let listener = listeners.find_map(|listener| listener).expect("some port is free");
         let port = listener.local_addr().unwrap().port();
-        let accepting = way.clone();
+        let accepting = network.clone();
         thread::spawn(move || accepting.accept(listener));
-        Proxy { port, way }
+        Proxy { port, network }
     }
 
-    /// The URL for who goes this way to the database of `url`.
+    /// The URL that leads through this proxy to the database of `url`.
     pub fn url(&self, url: &str) -> String {
-        let through = url.replace(&format!(":{}/", self.way.port), &format!(":{}/", self.port));
+        let server = format!(":{}/", self.network.server_port);
+        let through = url.replace(&server, &format!(":{}/", self.port));
         assert_ne!(through, url, "the proxy leads elsewhere");
         through
     }
 
-    /// Lets new connections through.
+    /// Forwards new connections.
     pub fn forward(&self) {
         drop(self.switch(Mode::Forward));
     }
 
-    /// Accepts connections, and swallows all that comes. The connections that are
-    /// open stay so, and never say anything again.
+    /// Accepts connections and never answers. Those that are open fall silent too.
     pub fn go_silent(&self) {
         self.silence(Mode::Silent);
     }
 
-    /// Lets new connections in, and swallows what they send about users and after
-    /// that. Those that are open never say anything again.
+    /// Forwards new connections until they send something about users, and then never
+    /// answers. Those that are open fall silent at once.
     pub fn hang(&self) {
         self.silence(Mode::Hang);
     }
@@ -93,33 +93,33 @@ impl Proxy {
         }
     }
 
-    /// Cuts all connections, and takes no new ones.
+    /// Cuts all connections, and refuses new ones.
     pub fn refuse(&self) {
         let state = self.switch(Mode::Refuse);
         for connection in state.connections.iter().filter_map(Weak::upgrade) {
             connection.cut();
         }
         drop(state);
-        // Wakes who accepts, until it listens no more.
+        // Wakes the thread that accepts, until it has closed its listener.
         while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {}
     }
 
-    /// Passes on the next request in which `text` is, and cuts its connection
-    /// instead of passing back the answer.
+    /// Forwards the next request that holds `text`, and cuts its connection instead of
+    /// forwarding the answer.
     pub fn cut_answer_to(&self, text: &str) {
-        self.way.state().cut_at = Some(text.into());
+        self.network.state().cut_at = Some(text.into());
     }
 
     fn switch(&self, mode: Mode) -> MutexGuard<'_, State> {
-        let mut state = self.way.state();
+        let mut state = self.network.state();
         state.mode = mode;
-        self.way.changed.notify_all();
+        self.network.changed.notify_all();
         state
     }
 }
 
-impl Way {
-    fn accept(self: Arc<Way>, mut listener: TcpListener) {
+impl Network {
+    fn accept(self: Arc<Network>, mut listener: TcpListener) {
         let address = listener.local_addr().unwrap();
         loop {
             let (client, _) = listener.accept().unwrap();
@@ -130,50 +130,44 @@ impl Way {
                 listener = TcpListener::bind(address).unwrap();
                 continue;
             }
-            self.clone().lead(client);
+            self.clone().connect(client);
         }
     }
 
-    fn lead(self: Arc<Way>, client: TcpStream) {
+    fn connect(self: Arc<Network>, client: TcpStream) {
         let mut state = self.state();
         let is_silent = state.mode == Mode::Silent;
         let server = match is_silent {
             true => None,
-            false => match TcpStream::connect(("127.0.0.1", self.port)) {
+            false => match TcpStream::connect(("127.0.0.1", self.server_port)) {
                 Ok(server) => Some(server),
-                // The client is let go.
+                // The client's connection is closed.
                 Err(_) => return,
             },
         };
         for stream in std::iter::once(&client).chain(&server) {
             stream.set_nodelay(true).unwrap();
         }
-        let connection = Connection {
+        let connection = Arc::new(Connection {
             client,
             server,
             is_silent: is_silent.into(),
-            is_doomed: AtomicBool::new(false),
-        };
-        let there = Arc::new(connection);
-        let back = there.clone();
+            is_cut_at_answer: AtomicBool::new(false),
+        });
+        let answers = connection.clone();
         state.connections.retain(|connection| connection.strong_count() > 0);
-        state.connections.push(Arc::downgrade(&there));
+        state.connections.push(Arc::downgrade(&connection));
         drop(state);
-        thread::spawn(move || there.pass_on(&self));
-        thread::spawn(move || back.pass_back());
+        thread::spawn(move || connection.forward_requests(&self));
+        thread::spawn(move || answers.forward_answers());
     }
 
-    /// Whether `request` is the one whose answer shall not arrive.
+    /// Whether the answer to `request` shall not arrive.
     fn cuts_at(&self, request: &[u8]) -> bool {
-        let mut state = self.state();
-        let is_it = state.cut_at.as_ref().is_some_and(|text| holds(request, text));
-        if is_it {
-            state.cut_at = None;
-        }
-        is_it
+        self.state().cut_at.take_if(|text| holds(request, text)).is_some()
     }
 
-    /// Whether `request` is one after which nothing is said any more.
+    /// Whether nothing is answered from `request` on.
     fn hangs_at(&self, request: &[u8]) -> bool {
         self.state().mode == Mode::Hang && holds(request, ABOUT_USERS)
     }
@@ -184,19 +178,19 @@ impl Way {
 }
 
 impl Connection {
-    fn pass_on(&self, way: &Way) {
+    fn forward_requests(&self, network: &Network) {
         let mut buffer = [0; 65536];
         while let Ok(length @ 1..) = (&self.client).read(&mut buffer) {
             let Some(mut server) = self.server.as_ref().filter(|_| !self.is_silent()) else {
                 continue;
             };
             let request = &buffer[..length];
-            if way.hangs_at(request) {
+            if network.hangs_at(request) {
                 self.is_silent.store(true, Ordering::SeqCst);
                 continue;
             }
-            if way.cuts_at(request) {
-                self.is_doomed.store(true, Ordering::SeqCst);
+            if network.cuts_at(request) {
+                self.is_cut_at_answer.store(true, Ordering::SeqCst);
             }
             if server.write_all(request).is_err() {
                 break;
@@ -205,19 +199,19 @@ impl Connection {
         self.cut();
     }
 
-    fn pass_back(&self) {
+    fn forward_answers(&self) {
         let Some(mut server) = self.server.as_ref() else { return };
         let mut buffer = [0; 65536];
         while let Ok(length @ 1..) = server.read(&mut buffer) {
             if self.is_silent() {
                 continue;
             }
-            let is_doomed = self.is_doomed.load(Ordering::SeqCst);
-            if is_doomed || (&self.client).write_all(&buffer[..length]).is_err() {
+            let is_cut = self.is_cut_at_answer.load(Ordering::SeqCst);
+            if is_cut || (&self.client).write_all(&buffer[..length]).is_err() {
                 break;
             }
         }
-        // Who is silent does not tell of an end either.
+        // A silent network does not report an end either.
         if !self.is_silent() {
             self.cut();
         }
@@ -239,8 +233,8 @@ fn holds(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|part| part == text)
 }
 
-/// Listens on a port that the system gives to no client: while nothing listens
-/// there, one of those could be given the very port, and reach itself.
+/// Listens on a port outside the range for outgoing connections: while nothing listens
+/// there, a client's own port could be that one, and it would reach itself.
 fn listen_somewhere() -> Option<TcpListener> {
     let port = 20_000 + u16::try_from(random(10_000)).unwrap();
     TcpListener::bind(("127.0.0.1", port)).ok()

@@ -1,17 +1,14 @@
 //! Finding users in a replica, and without it.
 
-use std::time::{Duration, Instant};
-
 use crate::cluster::{Cluster, execute, shared};
 use crate::harness::{Service, wait_until};
-use crate::load::Load;
+use crate::load::{self, Load};
 use crate::migrate::migrate;
+use crate::outages::wait_until_works;
 use crate::proxy::Proxy;
 use crate::url::role;
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
-
-const CLIENTS: usize = 64;
 
 const GONE: &str = "the replica does not answer: reading from the primary";
 const AGAIN: &str = "reading from the replica again";
@@ -47,28 +44,26 @@ fn the_replica_finds_and_the_primary_saves() {
 fn a_replica_killed_under_load_costs_no_request_and_is_told_of_once() {
     let pair = Pair::start();
     let service = pair.start_service();
-    // All users are known before, or the standby may not have them yet.
-    let load = Load::start(&service, CLIENTS);
-    load.wait_for(2 * CLIENTS as u64);
-    let _ = load.stop();
+    // The standby must have all users before they are found there.
+    load::save_users(&service);
     pair.wait_for_standby();
 
-    let load = Load::start(&service, CLIENTS);
-    load.wait_for(1000);
+    let load = Load::start(&service);
+    load.wait_for(200);
     assert_eq!(fallbacks(&service), 0.0);
     pair.standby.kill();
     wait_until("the primary is read", || (fallbacks(&service) > 0.0).then_some(()));
-    load.wait_for(1000);
+    load.wait_for(200);
     pair.standby.start_again();
     wait_until("the replica is back", || (times(&service, AGAIN) > 0).then_some(()));
-    load.wait_for(1000);
-    let answers = load.stop().expect_all_served();
+    load.wait_for(200);
+    assert_eq!(load.stop(), 0, "requests refused");
     let without = fallbacks(&service);
-    println!("{without} trips went to the primary instead: {answers:?}");
+    println!("{without} batches went to the primary instead");
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 1), "{}", service.log());
 
-    for _ in 0..50 {
-        service.get("/hello/Busyaa").expect_status(200);
+    for _ in 0..10 {
+        service.get("/hello/Busya").expect_status(200);
     }
     assert_eq!(fallbacks(&service), without);
     assert_eq!(pair.connections_to_standby(), 2);
@@ -88,17 +83,15 @@ fn a_replica_that_is_away_keeps_no_service_from_starting() {
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 0));
 
     proxy.forward();
-    wait_until("the replica is found", || {
-        service.get("/hello/John").expect_status(200);
-        (times(&service, AGAIN) > 0).then_some(())
-    });
+    wait_until_found(&service);
     let without = fallbacks(&service);
     service.get("/hello/John").expect_status(200);
     assert_eq!(fallbacks(&service), without);
 }
 
 #[test]
-fn a_replica_that_falls_silent_costs_each_connection_one_slow_answer() {
+fn a_replica_that_falls_silent_is_told_of_once_and_the_primary_is_read() {
+    const FINDS: u8 = 20;
     let url = shared().new_database();
     let proxy = Proxy::to(shared().port());
     let service =
@@ -107,24 +100,14 @@ fn a_replica_that_falls_silent_costs_each_connection_one_slow_answer() {
     service.get("/hello/John").expect_status(200);
 
     proxy.go_silent();
-    let times_taken: Vec<Duration> = (0..20)
-        .map(|_| {
-            let began = Instant::now();
-            service.get("/hello/John").expect_status(200);
-            began.elapsed()
-        })
-        .collect();
-    let slow: Vec<_> = times_taken.iter().filter(|took| took.as_millis() > 500).collect();
-    println!("slow answers: {slow:?}");
-    assert!((1..=2).contains(&slow.len()), "{times_taken:?}");
-    assert!(slow.iter().all(|took| took.as_millis() < 2000), "{slow:?}");
+    for _ in 0..FINDS {
+        service.get("/hello/John").expect_status(200);
+    }
+    assert_eq!(fallbacks(&service), f64::from(FINDS));
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 0));
 
     proxy.forward();
-    wait_until("the replica is found", || {
-        service.get("/hello/John").expect_status(200);
-        (times(&service, AGAIN) > 0).then_some(())
-    });
+    wait_until_found(&service);
 }
 
 #[test]
@@ -137,19 +120,23 @@ fn users_are_found_while_the_primary_is_down_but_health_tells() {
     service.get("/health").expect_status(200);
 
     proxy.refuse();
-    for _ in 0..3 {
-        let began = Instant::now();
-        service.get("/health").expect_status(503);
-        assert!(began.elapsed().as_secs() < 2, "health tells after {:?}", began.elapsed());
-        service.get("/hello/John").expect_status(200);
-    }
+    service.get("/health").expect_status(503);
     service.put("/hello/John", BORN).expect_status(503);
+    service.get("/health").expect_status(503);
+    service.get("/hello/John").expect_status(200);
     service.ask_admin("/readyz").expect_status(200);
     assert_eq!(fallbacks(&service), 0.0);
 
     proxy.forward();
-    wait_until("it works again", || (service.get("/health").status == 200).then_some(()));
-    service.save("John", "1990-05-20");
+    wait_until_works(&service);
+}
+
+/// Sends finds until the replica answers them again.
+fn wait_until_found(service: &Service) {
+    wait_until("the replica is found", || {
+        service.get("/hello/John").expect_status(200);
+        (times(service, AGAIN) > 0).then_some(())
+    });
 }
 
 /// A server and its standby, with a database that both have.

@@ -2,87 +2,73 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::cluster::shared;
 use crate::harness::{Failed, Service, new_folder, random, wait_until};
 use crate::load::Load;
+use crate::outages::{expect_unavailable, retries, wait_until_works};
 use crate::refusal::{failed, refusal};
 use crate::url::{password, role};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
-const CLIENTS: usize = 64;
-
 #[test]
-fn a_password_rotated_under_load_costs_no_request() {
-    rotate_under_load(Duration::ZERO);
-}
-
-#[test]
-fn requests_wait_while_a_rotation_is_half_done() {
-    rotate_under_load(Duration::from_millis(500));
-}
-
-/// Gives the role and the file new passwords, and this long only one of them.
-fn rotate_under_load(half_done: Duration) {
-    const ROTATIONS: usize = 6;
+fn requests_wait_while_a_password_is_rotated() {
+    const ROTATIONS: usize = 4;
     let secret = Secret::new();
     let service = secret.start_service();
-    let load = Load::start(&service, CLIENTS);
-    let (answers, cut) = while_connections_are_cut(&secret, |cut| {
-        for number in 0..ROTATIONS {
-            load.wait_for(1000);
-            let url = secret.next_url();
-            let mut steps: [&dyn Fn(); 2] = [&|| secret.alter_role(&url), &|| secret.write(&url)];
-            if number % 2 == 1 {
-                steps.reverse();
-            }
-            steps[0]();
-            // Not a wait for something.
-            thread::sleep(half_done);
-            steps[1]();
-            let before = cut.load(Ordering::Relaxed);
-            wait_until("the new password is used", || {
-                (cut.load(Ordering::Relaxed) > before).then_some(())
-            });
+    let load = Load::start(&service);
+    let retries = || retries(&service, "write") + retries(&service, "read");
+    for number in 0..ROTATIONS {
+        load.wait_for(200);
+        let url = secret.next_url();
+        let mut steps: [&dyn Fn(); 2] = [&|| secret.alter_role(&url), &|| secret.write(&url)];
+        if number % 2 == 1 {
+            steps.reverse();
         }
-        load.wait_for(1000);
-        load.stop()
-    });
-    println!("{ROTATIONS} rotations of {half_done:?}, {cut} connections cut: {answers:?}");
-    let _ = answers.expect_all_served();
+        steps[0]();
+        let before = retries();
+        secret.cut_connections();
+        // Each of the three connections that died is one, and may be replaced at once.
+        wait_until("connecting fails", || (retries() >= before + 4.0).then_some(()));
+        steps[1]();
+        load.wait_for(200);
+    }
+    assert_eq!(load.stop(), 0, "requests refused");
     secret.expect_untold(&service);
 }
 
 #[test]
 fn a_file_that_turns_to_garbage_is_told_of_but_not_quoted_and_may_be_mended() {
+    thread::scope(|scope| {
+        for garbage in ["", "postgres://user:hunter2@/x", "sqlite:hunter2.db"] {
+            scope.spawn(move || turn_to_garbage(garbage));
+        }
+    });
+}
+
+fn turn_to_garbage(garbage: &str) {
     let secret = Secret::new();
     let service = secret.start_service();
-    let try_both = || {
-        thread::scope(|scope| {
-            let put = scope.spawn(|| service.put("/hello/John", BORN).status);
-            let get = service.get("/hello/John").status;
-            (put.join().unwrap(), get)
-        })
-    };
-    for garbage in ["", "postgres://user:hunter2@/x", "sqlite:hunter2.db"] {
-        wait_until("it works", || (try_both() == (204, 200)).then_some(()));
-        secret.write(garbage);
-        secret.cut_connections();
-        assert_eq!(try_both(), (503, 503), "{garbage}");
-        secret.write(&secret.url);
-    }
-    wait_until("it works again", || (try_both() == (204, 200)).then_some(()));
+    service.save("John", "1990-05-20");
+    secret.write(garbage);
+    secret.cut_connections();
+    thread::scope(|scope| {
+        scope.spawn(|| expect_unavailable(&service.put("/hello/John", BORN)));
+        scope.spawn(|| expect_unavailable(&service.get("/hello/John")));
+    });
+    secret.write(&secret.url);
+    wait_until_works(&service);
     let log = service.log();
-    let names_file = format!("{}: ", secret.file().display());
-    assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(&names_file)), "{log}");
+    let told = match garbage.starts_with("sqlite:") {
+        true => "names no Postgres database any more".to_owned(),
+        false => format!("{}: ", secret.file().display()),
+    };
+    assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(&told)), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
     secret.expect_untold(&service);
 }
@@ -183,13 +169,12 @@ impl Secret {
         fs::rename(new, self.file()).unwrap();
     }
 
-    /// Ends the service's connections, and tells how many there were.
-    fn cut_connections(&self) -> u64 {
+    /// Ends the service's connections.
+    fn cut_connections(&self) {
         let role = role(&self.url);
-        let cut = shared().execute(&format!(
-            "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = '{role}'"
+        shared().execute(&format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'"
         ));
-        cut.trim().parse().unwrap()
     }
 
     /// Expects that no password is where others see it.
@@ -204,23 +189,4 @@ impl Secret {
             }
         }
     }
-}
-
-/// Acts while the service loses its connections again and again, and counts how
-/// many it lost.
-fn while_connections_are_cut<T>(secret: &Secret, act: impl FnOnce(&AtomicU64) -> T) -> (T, u64) {
-    let cut = &AtomicU64::new(0);
-    let (acting, acted) = mpsc::channel::<()>();
-    let result = thread::scope(|scope| {
-        scope.spawn(move || {
-            // Ends with `acting`, however that ends. The pace leaves the time to connect.
-            let pace = Duration::from_millis(200);
-            while acted.recv_timeout(pace) == Err(RecvTimeoutError::Timeout) {
-                cut.fetch_add(secret.cut_connections(), Ordering::Relaxed);
-            }
-        });
-        let _acting = acting;
-        act(cut)
-    });
-    (result, cut.load(Ordering::Relaxed))
 }

@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::NamedTempFile;
 
-use crate::black_hole::hold_a_lock_for_long;
 use crate::cluster::{Cluster, shared};
 use crate::harness::{BINARY, Failed, Service, new_folder, wait_until};
+use crate::outages::hold_a_lock_for_long;
 use crate::refusal::refusal;
 use crate::url::role;
 
@@ -47,7 +47,7 @@ fn a_server_that_takes_tls_only_is_served_from_with_require() {
 }
 
 #[test]
-fn a_lock_held_for_long_leaves_no_one_waiting_for_it_on_a_server_that_takes_tls_only() {
+fn a_lock_held_for_long_leaves_no_statement_waiting_for_it_on_a_server_that_takes_tls_only() {
     let Server { cluster, .. } = &*SERVER;
     hold_a_lock_for_long(cluster, &(cluster.new_database() + "?sslmode=require"));
 }

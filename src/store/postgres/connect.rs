@@ -181,3 +181,55 @@ impl Wire {
         Wire { _dropped: hold }
     }
 }
+
+#[cfg(test)]
+impl Connector {
+    /// Connects to hosts at `ports` of this machine.
+    pub fn to_ports(ports: &[u16], options: &str) -> Connector {
+        let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let url = format!("postgres://user@{}/db{options}", hosts.join(","));
+        Connector::new(UrlSource::Text(url), Tls::new(None).unwrap())
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// A session with a server that accepted it and says nothing more.
+    pub async fn with_silent_server() -> Session {
+        use tokio::io::AsyncWriteExt;
+
+        let (client, mut server) = tokio::io::duplex(4096);
+        // AuthenticationOk and ReadyForQuery.
+        server.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await.unwrap();
+        let mut config = tokio_postgres::Config::new();
+        let connecting = config.user("user").connect_raw(client, tokio_postgres::NoTls);
+        let (client, connection) = connecting.await.unwrap();
+        tokio::spawn(async move {
+            let _open = server;
+            std::future::pending::<()>().await
+        });
+        let tls = Tls::new(None).unwrap().connector(super::tls::TlsMode::Disable).unwrap();
+        let connect_max = Duration::from_secs(1);
+        Session { client, statement: None, tls, connect_max, _wire: Wire::lay(connection) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_host_is_left_for_the_next_one_in_time() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        for (options, longest) in [("", 1.5), ("?connect_timeout=5", 5.0)] {
+            let began = Instant::now();
+            assert!(Connector::to_ports(&[port, port], options).connect().await.is_err());
+            assert!(began.elapsed() <= 2 * Duration::from_secs_f64(longest), "{options}");
+        }
+    }
+}

@@ -125,7 +125,50 @@ fn pause(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::metrics::Metrics;
+
+    /// Nothing listens there.
+    const CLOSED_PORT: u16 = 1;
+
+    fn link_to(port: u16) -> Link {
+        let connector = Connector::to_ports(&[port], "");
+        Link::new(connector, "select 1", Metrics::new().retries("read"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_away_is_tried_until_the_deadline_and_then_once_for_each_request() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        for port in [silent.local_addr().unwrap().port(), CLOSED_PORT] {
+            let mut link = link_to(port);
+            let began = Instant::now();
+            assert!(link.ask(&[], began + DEADLINE).await.is_err());
+            assert!(began.elapsed() <= DEADLINE);
+            let retries = link.retries.get();
+            // With pauses between them.
+            assert!((2..40).contains(&retries), "{retries} retries");
+            for _ in 0..10 {
+                let began = Instant::now();
+                assert!(link.ask(&[], began + DEADLINE).await.is_err());
+                // So a server that is back is found within this time.
+                assert!(began.elapsed() < Duration::from_secs(2));
+            }
+            assert_eq!(link.retries.get(), retries);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_that_is_not_answered_is_given_up_before_the_deadline() {
+        let mut link = link_to(CLOSED_PORT);
+        link.session = Some(Session::with_silent_server().await);
+        let began = Instant::now();
+        let error = link.ask(&[], began + DEADLINE).await.unwrap_err();
+        assert!(matches!(error, PostgresError::NoAnswer(_)), "{error}");
+        assert_eq!(began.elapsed(), ANSWER_MAX);
+        assert_eq!(link.retries.get(), 0);
+    }
 
     #[test]
     fn pauses_grow_to_their_limit_and_differ() {

@@ -149,3 +149,28 @@ impl Lanes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_falls_silent_is_waited_for_once() {
+        let fallbacks = Metrics::new().replica_fallbacks;
+        let mut replica = Replica {
+            // Nothing listens there.
+            connector: Connector::to_ports(&[1], ""),
+            state: State::Here(Session::with_silent_server().await),
+            lanes: Arc::new(Lanes::new(fallbacks.clone())),
+        };
+        for waited in [ANSWER_MAX, Duration::ZERO, Duration::ZERO] {
+            let asked = Instant::now();
+            assert!(replica.find(&["John"]).await.is_none());
+            assert_eq!(asked.elapsed(), waited);
+        }
+        assert_eq!(fallbacks.get(), 3);
+    }
+}

@@ -1,0 +1,198 @@
+//! A network between the service and the database that loses, refuses or cuts
+//! connections, and a table that is locked.
+
+use std::fs;
+use std::thread;
+
+use crate::cluster::{Cluster, Session, shared};
+use crate::harness::{Answer, Service, wait_until};
+use crate::load::Load;
+use crate::proxy::Proxy;
+use crate::url::role;
+
+const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
+
+/// Connections to the database: one saves and two find.
+const CONNECTIONS: usize = 3;
+
+#[test]
+fn a_silent_network_is_answered_for_and_costs_nothing_that_stays() {
+    outlast(Proxy::go_silent);
+}
+
+#[test]
+fn a_server_that_accepts_connections_and_hangs_is_not_given_more_and_more_of_them() {
+    outlast(Proxy::hang);
+}
+
+#[test]
+fn a_database_that_refuses_connections_is_found_when_it_is_back() {
+    outlast(Proxy::refuse);
+}
+
+/// Lets clients send requests through an outage.
+fn outlast(begin: fn(&Proxy)) {
+    let proxy = Proxy::to(shared().port());
+    let url = shared().new_database();
+    let service = Service::start(&["--database-url", &proxy.url(&url)]);
+    let load = Load::start(&service);
+    load.wait_for(200);
+    let (files, memory) = (open_files(&service), resident_kib(&service));
+
+    begin(&proxy);
+    wait_until_unhealthy(&service);
+    // Two batches on each connection: the first waits for its answer or tries until the
+    // deadline, the second is given one attempt.
+    let failed = |kind| service.metric(&format!("hello_birthday_store_errors_total{kind}"));
+    wait_until("batches fail", || {
+        let failed = (failed("{kind=\"write\"}"), failed("{kind=\"read\"}"));
+        (failed.0 >= 2.0 && failed.1 >= 4.0).then_some(())
+    });
+    service.get("/health").expect_status(503);
+    for probe in ["/readyz", "/livez"] {
+        service.ask_admin(probe).expect_status(200);
+    }
+    // A connection that was given up, and what cancels its statement, may be closing.
+    wait_until("given up connections are closed", || {
+        (open_files(&service) <= files + 2).then_some(())
+    });
+    wait_until("given up sessions end", || {
+        let sessions = shared().execute(&format!("select count(*) {}", sessions(&url)));
+        (sessions.trim().parse::<usize>().unwrap() <= 2 * CONNECTIONS).then_some(())
+    });
+    let after = resident_kib(&service);
+    assert!(after < memory + 16 * 1024, "{memory} KiB, then {after} KiB of memory");
+
+    proxy.forward();
+    wait_until_works(&service);
+    assert!(load.stop() > 0, "no request met the outage");
+    let load = Load::start(&service);
+    load.wait_for(200);
+    assert_eq!(load.stop(), 0, "requests refused after the outage");
+}
+
+#[test]
+fn a_short_outage_costs_no_request() {
+    let proxy = Proxy::to(shared().port());
+    let url = proxy.url(&shared().new_database());
+    let service = Service::start(&["--database-url", &url]);
+    service.save("John", "1990-05-20");
+    service.get("/hello/John").expect_status(200);
+
+    proxy.refuse();
+    thread::scope(|scope| {
+        scope.spawn(|| service.put("/hello/John", BORN).expect_status(204));
+        scope.spawn(|| service.get("/hello/John").expect_status(200));
+        // The first attempt may be on a connection that was cut.
+        wait_until("both fail to connect", || {
+            let failing = ["write", "read"].map(|kind| retries(&service, kind));
+            failing.iter().all(|retries| *retries >= 2.0).then_some(())
+        });
+        proxy.forward();
+    });
+}
+
+#[test]
+fn a_connection_that_dies_before_the_answer_costs_no_request() {
+    let proxy = Proxy::to(shared().port());
+    let url = shared().new_database();
+    let service = Service::start(&["--database-url", &proxy.url(&url)]);
+    // So that the connections are there.
+    service.save("John", "1990-05-20");
+    service.get("/hello/John").expect_status(200);
+
+    for times in 1..=3 {
+        for (kind, method, body, success) in [("write", "PUT", BORN, 204), ("read", "GET", "", 200)]
+        {
+            proxy.cut_answer_to("Mallory");
+            service.request(method, "/hello/Mallory", body).expect_status(success);
+            assert!(retries(&service, kind) >= f64::from(times), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn a_lock_held_for_long_leaves_no_statement_waiting_for_it() {
+    hold_a_lock_for_long(shared(), &shared().new_database());
+}
+
+/// Holds a lock until requests give up, and expects that their statements do so too.
+pub fn hold_a_lock_for_long(cluster: &Cluster, url: &str) {
+    let service = Service::start(&["--database-url", url]);
+    service.save("John", "1990-05-20");
+    let mut locking = Session::open(url);
+    locking.execute("begin; lock table users in access exclusive mode");
+    let waiting = |count: usize| {
+        wait_until("so many statements wait for the lock", || {
+            (waiting_for_locks(cluster, url) == count).then_some(())
+        });
+    };
+    thread::scope(|scope| {
+        let requests = [("PUT", BORN), ("GET", "")].map(|(method, body)| {
+            let service = &service;
+            scope.spawn(move || expect_unavailable(&service.request(method, "/hello/John", body)))
+        });
+        waiting(2);
+        requests.map(|request| request.join().unwrap());
+    });
+    waiting(0);
+    // Still held.
+    service.get("/health").expect_status(503);
+    drop(locking);
+    wait_until_works(&service);
+}
+
+/// How many statements of the service wait for a lock.
+pub fn waiting_for_locks(cluster: &Cluster, url: &str) -> usize {
+    let waiting = format!("select count(*) {} and wait_event_type = 'Lock'", sessions(url));
+    cluster.execute(&waiting).trim().parse().unwrap()
+}
+
+/// The sessions of the service that has the database of `url`.
+fn sessions(url: &str) -> String {
+    let role = role(url);
+    format!(
+        "from pg_stat_activity where usename = '{role}' and application_name = 'hello-birthday'"
+    )
+}
+
+pub fn wait_until_unhealthy(service: &Service) {
+    wait_until("health reports the outage", || {
+        (service.get("/health").status == 503).then_some(())
+    });
+}
+
+/// Waits until the service saves and finds again, and says so.
+pub fn wait_until_works(service: &Service) {
+    for (method, path, body, success) in [
+        ("PUT", "/hello/John", BORN, 204),
+        ("GET", "/hello/John", "", 200),
+        ("GET", "/health", "", 200),
+    ] {
+        wait_until("it works again", || {
+            (service.request(method, path, body).status == success).then_some(())
+        });
+    }
+}
+
+#[track_caller]
+pub fn expect_unavailable(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(answer.header("retry-after").is_some());
+}
+
+/// How often batches of `kind` were tried again.
+pub fn retries(service: &Service, kind: &str) -> f64 {
+    service.metric(&format!("hello_birthday_store_retries_total{{kind=\"{kind}\"}}"))
+}
+
+fn open_files(service: &Service) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", service.pid().as_raw_nonzero())).unwrap().count()
+}
+
+fn resident_kib(service: &Service) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", service.pid().as_raw_nonzero()));
+    let status = status.unwrap();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    memory.trim().trim_end_matches(" kB").parse().unwrap()
+}
