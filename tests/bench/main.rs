@@ -13,9 +13,9 @@ mod servers;
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::Cluster;
 use load::{MakeRequest, Until};
@@ -23,6 +23,7 @@ use process::Server;
 use servers::{Constant, OneByOne};
 use tempfile::TempDir;
 
+const SERVICE: &str = env!("CARGO_BIN_EXE_hello-birthday");
 const CONNECTIONS: usize = 64;
 /// Rounds in which the servers take turns; figures are medians over them.
 const ROUNDS: usize = 5;
@@ -39,13 +40,14 @@ fn main() {
         ["serve", "one-by-one", path] => servers::serve(OneByOne::open(Path::new(path))),
         _ => {}
     }
-    let parts: [(&str, fn()); 6] = [
+    let parts: [(&str, fn()); 7] = [
         ("get", get),
         ("put", put),
         ("postgres", on_postgres),
         ("memory", memory),
         ("start", start),
         ("million", million),
+        ("copy", copy),
     ];
     for (name, part) in parts {
         if args.is_empty() || args.iter().any(|arg| arg == name) {
@@ -223,12 +225,27 @@ fn million() {
     println!("of {MANY_USERS} users: {many:.2} µs CPU, ratio {:.2}", many / few);
 }
 
+fn copy() {
+    let folder = TempDir::new().expect("a folder");
+    fill(start_service(folder.path(), "users.db", &[]).address, MANY_USERS);
+    let cluster = Cluster::start(&[]);
+    let mut copying = Command::new(SERVICE);
+    copying.args(["copy", "--from=sqlite:users.db"]).current_dir(folder.path());
+    copying.env("HELLO_BIRTHDAY_TO", cluster.new_database()).stderr(Stdio::null());
+    let began = Instant::now();
+    let status = copying.status().expect("the copy runs");
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(status.success(), "the copy failed: {status}");
+    let per_second = MANY_USERS as f64 / seconds;
+    println!("copied from SQLite to PostgreSQL in {seconds:.1} s, {per_second:.0} users/s");
+}
+
 fn start_service(folder: &Path, database: &str, flags: &[&str]) -> Server {
     start_service_on(folder, &format!("sqlite:{database}"), flags)
 }
 
 fn start_service_on(folder: &Path, database_url: &str, flags: &[&str]) -> Server {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hello-birthday"));
+    let mut command = Command::new(SERVICE);
     command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     command.args(["--database-url", database_url]).args(flags);
     Server::start(command, folder)

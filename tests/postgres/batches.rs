@@ -40,8 +40,10 @@ fn expect_one_statement(
     }
     let executed = || {
         let log = shared().log();
-        let of_this_kind = |line: &&str| line.contains("execute") && line.contains(statement);
-        log.lines().filter(of_this_kind).count()
+        let mut lines: Vec<&str> =
+            log.lines().filter(|line| line.starts_with(role(&url))).collect();
+        lines.retain(|line| line.contains("execute") && line.contains(statement));
+        lines.len()
     };
     let batches =
         || service.metric(&format!("hello_birthday_store_trip_requests_count{{kind=\"{kind}\"}}"));

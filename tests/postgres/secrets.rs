@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::cluster::shared;
 use crate::harness::{Failed, Service, new_folder, random, wait_until};
 use crate::load::Load;
-use crate::outages::{expect_unavailable, retries, wait_until_works};
+use crate::outages::{count, expect_unavailable, wait_until_works};
 use crate::refusal::{failed, refusal};
 use crate::url::{password, role};
 
@@ -22,7 +22,7 @@ fn requests_wait_while_a_password_is_rotated() {
     let secret = Secret::new();
     let service = secret.start_service();
     let load = Load::start(&service);
-    let retries = || retries(&service, "write") + retries(&service, "read");
+    let retries = || count(&service, "retries", "write") + count(&service, "retries", "read");
     for number in 0..ROTATIONS {
         load.wait_for(200);
         let url = secret.next_url();
