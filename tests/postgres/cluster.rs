@@ -69,14 +69,14 @@ impl Cluster {
         cluster
     }
 
-    /// Makes a standby, without which this server commits nothing from now on.
+    /// Makes a standby that every commit waits for from now on.
     pub fn synchronous_standby(&self) -> Cluster {
         let mut standby = Cluster::in_new_folder();
         let mut backup = server_program("pg_basebackup");
         backup.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
         backup.arg(standby.data_flag()).arg(format!("--dbname={}", self.superuser()));
         run(&mut backup).unwrap();
-        // A promotion waits for a look for the primary to end.
+        // A promotion waits until an attempt to reach the primary ends.
         standby.configure(&[("wal_retrieve_retry_interval", "100ms")]);
         standby.start_on_free_port();
         self.configure(&[("synchronous_standby_names", "*")]);
@@ -98,7 +98,7 @@ impl Cluster {
         let mut keeper = as_server(OsStr::new("sh"));
         keeper.args(["-c", script]).arg(programs().join("pg_ctl")).arg(&folder);
         keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // What interrupts the tests on a terminal is not for the keeper.
+        // An interrupt from the terminal ends the tests but not the keeper.
         let keeper = keeper.process_group(0).spawn().unwrap();
         Cluster { folder, port: 0, keeper }
     }
@@ -119,7 +119,7 @@ impl Cluster {
 
     fn try_start(&self) -> Result<(), String> {
         let log = self.folder.join("log");
-        // Only what it says this time tells why it does not start.
+        // Only what it logs this time says why it does not start.
         let _ = fs::remove_file(&log);
         let mut start = server_program("pg_ctl");
         start.arg("start").arg(self.data_flag()).arg("--log").arg(&log);
@@ -144,20 +144,20 @@ impl Cluster {
         }
     }
 
-    /// Lets the server read its configuration again. It does so soon.
+    /// Tells the server to read its configuration again, which it does soon.
     pub fn reload(&self) {
         self.control(&["reload"]);
     }
 
-    /// Speaks TLS too from [`Cluster::reload`] on, with these PEM texts.
+    /// Accepts TLS too from [`Cluster::reload`] on, with these PEM texts.
     pub fn configure_tls(&self, certificate: &str, key: &str) {
         self.write("server.crt", certificate);
         self.write("server.key", key);
         self.configure(&[("ssl", "on")]);
     }
 
-    /// Lets only these lines of `pg_hba.conf` decide who may come over TCP, from
-    /// [`Cluster::reload`] on.
+    /// Replaces the rules for connections over TCP by these lines of `pg_hba.conf`,
+    /// from [`Cluster::reload`] on.
     pub fn configure_hosts(&self, lines: &str) {
         self.write("pg_hba.conf", &format!("local all all trust\n{lines}\n"));
     }
@@ -170,7 +170,7 @@ impl Cluster {
         give_to_server(&path);
     }
 
-    /// Stops the server as a crash of it would.
+    /// Stops the server without a checkpoint, as a crash does.
     pub fn stop_immediate(&self) {
         self.control(&["stop", "--mode=immediate"]);
     }
@@ -200,7 +200,7 @@ impl Cluster {
         run(ready.arg("--dbname").arg(self.superuser())).is_ok()
     }
 
-    /// Makes a standby the primary, which needs no standby of its own to commit.
+    /// Makes a standby the primary, whose commits wait for no standby.
     pub fn promote(&self) {
         self.configure(&[("synchronous_standby_names", "")]);
         self.reload();
@@ -213,7 +213,7 @@ impl Cluster {
         run(control.args(command).arg(self.data_flag())).unwrap();
     }
 
-    /// A new database that belongs to a new role, which is nothing special.
+    /// A new database that belongs to a new ordinary role.
     pub fn new_database(&self) -> String {
         let name = format!("birthdays_{:016x}", random());
         let password = format!("{:016x}{:016x}", random(), random());
@@ -228,7 +228,7 @@ impl Cluster {
         execute(&self.superuser(), sql)
     }
 
-    /// How a client on this machine becomes the superuser.
+    /// The connection string of the superuser on this machine.
     fn superuser(&self) -> String {
         let folder = self.folder.display();
         format!("host={folder} port={} user=postgres dbname=postgres", self.port)
@@ -252,7 +252,7 @@ pub fn execute(database: &str, sql: &str) -> String {
     Session::open(database).execute(sql)
 }
 
-/// Waits until a database has no session of others.
+/// Waits until a database has no other session.
 pub fn wait_until_unused(database: &str) {
     let others = "datname = current_database() and pid <> pg_backend_pid()";
     wait_until(database, &format!("not exists (select from pg_stat_activity where {others})"));
@@ -342,7 +342,7 @@ fn programs() -> &'static Path {
     &PROGRAMS
 }
 
-/// The release that `initdb` says it is of; zero where it says none.
+/// The release that `initdb` reports; zero where it reports none.
 fn release(initdb: &Path) -> u32 {
     let answer = Command::new(initdb).arg("--version").output().unwrap().stdout;
     let version = String::from_utf8(answer).unwrap();
@@ -354,7 +354,7 @@ fn server_program(name: &str) -> Command {
     as_server(programs().join(name).as_os_str())
 }
 
-/// Runs a program as somebody that a server can run as: not as root.
+/// Runs a program as a user that a server can run as, which root is not.
 fn as_server(program: &OsStr) -> Command {
     let mut command = Command::new(program);
     if is_root() {
@@ -381,13 +381,13 @@ fn client_program(name: &str) -> Command {
     command
 }
 
-/// Nothing there may point at another server.
+/// Keeps variables that name another server from the command.
 fn only_path_from_environment(command: &mut Command) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).current_dir("/");
 }
 
-/// Runs a command to its end, which tells on failure what it printed.
+/// Runs a command to its end. The error is what it printed.
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let printed = [output.stdout, output.stderr].concat();
@@ -395,11 +395,11 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(printed()) }
 }
 
-/// A free port that the system gives to no client. One of those that knocks here
-/// while the server is down could be given the very port, and reach itself.
+/// A free port outside the range for outgoing connections: while the server is down, a
+/// client's own port could be that one, and it would reach itself.
 fn free_port() -> u16 {
     let mut ports = std::iter::repeat_with(|| 20_000 + (random() % 10_000) as u16);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("ports never end")
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("some port is free")
 }
 
 fn random() -> u64 {

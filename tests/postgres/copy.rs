@@ -36,7 +36,7 @@ fn all_users_are_copied_both_ways_and_proved() {
         let copied = folder.copy(&from, &to, &[]).expect_status(0);
         let proof = format!("20,000 users are in both databases, SHA-256 {}\n", sha256(&users));
         assert_eq!(copied.output, proof);
-        // Nobody watches, so there are plain lines.
+        // There is no terminal, so there are plain lines.
         let lines: Vec<&str> = copied.error.split('\n').collect();
         let expected = [
             "copied 10,000 of 20,000 users",
@@ -57,7 +57,7 @@ fn all_users_are_copied_both_ways_and_proved() {
 }
 
 #[test]
-fn another_date_is_kept_and_told_of_unless_it_shall_be_replaced() {
+fn another_date_is_kept_and_reported_unless_replace_is_given() {
     let users = some_users(USERS);
     let mut there = Users::new();
     for name in users.keys().step_by(USERS / 3 + 1) {
@@ -101,7 +101,7 @@ fn a_copy_killed_in_the_middle_is_finished_by_the_next() {
     let postgres = shared().new_database();
     make_sqlite(&source, &users);
     migrate(&postgres);
-    // Somebody else is about to save the last user, so the copy stops short of it.
+    // Another session has not committed the last user yet, so the copy waits for it.
     let (name, _) = users.last_key_value().unwrap();
     let mut busy = Session::open(&postgres);
     busy.execute(&format!("begin; insert into users values ('{name}', '1888-08-08')"));
@@ -113,13 +113,13 @@ fn a_copy_killed_in_the_middle_is_finished_by_the_next() {
     });
     copying.kill().unwrap();
     wait(&mut copying);
-    // Or the server would still carry out what it was sent.
+    // Or the server would still execute what it was sent.
     let end = format!(
         "select pg_terminate_backend(pid) from pg_stat_activity
          where usename = '{}' and application_name = 'hello-birthday'",
         role(&postgres)
     );
-    wait_until("the server knows", || shared().execute(&end).is_empty().then_some(()));
+    wait_until("its sessions end", || shared().execute(&end).is_empty().then_some(()));
     drop(busy);
     assert_eq!(read_all::<Users>(&postgres).len(), USERS / 2);
 
@@ -138,7 +138,7 @@ fn a_source_that_is_missing_is_not_made() {
     assert!(copied.error.contains(&what), "{}", copied.error);
     assert_eq!(copied.error.lines().count(), 1, "{}", copied.error);
     assert!(!source.exists());
-    // Nor is the schema of a server.
+    // Nor is the schema on a server.
     let target = folder.path("target.db");
     let copied = folder.copy(&postgres, &sqlite(&target), &[]).expect_status(1);
     assert!(copied.error.contains("cannot open the database to copy from"), "{}", copied.error);
@@ -206,7 +206,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Copies to the end. What is printed must tell of no one, and no password.
+    /// Copies to the end. What is printed must hold no user and no password.
     fn copy(&self, from: &str, to: &str, flags: &[&str]) -> Copied {
         let mut command = Command::new(BINARY);
         command.arg("copy").args(flags);
@@ -224,10 +224,10 @@ impl Folder {
         let [output, error] =
             ["output", "error"].map(|name| fs::read_to_string(self.path(name)).unwrap());
         for printed in [&output, &error] {
-            assert!(!printed.contains(NAME), "a username is told");
-            assert!(!holds_a_date(printed), "a date is told");
+            assert!(!printed.contains(NAME), "a username is printed");
+            assert!(!holds_a_date(printed), "a date is printed");
             for url in [from, to].iter().filter(|url| url.contains("@127.0.0.1")) {
-                assert!(!printed.contains(password(url)), "the password is told");
+                assert!(!printed.contains(password(url)), "the password is printed");
             }
         }
         Copied { status, output, error }

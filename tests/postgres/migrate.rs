@@ -1,4 +1,4 @@
-//! Who makes the schema, when, and who may not.
+//! The schema: which service makes it, when, and with which rights.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use crate::harness::{Service, new_folder};
 use crate::refusal::{failed, refusal};
 use crate::url::{password, role};
 
-/// All that is in a database besides the system's own.
+/// The tables in a database.
 const TABLES: &str = "select string_agg(relname, ',' order by relname) from pg_class
     where relnamespace = 'public'::regnamespace and relkind = 'r'";
 
@@ -83,13 +83,13 @@ fn the_roles_of_the_readme_migrate_and_serve() {
 }
 
 #[test]
-fn a_role_without_its_grants_is_told_what_it_may_not() {
+fn a_role_without_its_grants_learns_which_table_it_may_not_read() {
     let owner = shared().new_database();
     migrate(&owner);
     let serving = new_role(&owner);
     let refused = refusal(&["--database-url", &serving]);
     assert!(refused.contains("schema_versions"), "{refused}");
-    // There is no schema to make, so that is not what it is told to do.
+    // The schema is there already, so making it is not the advice.
     assert!(!refused.contains("--migrate=only"), "{refused}");
 }
 
@@ -128,7 +128,7 @@ fn a_newer_release_is_served_beside_where_that_works() {
     assert_eq!(execute(&url, "select * from schema_versions order by version"), "1|1\n2|2\n");
 }
 
-/// Makes the schema, and serves nothing.
+/// Makes the schema, and does not serve.
 pub fn migrate(url: &str) {
     let ended = failed(&["--database-url", url, "--migrate=only"]);
     assert!(ended.status.success(), "{}", ended.log);

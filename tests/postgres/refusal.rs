@@ -1,12 +1,12 @@
-//! A service that does not start, and what it says of that.
+//! A service that does not start, and its error.
 
 use std::process::Command;
 
 use crate::harness::{BINARY, Failed, Service, new_folder};
 use crate::url::password;
 
-/// The one sentence with which the service fails to start with `flags`. It must
-/// not tell the password of a URL among them.
+/// The one sentence with which the service fails to start with `flags`. It must not
+/// hold the password of a URL among them.
 #[track_caller]
 pub fn refusal(flags: &[&str]) -> String {
     let Failed { status, log } = failed(flags);
@@ -14,12 +14,12 @@ pub fn refusal(flags: &[&str]) -> String {
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.starts_with("hello-birthday: cannot open the store: "), "{log}");
     for url in flags.iter().filter(|flag| flag.contains('@')) {
-        assert!(!log.contains(password(url)), "the password is told");
+        assert!(!log.contains(password(url)), "the password is printed");
     }
     log
 }
 
-/// How the service ends that is started with `flags`, and must not serve.
+/// The end of a service that is started with `flags`, and must not serve.
 #[track_caller]
 pub fn failed(flags: &[&str]) -> Failed {
     let mut command = Command::new(BINARY);

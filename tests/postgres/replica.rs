@@ -1,4 +1,4 @@
-//! Finding users in a replica, and without it.
+//! Users are found in a replica, and in the primary while the replica is away.
 
 use crate::cluster::{Cluster, execute, shared};
 use crate::harness::{Service, wait_until};
@@ -18,7 +18,7 @@ fn the_replica_finds_and_the_primary_saves() {
     let pair = Pair::start();
     let service = pair.start_service();
     service.save("John", "1990-05-20");
-    wait_until("the standby has him", || (service.get("/hello/John").status == 200).then_some(()));
+    wait_until("the standby has John", || (service.get("/hello/John").status == 200).then_some(()));
     let before = service.get("/hello/John").body;
 
     pair.standby.execute("select pg_wal_replay_pause()");
@@ -41,7 +41,7 @@ fn the_replica_finds_and_the_primary_saves() {
 }
 
 #[test]
-fn a_replica_killed_under_load_costs_no_request_and_is_told_of_once() {
+fn a_replica_killed_under_load_costs_no_request_and_is_logged_once() {
     let pair = Pair::start();
     let service = pair.start_service();
     // The standby must have all users before they are found there.
@@ -90,7 +90,7 @@ fn a_replica_that_is_away_keeps_no_service_from_starting() {
 }
 
 #[test]
-fn a_replica_that_falls_silent_is_told_of_once_and_the_primary_is_read() {
+fn a_replica_that_falls_silent_is_logged_once_and_the_primary_is_read() {
     const FINDS: u8 = 20;
     let url = shared().new_database();
     let proxy = Proxy::to(shared().port());
@@ -111,7 +111,7 @@ fn a_replica_that_falls_silent_is_told_of_once_and_the_primary_is_read() {
 }
 
 #[test]
-fn users_are_found_while_the_primary_is_down_but_health_tells() {
+fn users_are_found_while_the_primary_is_down_but_health_reports_it() {
     let url = shared().new_database();
     let proxy = Proxy::to(shared().port());
     let service =
@@ -150,10 +150,10 @@ impl Pair {
     fn start() -> Pair {
         let primary = Cluster::start(&[("fsync", "off")]);
         let standby = primary.synchronous_standby();
-        // The primary shall do without it.
+        // The commits of the primary shall not wait for it.
         primary.configure(&[("synchronous_standby_names", "")]);
         primary.reload();
-        wait_until("the primary does without", || {
+        wait_until("commits wait for no standby", || {
             (primary.execute("show synchronous_standby_names") == "\n").then_some(())
         });
         let url = primary.new_database();
@@ -163,7 +163,7 @@ impl Pair {
         pair
     }
 
-    /// Starts a service that is told of the replica where it is and no more.
+    /// Starts a service with a replica URL that holds nothing but the address.
     fn start_service(&self) -> Service {
         let replica = format!("postgres://127.0.0.1:{}", self.standby.port());
         Service::start(&["--database-url", &self.url, "--read-database-url", &replica])

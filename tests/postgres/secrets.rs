@@ -1,4 +1,4 @@
-//! Passwords: replaced while the service runs, and never told.
+//! Passwords: replaced while the service runs, and never printed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -39,11 +39,11 @@ fn requests_wait_while_a_password_is_rotated() {
         load.wait_for(200);
     }
     assert_eq!(load.stop(), 0, "requests refused");
-    secret.expect_untold(&service);
+    secret.expect_no_password(&service);
 }
 
 #[test]
-fn a_file_that_turns_to_garbage_is_told_of_but_not_quoted_and_may_be_mended() {
+fn a_file_that_turns_to_garbage_is_logged_but_not_quoted_and_may_be_corrected() {
     thread::scope(|scope| {
         for garbage in ["", "postgres://user:hunter2@/x", "sqlite:hunter2.db"] {
             scope.spawn(move || turn_to_garbage(garbage));
@@ -64,13 +64,13 @@ fn turn_to_garbage(garbage: &str) {
     secret.write(&secret.url);
     wait_until_works(&service);
     let log = service.log();
-    let told = match garbage.starts_with("sqlite:") {
+    let error = match garbage.starts_with("sqlite:") {
         true => "names no Postgres database any more".to_owned(),
         false => format!("{}: ", secret.file().display()),
     };
-    assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(&told)), "{log}");
+    assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(&error)), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
-    secret.expect_untold(&service);
+    secret.expect_no_password(&service);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_file_without_a_url_exits_2_and_is_not_quoted() {
         let Failed { status, log } = failed(&flags);
         assert_eq!(status.code(), Some(2), "{log}");
         assert!(!log.contains("hunter2"), "{log}");
-        // What follows after an empty line is how the command is used.
+        // After an empty line comes how the command is used.
         let sentence = log.split("\n\n").next().unwrap().to_owned();
         assert!(sentence.contains(flags[1]) && !sentence.contains('\n'), "{log}");
         sentence
@@ -97,7 +97,7 @@ fn a_file_without_a_url_exits_2_and_is_not_quoted() {
 }
 
 #[test]
-fn who_is_not_let_in_is_told_where_but_not_with_what() {
+fn a_refused_connection_names_the_server_and_not_the_password() {
     let url = shared().new_database();
     let here = format!("127.0.0.1:{}", shared().port());
     let closed = "127.0.0.1:1";
@@ -117,7 +117,7 @@ fn who_is_not_let_in_is_told_where_but_not_with_what() {
             let refusal = refusal(&flags);
             assert!(refusal.contains(&format!("cannot connect to {place}: ")), "{refusal}");
             assert!(refusal.contains(why), "{refusal}");
-            assert!(!refusal.contains(password(&url)), "the password is told");
+            assert!(!refusal.contains(password(&url)), "the password is printed");
         }
     }
 }
@@ -126,7 +126,7 @@ fn who_is_not_let_in_is_told_where_but_not_with_what() {
 struct Secret {
     folder: Arc<TempDir>,
     url: String,
-    /// All that have been in the URL, the first one included.
+    /// Of the role, from the first to the last.
     passwords: Mutex<Vec<String>>,
 }
 
@@ -162,7 +162,7 @@ impl Secret {
         shared().execute(&format!("alter role {role} password '{}'", password(url)));
     }
 
-    /// Replaces the file at once, as one does with secrets.
+    /// Replaces the file in one step, as one does with secrets.
     fn write(&self, url: &str) {
         let new = self.folder.path().join("url.new");
         fs::write(&new, url).unwrap();
@@ -177,15 +177,15 @@ impl Secret {
         ));
     }
 
-    /// Expects that no password is where others see it.
-    fn expect_untold(&self, service: &Service) {
+    /// Expects no password in the log, the metrics and the command line.
+    fn expect_no_password(&self, service: &Service) {
         let metrics = service.ask_admin("/metrics").expect_status(200).body;
         let process = format!("/proc/{}/cmdline", service.pid().as_raw_nonzero());
         let cmdline = String::from_utf8(fs::read(process).unwrap()).unwrap();
         assert!(cmdline.contains("--database-url-file"), "{cmdline}");
         for password in &*self.passwords.lock().unwrap() {
-            for told in [&service.log(), &metrics, &cmdline] {
-                assert!(!told.contains(password), "a password is told");
+            for text in [&service.log(), &metrics, &cmdline] {
+                assert!(!text.contains(password), "a password is printed");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Who is trusted with what, by `sslmode`.
+//! Which server is trusted, by `sslmode`.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::outages::hold_a_lock_for_long;
 use crate::refusal::refusal;
 use crate::url::role;
 
-/// What a server on this machine may be called.
+/// The names of a server on this machine.
 const HERE: &[&str] = &["localhost", "127.0.0.1"];
 
 #[test]
@@ -35,11 +35,11 @@ fn a_server_that_takes_tls_only_is_served_from_with_require() {
     let url = cluster.new_database();
     let required = format!("{url}?sslmode=require");
     let trusted = authority.file();
-    // Without a file of authorities, whoever signed.
+    // Without a file of authorities, any signature will do.
     expect_all_encrypted(cluster, &Service::start(&["--database-url", &required]), &url);
     let flags = trusting(&trusted, &required);
     expect_all_encrypted(cluster, &Service::start(&flags), &url);
-    // A host on this machine is spoken to in plain text unless the URL asks for more.
+    // Without `sslmode`, a host on this machine is connected to in plain text.
     for plain in [url.clone(), format!("{url}?sslmode=disable")] {
         let refusal = refusal(&["--database-url", &plain]);
         assert!(refusal.contains("no encryption"), "{refusal}");
@@ -114,7 +114,7 @@ fn a_host_that_is_not_local_is_verified_by_default() {
     let url = cluster.new_database().replace("127.0.0.1", "database.test");
     let trusted = authority.file();
     let start = |url: &str| {
-        // A name for this machine that nothing can tell from another's.
+        // A name of this machine that looks like one of another.
         let folder = new_folder();
         fs::write(folder.path().join("hosts"), "127.0.0.1 database.test\n").unwrap();
         let mut command = Command::new("unshare");
@@ -133,7 +133,7 @@ fn a_host_that_is_not_local_is_verified_by_default() {
     expect_all_encrypted(cluster, &service, &url);
 }
 
-/// A server that takes no plain text, and who signed its certificate.
+/// A server that takes no plain text, and the authority that signed its certificate.
 struct Server {
     cluster: Cluster,
     authority: Authority,
@@ -144,7 +144,7 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
     Server { cluster: authority.start_server(HERE, 4000), authority }
 });
 
-/// Who signs certificates.
+/// Signs certificates.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
