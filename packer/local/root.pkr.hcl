@@ -40,7 +40,7 @@ build {
     environment_vars = ["ANSIBLE_ROLES_PATH=${abspath("${path.root}/../../ansible/roles")}"]
     inline = [
       join(" ", [
-        "ansible-playbook --inventory '${abspath(var.root)},' --connection community.general.chroot",
+        "ansible-playbook --inventory '${abspath(var.root)},' --connection chroot",
         "--extra-vars hello_birthday_binary='${local.binary}'",
         "--extra-vars hello_birthday_binary_sha256='${local.checksum}'",
         local.settings,

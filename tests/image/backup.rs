@@ -14,15 +14,48 @@ use crate::image::{Copy, UID};
 use crate::machine::Machine;
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
+const BACKUP: &str = "hello-birthday-backup.service";
 const COPY: &str = "backup/hello-birthday.db";
 
 #[test]
-fn the_file_is_copied_whole_while_somebody_writes() {
+fn the_file_is_copied_whole_each_night_by_one_of_its_hosts() {
     let machine = Machine::boot(Copy::of_image());
+    assert_eq!(machine.property("hello-birthday-backup.timer", "ActiveState"), "active");
+    let next = machine.property("hello-birthday-backup.timer", "NextElapseUSecRealtime");
+    assert!(next.contains(" 02:"), "{next}");
+    copy_while_somebody_writes(&machine);
+    let copy = machine.mounted().join(COPY);
+    // The service reads it too, which is how it is restored.
+    let from = format!("--from=sqlite:/srv/birthdays/{COPY}");
+    let to = "--to=sqlite:/tmp/restored.db";
+    let said = machine.run(&["/usr/local/bin/hello-birthday", "copy", &from, to]);
+    assert!(said.contains("users are in both databases"), "{said}");
+
+    // The hosts that come later in that night make none.
+    assert_eq!(copies_made_by_hosts(&machine), 0);
+    fs::remove_file(&copy).unwrap();
+    assert_eq!(copies_made_by_hosts(&machine), 1);
+    let yesterday =
+        fs::metadata(&copy).unwrap().modified().unwrap() - Duration::from_secs(24 * 60 * 60);
+    File::options().write(true).open(&copy).unwrap().set_modified(yesterday).unwrap();
+    Client::new(machine.address).send("PUT", "/hello/Lisa", BORN).unwrap().expect_status(204);
+    assert_eq!(copies_made_by_hosts(&machine), 1);
+    assert!(names(&copy).contains(&"Lisa".to_owned()));
+
+    // Where there is no file, the data is elsewhere.
+    machine.run(&["systemctl", "stop", "hello-birthday.socket", "hello-birthday.service"]);
+    fs::remove_file(machine.mounted().join("hello-birthday.db")).unwrap();
+    machine.run(&["systemctl", "start", BACKUP]);
+    assert_eq!(machine.property(BACKUP, "ConditionResult"), "no");
+    assert!(!machine.mounted().join("hello-birthday.db").exists());
+}
+
+fn copy_while_somebody_writes(machine: &Machine) {
     let mut client = Client::new(machine.address);
     client.send("PUT", "/hello/Johannes", BORN).unwrap().expect_status(204);
     // Of a copy that was cut off.
-    make_folder(&machine);
+    let folder = "/srv/birthdays/backup";
+    machine.run(&["install", "--directory", "--owner=hello-birthday", "--mode=0700", folder]);
     let cut_off = machine.mounted().join("backup/hello-birthday.db.new");
     fs::write(&cut_off, "half of it").unwrap();
 
@@ -37,9 +70,10 @@ fn the_file_is_copied_whole_while_somebody_writes() {
                 }
             }
         });
-        let started = machine.try_run(&["systemctl", "start", "hello-birthday-backup.service"]);
+        let started = machine.try_run(&["systemctl", "start", BACKUP]);
         stop.store(true, Ordering::Relaxed);
-        assert!(started.status.success(), "{}", journal(&machine));
+        let journal = ["journalctl", "--no-pager", "--output=cat", "--unit", BACKUP];
+        assert!(started.status.success(), "{}", machine.run(&journal));
     });
 
     let copy = machine.mounted().join(COPY);
@@ -47,49 +81,15 @@ fn the_file_is_copied_whole_while_somebody_writes() {
     assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o777), (UID, UID, 0o600));
     assert!(!cut_off.exists());
     assert!(names(&copy).contains(&"Johannes".to_owned()));
-    // The service reads it too, which is how it is restored.
-    let from = format!("--from=sqlite:/srv/birthdays/{COPY}");
-    let to = "--to=sqlite:/tmp/restored.db";
-    let said = machine.run(&["/usr/local/bin/hello-birthday", "copy", &from, to]);
-    assert!(said.contains("users are in both databases"), "{said}");
 }
 
-#[test]
-fn of_the_hosts_that_come_in_one_night_one_makes_the_copy() {
-    const HOSTS: usize = 4;
-    let machine = Machine::boot(Copy::of_image());
-    make_folder(&machine);
-    let copy_once = || {
-        let machine = &machine;
-        thread::scope(|scope| {
-            let hosts = [(); HOSTS].map(|()| scope.spawn(move || machine.run(AS_A_HOST)));
-            let said = hosts.map(|host| host.join().unwrap());
-            said.iter().filter(|said| said.starts_with("copied ")).count()
-        })
-    };
-    assert_eq!(copy_once(), 1);
-    assert_eq!(copy_once(), 0);
-
-    let copy = machine.mounted().join(COPY);
-    let yesterday =
-        fs::metadata(&copy).unwrap().modified().unwrap() - Duration::from_secs(24 * 60 * 60);
-    File::options().write(true).open(&copy).unwrap().set_modified(yesterday).unwrap();
-    Client::new(machine.address).send("PUT", "/hello/Johannes", BORN).unwrap().expect_status(204);
-    assert_eq!(copy_once(), 1);
-    assert_eq!(names(&copy), ["Johannes"]);
-}
-
-#[test]
-fn the_copy_is_made_each_night_and_only_of_a_file() {
-    let machine = Machine::boot(Copy::of_image());
-    assert_eq!(machine.property("hello-birthday-backup.timer", "ActiveState"), "active");
-    let next = machine.property("hello-birthday-backup.timer", "NextElapseUSecRealtime");
-    assert!(next.contains(" 02:"), "{next}");
-    machine.run(&["systemctl", "stop", "hello-birthday.socket", "hello-birthday.service"]);
-    fs::remove_file(machine.mounted().join("hello-birthday.db")).unwrap();
-    machine.run(&["systemctl", "start", "hello-birthday-backup.service"]);
-    assert_eq!(machine.property("hello-birthday-backup.service", "ConditionResult"), "no");
-    assert!(!machine.mounted().join("hello-birthday.db").exists());
+/// Lets several hosts come at once, and counts the copies they make.
+fn copies_made_by_hosts(machine: &Machine) -> usize {
+    thread::scope(|scope| {
+        let hosts = [(); 4].map(|()| scope.spawn(|| machine.run(AS_A_HOST)));
+        let said = hosts.map(|host| host.join().unwrap());
+        said.iter().filter(|said| said.starts_with("copied ")).count()
+    })
 }
 
 /// What the unit runs, as it does.
@@ -102,16 +102,6 @@ const AS_A_HOST: &[&str] = &[
     "/srv/birthdays/backup",
 ];
 
-fn make_folder(machine: &Machine) {
-    machine.run(&[
-        "install",
-        "--directory",
-        "--owner=hello-birthday",
-        "--mode=0700",
-        "/srv/birthdays/backup",
-    ]);
-}
-
 fn names(file: &Path) -> Vec<String> {
     let database = Connection::open(file).unwrap();
     let intact: String =
@@ -119,15 +109,6 @@ fn names(file: &Path) -> Vec<String> {
     assert_eq!(intact, "ok");
     let mut names = database.prepare("select username from users").unwrap();
     names.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
-}
-
-fn journal(machine: &Machine) -> String {
-    machine.run(&[
-        "journalctl",
-        "--no-pager",
-        "--output=cat",
-        "--unit=hello-birthday-backup.service",
-    ])
 }
 
 /// A number, of letters.

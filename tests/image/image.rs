@@ -1,64 +1,76 @@
-//! A Debian root folder, made into an image by the role.
+//! A root folder, made into an image as Packer makes one.
 
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::debian::make_debian;
 use crate::static_binary::BINARY;
-use crate::{command, run, said};
+use crate::{command, debian, run};
 
-/// What Ansible needs on a host, and what makes one boot.
-const PACKAGES: &str = "ca-certificates,dbus,iproute2,python3,python3-apt,systemd,systemd-sysv";
+/// The image, made once for all tests: the layers that it consists of, as overlayfs
+/// takes them.
+static IMAGE: LazyLock<String> = LazyLock::new(|| {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "run this as root: only root can make an image and boot it"
+    );
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
+    // Of an earlier run.
+    let _ = command("umount").arg("--lazy").arg(folder.join("root")).output();
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).unwrap();
+    let debian = debian::root();
+    let root = lay_over(&debian.display().to_string(), &folder);
+    // It is there for others; here the role is to install it.
+    run(command("dpkg").arg("--root").arg(&root).args(["--purge", "sqlite3"]));
+    bake(&root, &folder);
+    run(command("umount").arg(&root));
+    format!("{}:{}", folder.join("changed").display(), debian.display())
+});
 
-/// The image, made once for all tests.
-pub static IMAGE: LazyLock<Image> = LazyLock::new(Image::make);
-
-/// A root folder that the role has prepared.
-pub struct Image {
-    folder: PathBuf,
-    /// How often the role changed something: at first, and when it ran again.
-    pub changes: [u32; 2],
+/// Makes an image of the folder `root`; uses `folder` for the rest.
+fn bake(root: &Path, folder: &Path) {
+    let settings_file = folder.join("settings.json");
+    fs::write(&settings_file, settings().to_string()).unwrap();
+    let manifest = folder.join("manifest.json");
+    let mut packer = command("packer");
+    run(clean_environment(&mut packer, folder)
+        .args(["build", "-color=false"])
+        .args(["-var", &format!("root={}", root.display())])
+        .args(["-var", &format!("binary={}", release(folder))])
+        .args(["-var", &format!("settings={}", settings_file.display())])
+        .args(["-var", &format!("manifest={}", manifest.display())])
+        .arg("packer/local")
+        .env("PACKER_CONFIG_DIR", folder));
+    let manifest = fs::read_to_string(manifest).unwrap();
+    assert!(manifest.contains(&sha256()), "{manifest}");
 }
 
-impl Image {
-    fn make() -> Image {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "run this as root: only root can make an image and boot it"
-        );
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
-        // Of an earlier run.
-        let _ = fs::remove_dir_all(&folder);
-        make_root(&folder);
-        let changes = [(); 2].map(|()| {
-            let output = play("image.yml", &folder, &settings());
-            assert!(output.status.success(), "{}", said(&output));
-            changes(&said(&output))
-        });
-        Image { folder, changes }
-    }
+/// Copies the binary to `folder`, with its checksum beside it, as a release has them.
+pub fn release(folder: &Path) -> String {
+    let binary = folder.join("hello-birthday");
+    fs::copy(&*BINARY, &binary).unwrap();
+    let line = format!("{}  hello-birthday\n", sha256());
+    fs::write(folder.join("hello-birthday.sha256"), line).unwrap();
+    binary.display().to_string()
 }
 
-/// Makes the root folder of a Debian that boots, and that nothing was done to.
-pub fn make_root(folder: &Path) {
-    // The role installs packages too.
-    make_debian(PACKAGES, &["--skip=cleanup/apt/lists"], folder);
+fn sha256() -> String {
+    let binary = fs::read(&*BINARY).unwrap();
+    Sha256::digest(binary).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The settings of the image. Its mount is a folder that each machine is given.
 pub fn settings() -> Value {
-    let binary = fs::read(&*BINARY).unwrap();
-    let sha256: String = Sha256::digest(binary).iter().map(|byte| format!("{byte:02x}")).collect();
     json!({
         "hello_birthday_binary": *BINARY,
-        "hello_birthday_binary_sha256": sha256,
+        "hello_birthday_binary_sha256": sha256(),
         "hello_birthday_mount_source": "/mounted",
         "hello_birthday_mount_type": "none",
         "hello_birthday_started": false,
@@ -66,27 +78,33 @@ pub fn settings() -> Value {
     })
 }
 
-/// Plays `playbook` on the root in `folder`.
-pub fn play(playbook: &str, folder: &Path, settings: &Value) -> Output {
+/// Plays `playbook` on the root in `folder`. In place of chroot, Ansible runs the one in
+/// the folder `chroot`, if there is one.
+pub fn play(playbook: &str, folder: &Path, settings: &Value, chroot: Option<&Path>) -> Output {
     let home = TempDir::new().unwrap();
-    command("ansible-playbook")
+    let mut ansible = command("ansible-playbook");
+    clean_environment(&mut ansible, home.path())
         .arg("--inventory")
         .arg(format!("{},", folder.display()))
-        .args(["--connection=community.general.chroot", "--extra-vars"])
+        .args(["--connection=chroot", "--extra-vars"])
         .arg(settings.to_string())
-        .arg(Path::new("ansible").join(playbook))
-        // Nothing of whoever runs the tests.
-        .env("ANSIBLE_HOME", home.path())
-        .env("ANSIBLE_NOCOLOR", "true")
-        .env("ANSIBLE_PYTHON_INTERPRETER", "auto_silent")
-        .output()
-        .unwrap()
+        .arg(playbook)
+        .env("ANSIBLE_ROLES_PATH", "ansible/roles")
+        .env("ANSIBLE_CONNECTION_PLUGINS", "ansible/connection_plugins");
+    if let Some(chroot) = chroot {
+        let path = std::env::var("PATH").unwrap();
+        ansible.env("PATH", format!("{}:{path}", chroot.display()));
+    }
+    ansible.output().unwrap()
 }
 
-/// How often Ansible changed something, as it said at the end.
-pub fn changes(said: &str) -> u32 {
-    let (_, rest) = said.split_once("changed=").expect("Ansible counts its changes");
-    rest.split(' ').next().unwrap().parse().unwrap()
+/// Nothing of the settings of whoever runs the tests.
+pub fn clean_environment<'a>(ansible: &'a mut Command, home: &Path) -> &'a mut Command {
+    ansible
+        .env("ANSIBLE_HOME", home)
+        .env("ANSIBLE_NOCOLOR", "true")
+        .env("ANSIBLE_PIPELINING", "true")
+        .env("ANSIBLE_PYTHON_INTERPRETER", "auto_silent")
 }
 
 /// As the role's defaults have it.
@@ -99,19 +117,9 @@ pub struct Copy {
 
 impl Copy {
     pub fn of_image() -> Copy {
-        Copy::of(&IMAGE.folder)
-    }
-
-    pub fn of(image: &Path) -> Copy {
-        let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let [changed, work, root] = ["changed", "work", "root"].map(|name| {
-            let path = folder.path().join(name);
-            fs::create_dir(&path).unwrap();
-            path.display().to_string()
-        });
-        let layers = format!("lowerdir={},upperdir={changed},workdir={work}", image.display());
-        run(command("mount").args(["-t", "overlay", "image", "-o", &layers, &root]));
-        let copy = Copy { folder };
+        let image = &*IMAGE;
+        let copy = Copy { folder: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
+        lay_over(image, copy.folder.path());
         fs::create_dir(copy.mounted()).unwrap();
         chown(copy.mounted(), Some(UID), Some(UID)).unwrap();
         copy
@@ -143,4 +151,16 @@ impl Drop for Copy {
         // A container that ended badly may hold it for a moment longer.
         let _ = command("umount").arg("--lazy").arg(self.root()).output();
     }
+}
+
+/// Mounts a root folder in `folder` that consists of `layers` and of what is changed.
+fn lay_over(layers: &str, folder: &Path) -> PathBuf {
+    let [changed, work, root] = ["changed", "work", "root"].map(|name| folder.join(name));
+    for folder in [&changed, &work, &root] {
+        fs::create_dir(folder).unwrap();
+    }
+    let options =
+        format!("lowerdir={layers},upperdir={},workdir={}", changed.display(), work.display());
+    run(command("mount").args(["-t", "overlay", "image", "-o", &options]).arg(&root));
+    root
 }

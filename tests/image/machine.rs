@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::harness::{PATIENCE, exchange, wait_until};
-use crate::image::Copy;
+use crate::image::{Copy, play};
 use crate::{command, run, said};
 
 /// A container with the image's own systemd.
@@ -90,12 +91,10 @@ impl Machine {
         self.run(&["systemctl", "show", "--value", "--property", name, unit]).trim().to_owned()
     }
 
-    /// Waits until a property of the service is as it should be.
-    pub fn wait_for(&self, name: &str, value: &str) {
-        let what = format!("{name}={value}: {}", self.journal());
-        wait_until(&what, || {
-            (self.property("hello-birthday.service", name) == value).then_some(())
-        });
+    /// Waits until a property of a unit is as it should be.
+    pub fn wait_for(&self, unit: &str, name: &str, value: &str) {
+        let what = format!("{unit} {name}={value}");
+        wait_until(&what, || (self.property(unit, name) == value).then_some(()));
     }
 
     /// What systemd and the service say about the service.
@@ -130,14 +129,15 @@ impl Machine {
         PathBuf::from(format!("/proc/{}/root", self.leader))
     }
 
-    /// What Ansible may run in place of chroot, to be in the machine and not only in
-    /// its files.
-    pub fn chroot(&self) -> PathBuf {
-        let script = self.copy.beside("chroot");
+    /// Plays `playbook` in the machine, not only on its files.
+    pub fn play(&self, playbook: &str, settings: &Value) -> Output {
+        let folder = self.copy.beside("bin");
+        fs::create_dir_all(&folder).unwrap();
+        let chroot = folder.join("chroot");
         let enter = format!("exec nsenter --all --target {} \"$@\"", self.leader);
-        fs::write(&script, format!("#!/bin/sh\nshift\n{enter}\n")).unwrap();
-        fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
-        script
+        fs::write(&chroot, format!("#!/bin/sh\nshift\n{enter}\n")).unwrap();
+        fs::set_permissions(&chroot, Permissions::from_mode(0o755)).unwrap();
+        play(playbook, &self.root(), settings, Some(&folder))
     }
 
     /// The file system that is mounted for the data.
@@ -155,21 +155,21 @@ impl Drop for Machine {
     }
 }
 
-/// A container, which ends with the test, however that ends.
+/// A container, which ends with the test.
 struct Container(Child);
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // It powers off, or is cut off.
-        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
-        let deadline = Instant::now() + PATIENCE;
-        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
+        // Its systemd ends as if the power was cut, and with it nspawn.
+        let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+        let children = fs::read_to_string(children).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let pid = Pid::from_raw(child.parse().unwrap()).unwrap();
+            let _ = kill_process(pid, Signal::KILL);
         }
-        // Its systemd would outlive it.
-        let parent = self.0.id().to_string();
-        let _ = command("pkill").args(["--signal", "KILL", "--parent", &parent]).output();
-        let _ = self.0.kill();
+        if children.is_empty() {
+            let _ = self.0.kill();
+        }
         let _ = self.0.wait();
     }
 }

@@ -1,8 +1,8 @@
 //! From the binary to a machine that serves: the units, the role, and an image made
 //! with them that is booted and asked.
 //!
-//! The image is Debian's, made from this machine's own package sources, and boots its
-//! own systemd in a container. That needs root.
+//! Packer makes the image of a Debian with its own systemd, which boots in a container.
+//! That needs root.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -36,21 +36,10 @@ mod units;
 mod verify;
 
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use commands::{command, run, said};
 
 /// The database of a service that is started without a machine: none is.
 fn database_url(_folder: &Path) -> Option<String> {
     None
-}
-
-/// Asks each second until the answer is yes. For what takes its minutes by design.
-fn wait_for(what: &str, limit: Duration, ask: impl Fn() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !ask() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        thread::sleep(Duration::from_secs(1));
-    }
 }

@@ -5,10 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::harness::Client;
-use crate::image::{Copy, make_root, settings};
-use crate::machine::Machine;
-use crate::static_binary::BINARY;
+use crate::image::release;
 use crate::{command, run};
 
 /// What the AMI's build needs and Packer 1.6, which Debian has, does not know.
@@ -64,43 +61,4 @@ fn packer_accepts_the_build_of_an_ami() {
         .output()
         .unwrap();
     assert!(!refused.status.success(), "it would build for any processor");
-}
-
-#[test]
-fn a_folder_that_packer_baked_boots_and_serves() {
-    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let root = folder.path().join("root");
-    make_root(&root);
-    let settings_file = folder.path().join("settings.json");
-    fs::write(&settings_file, settings().to_string()).unwrap();
-    let manifest = folder.path().join("manifest.json");
-    run(command("packer")
-        .args(["build", "-color=false"])
-        .args(["-var", &format!("root={}", root.display())])
-        .args(["-var", &format!("binary={}", release(folder.path()))])
-        .args(["-var", &format!("settings={}", settings_file.display())])
-        .args(["-var", &format!("manifest={}", manifest.display())])
-        .arg("packer/local")
-        .env("ANSIBLE_HOME", folder.path().join("ansible"))
-        .env("PACKER_CONFIG_DIR", folder.path()));
-    let manifest = fs::read_to_string(manifest).unwrap();
-    let sha256 = settings()["hello_birthday_binary_sha256"].as_str().unwrap().to_owned();
-    assert!(manifest.contains(&sha256), "{manifest}");
-
-    let machine = Machine::boot(Copy::of(&root));
-    machine.wait_until_healthy();
-    let mut client = Client::new(machine.address);
-    let born = r#"{"dateOfBirth":"1990-05-20"}"#;
-    client.send("PUT", "/hello/John", born).unwrap().expect_status(204);
-    client.send("GET", "/hello/John", "").unwrap().expect_status(200);
-}
-
-/// The binary with its checksum beside it, as a release has them.
-fn release(folder: &Path) -> String {
-    let binary = folder.join("hello-birthday");
-    fs::copy(&*BINARY, &binary).unwrap();
-    let settings = settings();
-    let sha256 = settings["hello_birthday_binary_sha256"].as_str().unwrap();
-    fs::write(folder.join("hello-birthday.sha256"), format!("{sha256}  hello-birthday\n")).unwrap();
-    binary.display().to_string()
 }

@@ -6,23 +6,17 @@ use std::process::Command;
 /// Of 10, where 10 is a service that may do anything, as `systemd-analyze security`
 /// counts. For what serves, for what only reads and writes files, and for what runs for a
 /// second each minute as root.
-const SERVICE_EXPOSURE_MAX: f32 = 1.5;
-const BACKUP_EXPOSURE_MAX: f32 = 0.5;
-const FETCH_EXPOSURE_MAX: f32 = 2.5;
+const EXPOSURES_MAX: &[(&str, f32)] = &[
+    ("hello-birthday.service", 1.5),
+    ("hello-birthday-backup.service", 0.5),
+    ("hello-birthday-database-url.service", 2.5),
+];
 
 #[test]
-fn the_service_is_exposed_no_more_than_allowed() {
-    expect_exposure("hello-birthday.service", SERVICE_EXPOSURE_MAX);
-}
-
-#[test]
-fn who_copies_the_file_is_exposed_no_more_than_allowed() {
-    expect_exposure("hello-birthday-backup.service", BACKUP_EXPOSURE_MAX);
-}
-
-#[test]
-fn who_fetches_the_secret_is_exposed_no_more_than_allowed() {
-    expect_exposure("hello-birthday-database-url.service", FETCH_EXPOSURE_MAX);
+fn no_service_is_exposed_more_than_allowed() {
+    for (unit, max) in EXPOSURES_MAX {
+        expect_exposure(unit, *max);
+    }
 }
 
 fn expect_exposure(unit: &str, max: f32) {

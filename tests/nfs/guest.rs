@@ -10,14 +10,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
 
-use crate::debian::{make_debian, suite};
+use crate::debian;
 use crate::network::Cable;
 use crate::patience::PATIENCE;
 use crate::static_binary::BINARY;
 use crate::{command, run};
-
-/// What is in the root folder beside a minimal Debian.
-const PACKAGES: &str = "iproute2,kmod,nfs-kernel-server,sqlite3,strace";
 
 /// Where Debian's user-mode-linux keeps the modules of its kernel.
 const MODULES: &str = "/usr/lib/uml/modules";
@@ -28,8 +25,7 @@ const MEMORY_MIB: u32 = 384;
 /// No guest lives longer, even if the test was killed.
 const GUEST_SECONDS_MAX: u32 = 900;
 
-/// The root folder, made from this machine's own package sources. It is kept for the
-/// next run.
+/// The root folder, with a first process for guests.
 pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     assert!(
         rustix::process::geteuid().is_root(),
@@ -39,20 +35,18 @@ pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
         Path::new(MODULES).exists(),
         "install a kernel for guests (on Debian: apt-get install user-mode-linux)"
     );
-    let recipe = format!("{} {PACKAGES}\n", suite());
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nfs-root");
-    let made_of = folder.join("made-of");
-    if !fs::read_to_string(&made_of).is_ok_and(|made_of| made_of == recipe) {
-        // Of an earlier run, whole or not.
-        let _ = fs::remove_dir_all(&folder);
-        make_debian(PACKAGES, &[], &folder);
-        fs::create_dir(folder.join("usr/lib/modules")).unwrap();
-        fs::write(made_of, recipe).unwrap();
+    let root = debian::root();
+    fs::create_dir_all(root.join("usr/lib/modules")).unwrap();
+    let init = root.join("guest");
+    // Others use the folder meanwhile: it changes only when the script did.
+    let script = include_str!("guest.sh");
+    if !fs::read_to_string(&init).is_ok_and(|installed| installed == script) {
+        let new = root.join("guest.new");
+        fs::write(&new, script).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, init).unwrap();
     }
-    let init = folder.join("guest");
-    fs::write(&init, include_str!("guest.sh")).unwrap();
-    fs::set_permissions(init, Permissions::from_mode(0o755)).unwrap();
-    folder
+    root
 });
 
 /// What lets the kernel of guests run on processors that are younger than it.
