@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 /// No command takes longer, not even one that fetches packages.
-const COMMAND_SECONDS_MAX: u32 = 600;
+const COMMAND_SECONDS_MAX: u32 = 1800;
 
 /// A command that ends in time.
 pub fn command(program: &str) -> Command {
