@@ -9,20 +9,19 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::emulator::{Emulator, REGION};
-use crate::tree::{Provider, Tree};
+use crate::providers::providers;
+use crate::tree::Tree;
 use crate::{command, run, said};
 
 #[test]
 fn stacks_are_made_rolled_and_taken_down() {
     // Most of the time they wait.
     thread::scope(|scope| {
-        for environment in ["staging", "production"] {
-            for database in ["sqlite", "postgres"] {
-                let stack = thread::Builder::new().name(format!("{environment} with {database}"));
-                stack
-                    .spawn_scoped(scope, move || live(&mut Stack::new(environment, database)))
-                    .unwrap();
-            }
+        for (environment, database) in [("staging", "postgres"), ("production", "sqlite")] {
+            let stack = thread::Builder::new().name(format!("{environment} with {database}"));
+            stack
+                .spawn_scoped(scope, move || live(&mut Stack::new(environment, database)))
+                .unwrap();
         }
     });
 }
@@ -30,7 +29,7 @@ fn stacks_are_made_rolled_and_taken_down() {
 #[test]
 fn states_have_a_bucket_that_is_not_taken_down() {
     let emulator = Emulator::start();
-    let tree = Tree::new("bootstrap", Provider::Oldest);
+    let tree = Tree::new("bootstrap", &providers().oldest);
     let terraform = |subcommand: &str| {
         let mut terraform = tree.terraform(subcommand);
         emulator.enter(&mut terraform);
@@ -54,61 +53,60 @@ fn states_have_a_bucket_that_is_not_taken_down() {
     fs::write(tree.path("backend.tf"), backend).unwrap();
     fs::remove_file(tree.path("tests_override.tf")).unwrap();
     let move_state = || {
-        let mut init = terraform("init");
-        init.args(["-migrate-state", "-force-copy", "-backend-config=use_path_style=true"])
-            .args(tree.plugins());
+        let mut init = tree.init();
+        emulator.enter(&mut init).args(["-migrate-state", "-force-copy"]);
+        init.arg("-backend-config=use_path_style=true");
         init
     };
     let refused = move_state().output().unwrap();
     assert!(said(&refused).contains("Forbidden"), "{}", said(&refused));
-    emulator.aws("s3api delete-bucket-policy --bucket", &[&bucket]);
+    emulator.aws("s3.delete_bucket_policy", json!({ "Bucket": bucket }));
     run(&mut move_state());
-    let state = emulator.aws("s3api head-object --key bootstrap.tfstate --bucket", &[&bucket]);
+    let state = json!({ "Bucket": bucket, "Key": "bootstrap.tfstate" });
+    let state = emulator.aws("s3.head_object", state);
     assert_eq!(state["ServerSideEncryption"], "aws:kms");
 }
 
 /// The life of a stack.
 fn live(stack: &mut Stack) {
     let start = Instant::now();
-    let [first, second, third] = stack.images().try_into().unwrap();
-    stack.release(&first);
+    let [first, second] = ["first", "second"].map(|name| stack.register_image(name));
+    stack.set("ami_id", &first);
     stack.apply();
     stack.expect_group(1, &first);
-    stack.expect_nothing_to_do();
-
-    let size = [("size", "{ min = 4, max = 8 }")];
-    assert!(stack.plan_with(&size).into_values().all(|action| action == "update"));
     stack.expect_moved_in_steps();
 
-    stack.release(&second);
-    assert_eq!(
-        stack.plan(),
-        changes(&[("aws_launch_template.this", "update"), ("terraform_data.roll", "replace")])
-    );
-    stack.apply();
-    stack.expect_group(2, &second);
-    stack.expect_nothing_to_do();
-
-    stack.release(&third);
-    stack.plan_refresh("fails");
-    let failed = stack.try_apply();
-    assert!(
-        !failed.status.success() && said(&failed).contains("rolled back to the version before 3"),
-        "{}",
-        said(&failed)
-    );
-    stack.expect_group(2, &second);
-    assert_eq!(stack.plan(), changes(&[("terraform_data.roll", "replace")]));
-    stack.apply();
-    stack.expect_group(3, &third);
-    stack.expect_nothing_to_do();
-
-    stack.expect_restored();
-    if stack.environment == "production" {
-        stack.expect_protected();
+    stack.set("ami_id", &second);
+    let roll = ("terraform_data.roll", "replace");
+    // A plan of anything else would mean that the first apply left something undone.
+    assert_eq!(stack.plan(&[]), changes(&[("aws_launch_template.this", "update"), roll]));
+    if stack.is_protected() {
+        stack.fail_next_roll();
+        let failed = stack.try_apply_plan();
+        assert!(
+            !failed.status.success()
+                && said(&failed).contains("rolled back to the version before 2"),
+            "{}",
+            said(&failed)
+        );
+        stack.expect_group(1, &first);
+        assert_eq!(stack.plan(&[]), changes(&[roll]));
     }
-    stack.unprotect();
-    stack.apply();
+    stack.apply_plan();
+    stack.expect_group(2, &second);
+    stack.expect_restored();
+    stack.expect_nothing_to_do();
+
+    if stack.is_protected() {
+        stack.expect_protected();
+        stack.set("deletion_protection", "false");
+        stack.set("size", "{ min = 4, max = 8 }");
+        // All is still there, and none of it is replaced.
+        let plan = stack.plan(&[]);
+        assert!(plan.contains_key("aws_autoscaling_group.this"), "{plan:?}");
+        assert!(plan.values().all(|action| action == "update"), "{plan:?}");
+        stack.apply_plan();
+    }
     stack.destroy();
     println!("{}: {} s", thread::current().name().unwrap(), start.elapsed().as_secs());
 }
@@ -130,45 +128,48 @@ impl Stack {
     fn new(environment: &'static str, database: &str) -> Stack {
         let emulator = Emulator::start();
         for zone in ["example.com", "staging.example.com"] {
-            emulator
-                .aws("route53 create-hosted-zone", &["--name", zone, "--caller-reference", zone]);
+            let zone = json!({ "Name": zone, "CallerReference": zone });
+            emulator.aws("route53.create_hosted_zone", zone);
         }
         Stack {
             name: format!("hello-birthday-{environment}"),
-            tree: Tree::new("", Provider::Oldest),
+            tree: Tree::new("", &providers().oldest),
             emulator,
             settings: BTreeMap::from([("database", database.to_owned())]),
             environment,
         }
     }
 
-    /// Three images that Packer might have registered.
-    fn images(&self) -> Vec<String> {
-        let register =
-            "ec2 register-image --architecture arm64 --root-device-name /dev/xvda --name";
-        let image =
-            |name| self.emulator.aws(register, &[name])["ImageId"].as_str().unwrap().to_owned();
-        ["first", "second", "third"].map(image).to_vec()
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.insert(name, value.to_owned());
     }
 
-    /// Sets the image that is to run.
-    fn release(&mut self, image: &str) {
-        self.settings.insert("ami_id", image.to_owned());
+    fn is_protected(&self) -> bool {
+        self.environment == "production"
     }
 
-    fn unprotect(&mut self) {
-        self.settings.insert("deletion_protection", "false".to_owned());
+    /// An image that Packer might have registered.
+    fn register_image(&self, name: &str) -> String {
+        let image = json!({ "Name": name, "Architecture": "arm64", "RootDeviceName": "/dev/xvda" });
+        let image = self.emulator.aws("ec2.register_image", image);
+        image["ImageId"].as_str().unwrap().to_owned()
     }
 
     /// Has the next roll fail, and its rollback work.
-    fn plan_refresh(&self, refresh: &str) {
-        self.emulator.tell("next-refresh", &json!({ "group": self.name, "refresh": refresh }));
+    fn fail_next_roll(&self) {
+        self.emulator.tell("next-refresh", &json!({ "group": self.name, "refresh": "fails" }));
     }
 
     fn terraform(&self, subcommand: &str) -> Command {
         let mut terraform = self.tree.terraform(subcommand);
         // The scripts need not wait for AWS either.
         self.emulator.enter(&mut terraform).env("POLL_SECONDS", "0");
+        terraform
+    }
+
+    /// Terraform with the stack's settings.
+    fn configured(&self, subcommand: &str) -> Command {
+        let mut terraform = self.terraform(subcommand);
         terraform.arg(format!("-var-file=environments/{}.tfvars", self.environment));
         for (name, value) in &self.settings {
             terraform.arg(format!("-var={name}={value}"));
@@ -176,38 +177,37 @@ impl Stack {
         terraform
     }
 
-    fn try_apply(&self) -> Output {
-        self.terraform("apply").arg("-auto-approve").output().unwrap()
-    }
-
     #[track_caller]
     fn apply(&self) {
-        let applied = self.try_apply();
+        let applied = self.configured("apply").arg("-auto-approve").output().unwrap();
         assert!(applied.status.success(), "{}", of_interest(&applied));
     }
 
-    /// What an apply would change, and how.
-    fn plan(&self) -> BTreeMap<String, String> {
-        self.plan_with(&[])
-    }
-
-    /// The same, with other settings than the stack's.
-    fn plan_with(&self, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let settings = settings.iter().map(|(name, value)| format!("-var={name}={value}"));
-        run(self.terraform("plan").args(settings).arg("-out=plan"));
-        let plan = run(self.tree.terraform("show").args(["-json", "plan"]));
-        let plan: Value = serde_json::from_str(&plan).unwrap();
-        let changes = plan["resource_changes"].as_array().unwrap().iter();
-        changes
-            .filter_map(|change| {
-                let action = match change["change"]["actions"].as_array().unwrap().as_slice() {
-                    [action] if action == "no-op" || action == "read" => return None,
-                    [action] => action.as_str().unwrap(),
-                    _ => "replace",
-                };
-                Some((change["address"].as_str().unwrap().to_owned(), action.to_owned()))
+    /// Plans, for [`Stack::apply_plan`], and gives what that would change and how.
+    #[track_caller]
+    fn plan(&self, arguments: &[&str]) -> BTreeMap<String, String> {
+        let plan = run(self.configured("plan").args(["-json", "-out=plan"]).args(arguments));
+        let messages = plan.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        messages
+            .filter(|message| message["type"] == "planned_change")
+            .filter_map(|message| {
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                let change = &message["change"];
+                let (address, action) =
+                    (text(&change["resource"]["addr"]), text(&change["action"]));
+                (!["noop", "read"].contains(&&*action)).then_some((address, action))
             })
             .collect()
+    }
+
+    fn try_apply_plan(&self) -> Output {
+        self.terraform("apply").arg("plan").output().unwrap()
+    }
+
+    #[track_caller]
+    fn apply_plan(&self) {
+        let applied = self.try_apply_plan();
+        assert!(applied.status.success(), "{}", of_interest(&applied));
     }
 
     /// Expects that the service does not leave its database at once, and that the first
@@ -217,21 +217,24 @@ impl Stack {
             "sqlite" => ["sqlite", "postgres"],
             _ => ["postgres", "sqlite"],
         };
+        // Nothing has happened to the stack since it was read last.
+        let there_now = format!("-var=database={there}");
         let at_once =
-            self.terraform("plan").arg(format!("-var=database={there}")).output().unwrap();
+            self.configured("plan").args(["-refresh=false", &there_now]).output().unwrap();
         assert!(
             !at_once.status.success() && said(&at_once).contains("database_beside"),
             "{}",
             of_interest(&at_once)
         );
 
-        let beside = self.plan_with(&[("database_beside", there)]);
-        let made = format!("module.{there}[0]");
+        let beside = |name| format!("-var=database_beside={name}");
+        let made = self.plan(&["-refresh=false", &beside(there)]);
+        let module = format!("module.{there}[0]");
         assert!(
-            beside.iter().any(|(address, action)| address.starts_with(&made) && action == "create")
+            made.iter().any(|(address, action)| address.starts_with(&module) && action == "create")
         );
-        let swapped = self.plan_with(&[("database", there), ("database_beside", here)]);
-        for (address, action) in beside.iter().chain(&swapped) {
+        let swapped = self.plan(&["-refresh=false", &there_now, &beside(here)]);
+        for (address, action) in made.iter().chain(&swapped) {
             let keeps = ["create", "update"].contains(&&**action);
             assert!(keeps || !address.starts_with("module."), "{action} {address}");
         }
@@ -239,50 +242,54 @@ impl Stack {
 
     #[track_caller]
     fn expect_nothing_to_do(&self) {
-        let plan = self.terraform("plan").arg("-detailed-exitcode").output().unwrap();
+        let plan = self.configured("plan").arg("-detailed-exitcode").output().unwrap();
         assert_eq!(plan.status.code(), Some(0), "{}", of_interest(&plan));
     }
 
     /// Expects that the group is of `version`, and each of its instances of `image`.
     #[track_caller]
     fn expect_group(&self, version: u8, image: &str) {
-        let describe = "autoscaling describe-auto-scaling-groups --auto-scaling-group-names";
-        let group = &self.emulator.aws(describe, &[&self.name])["AutoScalingGroups"][0];
+        let described = json!({ "AutoScalingGroupNames": [self.name] });
+        let described = self.emulator.aws("autoscaling.describe_auto_scaling_groups", described);
+        let group = &described["AutoScalingGroups"][0];
         assert_eq!(group["LaunchTemplate"]["Version"], version.to_string());
-        let ids = group["Instances"].as_array().unwrap().iter();
-        let ids: Vec<_> = ids.map(|instance| instance["InstanceId"].as_str().unwrap()).collect();
+        let ids: Vec<_> = all(&group["Instances"], "InstanceId");
         assert!(ids.len() >= 2, "{group}");
-        let query = ["--query", "Reservations[].Instances[].ImageId", "--instance-ids"];
-        let images = self.emulator.aws("ec2 describe-instances", &[&query, &*ids].concat());
-        assert_eq!(images, json!(vec![image; ids.len()]));
+        let instances = self.emulator.aws("ec2.describe_instances", json!({ "InstanceIds": ids }));
+        for reservation in instances["Reservations"].as_array().unwrap() {
+            for instance in reservation["Instances"].as_array().unwrap() {
+                assert_eq!(instance["ImageId"], image);
+            }
+        }
     }
 
     /// Expects that a backup is restored and has its users copied by an instance, which
     /// here only hears of it, and that nothing of that is left.
     #[track_caller]
     fn expect_restored(&self) {
-        let (find, query, told) = match &*self.settings["database"] {
+        let (find, kind, arn, told) = match &*self.settings["database"] {
             "sqlite" => (
-                "efs describe-file-systems",
-                "FileSystems[0].FileSystemArn",
+                "efs.describe_file_systems",
+                "FileSystems",
+                "FileSystemArn",
                 "AWS Backup restores /birthdays/backup/hello-birthday.db",
             ),
             _ => (
-                "rds describe-db-instances",
-                "DBInstances[0].DBInstanceArn",
+                "rds.describe_db_instances",
+                "DBInstances",
+                "DBInstanceArn",
                 "RDS makes the server restore-hello-birthday",
             ),
         };
-        let text = |words, query| {
-            let found = self.emulator.aws(words, &["--query", query]);
-            found.as_str().unwrap().to_owned()
-        };
-        let database = text(find, query);
-        let role = format!("iam get-role --role-name {}-backup", self.name);
-        let role = text(&role, "Role.Arn");
-        let back_up = ["--resource-arn", &database, "--iam-role-arn", &role];
-        let vault = format!("backup start-backup-job --backup-vault-name {}", self.name);
-        self.emulator.aws(&vault, &back_up);
+        let aws = |action, parameters| self.emulator.aws(action, parameters);
+        let database = aws(find, json!({}))[kind][0][arn].clone();
+        let role = aws("iam.get_role", json!({ "RoleName": format!("{}-backup", self.name) }));
+        let back_up = json!({
+            "BackupVaultName": self.name,
+            "ResourceArn": database,
+            "IamRoleArn": role["Role"]["Arn"],
+        });
+        aws("backup.start_backup_job", back_up);
 
         let mut restore = command("terraform/restore");
         restore.args(["--environment", self.environment, "--region", REGION]);
@@ -293,26 +300,21 @@ impl Stack {
         assert!(restored.status.success() && outcome.contains(told), "{outcome}");
         assert!(outcome.contains("the users of the backup are back"), "{outcome}");
 
-        let commands = text("ssm list-commands", "Commands[0].Comment");
-        assert_eq!(commands, "copies users from a backup");
-        let parameters = self.emulator.aws("ssm describe-parameters", &[]);
-        assert_eq!(parameters["Parameters"], json!([]));
-        self.expect_nothing_to_do();
+        let commands = aws("ssm.list_commands", json!({}));
+        assert_eq!(commands["Commands"][0]["Comment"], "copies users from a backup");
+        assert_eq!(aws("ssm.describe_parameters", json!({}))["Parameters"], json!([]));
     }
 
-    /// Expects that a destroy is refused, and has changed nothing.
     #[track_caller]
     fn expect_protected(&self) {
-        let refused = self.terraform("destroy").arg("-auto-approve").output().unwrap();
+        let refused = self.configured("destroy").arg("-auto-approve").output().unwrap();
         assert!(said(&refused).contains("this stack is protected"), "{}", of_interest(&refused));
-        // The outputs are gone from the state until the next apply; nothing else is.
-        assert_eq!(self.plan(), changes(&[]));
     }
 
     /// Takes all down, and expects that nothing is left but the users' last backup.
     fn destroy(&self) {
         assert!(self.tagged().len() > 40, "{:?}", self.tagged());
-        let destroyed = self.terraform("destroy").arg("-auto-approve").output().unwrap();
+        let destroyed = self.configured("destroy").arg("-auto-approve").output().unwrap();
         assert!(destroyed.status.success(), "{}", of_interest(&destroyed));
 
         let left = self.tagged();
@@ -320,29 +322,44 @@ impl Stack {
             let last = format!("snapshot:{}-final-", self.name);
             assert!(left.iter().any(|name| name.contains(&last)), "{left:?}");
         } else {
-            let list = "backup list-recovery-points-by-backup-vault --backup-vault-name hello-birthday-last-backups";
-            let points = self.emulator.aws(list, &[])["RecoveryPoints"].as_array().unwrap().len();
-            assert_eq!(points, 1);
+            let vault = json!({ "BackupVaultName": "hello-birthday-last-backups" });
+            let points = self.emulator.aws("backup.list_recovery_points_by_backup_vault", vault);
+            assert_eq!(points["RecoveryPoints"].as_array().unwrap().len(), 1);
         }
         // AWS shows instances that have ended for a while, and keeps keys for a month.
         let others = left.iter().filter(|name| {
             ![":snapshot:", ":instance/", ":key/"].iter().any(|kind| name.contains(kind))
         });
         assert_eq!(others.collect::<Vec<_>>(), [] as [&String; 0]);
-        let running =
-            "ec2 describe-instances --filters Name=instance-state-name,Values=pending,running";
-        assert_eq!(self.emulator.aws(running, &[])["Reservations"], json!([]));
+        let running = json!({ "Filters": [
+            { "Name": "instance-state-name", "Values": ["pending", "running"] },
+        ]});
+        let running = self.emulator.aws("ec2.describe_instances", running);
+        assert_eq!(running["Reservations"], json!([]));
     }
 
     /// All that bears the tags of a stack, as AWS names it.
     fn tagged(&self) -> Vec<String> {
-        let find = "resourcegroupstaggingapi get-resources --tag-filters Key=Service,Values=hello-birthday";
-        let found = ["eu-central-1", "eu-west-1"].map(|region| {
-            let found = self.emulator.aws(find, &["--region", region]);
-            found["ResourceTagMappingList"].as_array().unwrap().clone()
+        let find = json!({
+            "TagFilters": [{ "Key": "Service", "Values": ["hello-birthday"] }],
+            "ResourcesPerPage": 100,
         });
-        found.iter().flatten().map(|one| one["ResourceARN"].as_str().unwrap().to_owned()).collect()
+        let find_in = |region| {
+            let action = "resourcegroupstaggingapi.get_resources";
+            self.emulator.aws_in(region, action, find.clone())
+        };
+        let found = [REGION, "eu-west-1"].map(find_in);
+        found
+            .iter()
+            .flat_map(|found| all(&found["ResourceTagMappingList"], "ResourceARN"))
+            .collect()
     }
+}
+
+/// A text of each object of a list.
+fn all(list: &Value, name: &str) -> Vec<String> {
+    let objects = list.as_array().unwrap().iter();
+    objects.map(|object| object[name].as_str().unwrap().to_owned()).collect()
 }
 
 /// What Terraform says after all that it has read and done.

@@ -6,11 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::patience::PATIENCE;
-use crate::{command, run};
 
 /// Where everything is. Only its backups have copies elsewhere.
 pub const REGION: &str = "eu-central-1";
@@ -26,7 +25,7 @@ impl Emulator {
     pub fn start() -> Emulator {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let log = folder.path().join("log");
-        let mut process = Command::new("python3")
+        let mut process = isolated(&mut Command::new("python3"))
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/terraform/emulator"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
@@ -45,29 +44,25 @@ impl Emulator {
 
     /// Has `command` take this for AWS.
     pub fn enter<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_"))
-        {
-            command.env_remove(name);
-        }
-        command
+        isolated(command)
             .env("AWS_ENDPOINT_URL", format!("http://{}", self.address))
             .env("AWS_ACCESS_KEY_ID", "x")
             .env("AWS_SECRET_ACCESS_KEY", "x")
-            .env("AWS_CONFIG_FILE", "/dev/null")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_S3_USE_PATH_STYLE", "true")
     }
 
-    /// Asks AWS by its command line, in words that are separated by spaces and then in
-    /// `arguments` as they are.
+    /// Calls an action of AWS as boto3 does, such as `ec2.describe_instances`.
     #[track_caller]
-    pub fn aws(&self, words: &str, arguments: &[&str]) -> Value {
-        let mut aws = command("aws");
-        aws.args(["--region", REGION, "--output", "json"]).args(words.split(' ')).args(arguments);
-        let answer = run(self.enter(&mut aws));
-        if answer.is_empty() { Value::Null } else { serde_json::from_str(&answer).unwrap() }
+    pub fn aws(&self, action: &str, parameters: Value) -> Value {
+        self.aws_in(REGION, action, parameters)
+    }
+
+    /// The same, in another region.
+    #[track_caller]
+    pub fn aws_in(&self, region: &str, action: &str, parameters: Value) -> Value {
+        let call = json!({ "region": region, "action": action, "parameters": parameters });
+        self.ask_itself("POST", "aws", &call.to_string())
     }
 
     /// Tells the emulator itself.
@@ -95,6 +90,16 @@ impl Emulator {
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         serde_json::from_str(body).unwrap_or_else(|_| panic!("{request}: {answer}"))
     }
+}
+
+/// Hides from `command` what this machine knows of AWS.
+fn isolated(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 }
 
 impl Drop for Emulator {

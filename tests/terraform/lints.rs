@@ -2,21 +2,11 @@
 
 use std::fs;
 
-use crate::tree::{Provider, Tree};
 use crate::{command, run};
 
 #[test]
 fn terraform_would_change_no_space() {
     run(command("terraform").args(["fmt", "-check", "-diff", "-recursive", "terraform"]));
-}
-
-#[test]
-fn both_ends_of_the_range_of_providers_accept_every_module() {
-    for provider in [Provider::Oldest, Provider::Newest] {
-        for module in ["", "bootstrap"] {
-            run(&mut Tree::new(module, provider).terraform("validate"));
-        }
-    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod commands;
 mod emulator;
 #[path = "../patience.rs"]
 mod patience;
+mod providers;
 mod tree;
 
 mod applied;

@@ -112,23 +112,26 @@ fn a_roll_that_takes_too_long_is_rolled_back() {
     let group = Group::new("hangs", 2);
     group.plan("hangs", "works");
     let mut roll = group.command(2, 0);
-    roll.args(["--timeout-seconds", "20"]);
+    // Bash counts its SECONDS from here: the time is over at the first look, and the
+    // rollback has an hour.
+    roll.env("SECONDS", TIMEOUT_SECONDS.to_string());
     end(roll)
         .expect_code(1)
-        .expect("not over after 20 s: rolling back")
+        .expect("not over after 3600 s: rolling back")
         .expect("rolled back to the version before");
     group.expect_version(1);
 }
 
 #[test]
 fn a_rollback_that_takes_too_long_is_not_waited_for() {
-    let group = Group::new("hangs-twice", 4);
-    group.plan("alarms", "hangs");
-    group.make_alarms();
+    let group = Group::new("hangs-twice", 2);
+    group.plan("fails", "hangs");
+    group.start(2);
+    group.wait_for_status("RollbackInProgress");
     let mut roll = group.command(2, 0);
-    roll.args(["--timeout-seconds", "3"]);
-    end(roll).expect_code(1);
-    let [] = &*group.calls("CancelInstanceRefresh") else { panic!("it is AWS's to finish") };
+    roll.args(["--timeout-seconds", "0"]);
+    end(roll).expect_code(1).expect("the rollback is not over either");
+    let [] = &*group.calls("RollbackInstanceRefresh") else { panic!("it is AWS's to finish") };
 }
 
 #[test]
@@ -137,8 +140,7 @@ fn a_roll_that_somebody_cancels_is_no_success() {
     group.plan("hangs", "works");
     let mut roll = Running::start(group.command(2, 0));
     roll.wait_for("InProgress");
-    let cancel = "autoscaling cancel-instance-refresh --auto-scaling-group-name";
-    TEMPLATE.emulator.aws(cancel, &[&group.name]);
+    group.aws("autoscaling.cancel_instance_refresh", json!({}));
     roll.end().expect_code(1).expect("Cancelled");
 }
 
@@ -170,29 +172,19 @@ fn a_throttled_call_is_made_again() {
 }
 
 #[test]
-fn a_roll_goes_on_without_credentials_and_is_picked_up_again() {
-    lose_sight("expired", "ExpiredToken");
-}
-
-#[test]
-fn a_roll_goes_on_when_its_calls_are_throttled_and_is_picked_up_again() {
-    lose_sight("throttled", "Throttling");
-}
-
-/// Has each call of a roll fail for good, one roll at a time.
-fn lose_sight(name: &str, code: &str) {
+fn a_roll_whose_calls_fail_goes_on_and_is_picked_up_again() {
     let calls = [
-        ("DescribeInstanceRefreshes", 0, "nothing was started"),
-        ("DescribeAutoScalingGroups", 0, "nothing was started"),
-        ("StartInstanceRefresh", 0, "not known whether"),
-        ("DescribeInstanceRefreshes", 1, "goes on in AWS"),
-        ("DescribeInstanceRefreshes", 3, "goes on in AWS"),
+        ("ExpiredToken", "DescribeInstanceRefreshes", 0, "nothing was started"),
+        ("ExpiredToken", "DescribeAutoScalingGroups", 0, "nothing was started"),
+        ("ExpiredToken", "StartInstanceRefresh", 0, "not known whether"),
+        ("ExpiredToken", "DescribeInstanceRefreshes", 1, "goes on in AWS"),
+        ("Throttling", "DescribeInstanceRefreshes", 3, "goes on in AWS"),
     ];
-    for (number, (action, after, told)) in calls.into_iter().enumerate() {
-        let group = Group::new(&format!("{name}-{number}"), 2);
+    for (number, (code, action, after, told)) in calls.into_iter().enumerate() {
+        let group = Group::new(&format!("loses-sight-{number}"), 2);
         group.fail(action, code, after, 1000);
         let mut roll = group.command(2, 0);
-        roll.env("AWS_MAX_ATTEMPTS", if code == "Throttling" { "2" } else { "1" });
+        roll.env("AWS_MAX_ATTEMPTS", "2");
         end(roll).expect_code(1).expect(code).expect(told).expect("Run this again");
         group.fail_no_more();
         group.roll(2).expect_code(0);
@@ -203,18 +195,21 @@ fn lose_sight(name: &str, code: &str) {
 
 #[test]
 fn a_roll_goes_on_when_the_terminal_is_closed_and_is_picked_up_again() {
+    let group = Group::new("signals", 4);
     for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
-        let group = Group::new(&format!("signal-{code}"), 2);
         // It would look again long after the test is over.
-        let mut roll = Running::start(group.command(2, 120));
-        roll.wait_for("Pending");
+        let mut roll = Running::start(group.command(2, 3600));
+        roll.wait_for("%");
         roll.signal(signal);
         roll.end().expect_code(code).expect("goes on in AWS").expect("Run this again");
-        group.roll(2).expect_code(0).expect("under way");
-        assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
-        group.expect_version(2);
     }
+    group.roll(2).expect_code(0).expect("under way");
+    assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
+    group.expect_version(2);
 }
+
+/// Longest that a roll may take.
+const TIMEOUT_SECONDS: u32 = 3600;
 
 /// What groups are made of: a launch template of three versions, each of another image.
 struct Template {
@@ -224,16 +219,13 @@ struct Template {
 
 static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
     let emulator = Emulator::start();
-    let data =
-        |version: u8| json!({ "ImageId": image(version), "InstanceType": "t4g.small" }).to_string();
-    let make = "ec2 create-launch-template --launch-template-name template --launch-template-data";
-    let made = emulator.aws(make, &[&data(1)]);
+    let data = |version| json!({ "ImageId": image(version), "InstanceType": "t4g.small" });
+    let first = json!({ "LaunchTemplateName": "template", "LaunchTemplateData": data(1) });
+    let made = emulator.aws("ec2.create_launch_template", first);
     let id = made["LaunchTemplate"]["LaunchTemplateId"].as_str().unwrap().to_owned();
     for version in [2, 3] {
-        let make = format!(
-            "ec2 create-launch-template-version --launch-template-id {id} --launch-template-data"
-        );
-        emulator.aws(&make, &[&data(version)]);
+        let next = json!({ "LaunchTemplateId": id, "LaunchTemplateData": data(version) });
+        emulator.aws("ec2.create_launch_template_version", next);
     }
     Template { emulator, id }
 });
@@ -250,13 +242,23 @@ struct Group {
 
 impl Group {
     fn new(name: &str, size: usize) -> Group {
-        let template = format!("LaunchTemplateId={},Version=1", TEMPLATE.id);
-        let size_text = size.to_string();
-        TEMPLATE.emulator.aws(
-            "autoscaling create-auto-scaling-group --min-size 0 --max-size 9 --availability-zones eu-central-1a",
-            &["--auto-scaling-group-name", name, "--desired-capacity", &size_text, "--launch-template", &template],
-        );
-        Group { name: name.to_owned(), size }
+        let group = Group { name: name.to_owned(), size };
+        let settings = json!({
+            "MinSize": 0,
+            "MaxSize": 9,
+            "DesiredCapacity": size,
+            "AvailabilityZones": ["eu-central-1a"],
+            "LaunchTemplate": { "LaunchTemplateId": TEMPLATE.id, "Version": "1" },
+        });
+        group.aws("autoscaling.create_auto_scaling_group", settings);
+        group
+    }
+
+    /// Calls an action that names the group.
+    #[track_caller]
+    fn aws(&self, action: &str, mut parameters: Value) -> Value {
+        parameters["AutoScalingGroupName"] = json!(self.name);
+        TEMPLATE.emulator.aws(action, parameters)
     }
 
     fn plan(&self, refresh: &str, rollback: &str) {
@@ -283,29 +285,42 @@ impl Group {
 
     fn make_alarms(&self) {
         for alarm in self.alarms() {
-            TEMPLATE.emulator.aws(
-                "cloudwatch put-metric-alarm --namespace test --metric-name test --statistic Sum --period 60 \
-                 --evaluation-periods 1 --threshold 1 --comparison-operator GreaterThanThreshold --alarm-name",
-                &[&alarm],
-            );
+            let alarm = json!({
+                "AlarmName": alarm,
+                "Namespace": "test",
+                "MetricName": "test",
+                "Statistic": "Sum",
+                "Period": 60,
+                "EvaluationPeriods": 1,
+                "Threshold": 1,
+                "ComparisonOperator": "GreaterThanThreshold",
+            });
+            TEMPLATE.emulator.aws("cloudwatch.put_metric_alarm", alarm);
         }
     }
 
     fn calm_alarms(&self) {
-        let calm = "cloudwatch set-alarm-state --state-value OK --state-reason calm --alarm-name";
         for alarm in self.alarms() {
-            TEMPLATE.emulator.aws(calm, &[&alarm]);
+            let calm = json!({ "AlarmName": alarm, "StateValue": "OK", "StateReason": "calm" });
+            TEMPLATE.emulator.aws("cloudwatch.set_alarm_state", calm);
         }
     }
 
     /// Starts a roll as somebody else would.
     fn start(&self, version: u8) {
-        let configuration = json!({ "LaunchTemplate": {
-            "LaunchTemplateId": TEMPLATE.id, "Version": version.to_string(),
-        }});
-        let start = "autoscaling start-instance-refresh --desired-configuration";
-        let arguments = [&configuration.to_string(), "--auto-scaling-group-name", &self.name];
-        TEMPLATE.emulator.aws(start, &arguments);
+        let template = json!({ "LaunchTemplateId": TEMPLATE.id, "Version": version.to_string() });
+        let refresh = json!({
+            "DesiredConfiguration": { "LaunchTemplate": template },
+            "Preferences": { "AutoRollback": true },
+        });
+        self.aws("autoscaling.start_instance_refresh", refresh);
+    }
+
+    /// Looks at the roll, which takes a step each time, until it is of `status`.
+    #[track_caller]
+    fn wait_for_status(&self, status: &str) {
+        let look = || self.aws("autoscaling.describe_instance_refreshes", json!({}));
+        assert!((0..20).any(|_| look()["InstanceRefreshes"][0]["Status"] == status));
     }
 
     fn roll(&self, version: u8) -> Ended {
@@ -316,7 +331,7 @@ impl Group {
         let mut roll = command("terraform/roll");
         let arguments = format!(
             "--region {REGION} --group {} --template {} --version {version} --max-healthy-percent 150 \
-             --warmup-seconds 60 --bake-seconds 300 --timeout-seconds 3600 --alarms {}",
+             --warmup-seconds 60 --bake-seconds 300 --timeout-seconds {TIMEOUT_SECONDS} --alarms {}",
             self.name,
             TEMPLATE.id,
             self.alarms().join(",")
@@ -336,8 +351,9 @@ impl Group {
     /// Expects that the group and each of its instances is of `version`.
     #[track_caller]
     fn expect_version(&self, version: u8) {
-        let describe = "autoscaling describe-auto-scaling-groups --auto-scaling-group-names";
-        let group = &TEMPLATE.emulator.aws(describe, &[&self.name])["AutoScalingGroups"][0];
+        let named = json!({ "AutoScalingGroupNames": [self.name] });
+        let described = TEMPLATE.emulator.aws("autoscaling.describe_auto_scaling_groups", named);
+        let group = &described["AutoScalingGroups"][0];
         assert_eq!(group["LaunchTemplate"]["Version"], version.to_string());
         let instances = group["Instances"].as_array().unwrap();
         assert_eq!(instances.len(), self.size);

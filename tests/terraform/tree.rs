@@ -3,50 +3,32 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{LazyLock, Mutex};
 
 use tempfile::TempDir;
 
+use crate::providers::{Provider, required_provider};
 use crate::{command, run};
-
-/// The version of AWS's provider that a tree is tried with.
-#[derive(Clone, Copy)]
-pub enum Provider {
-    /// The oldest that it promises to work with.
-    Oldest,
-    /// The newest.
-    Newest,
-}
 
 /// A root module that has been initialized.
 pub struct Tree {
     _folder: TempDir,
     root: PathBuf,
-    settings: PathBuf,
-    plugins: Option<String>,
+    plugins: String,
 }
 
 impl Tree {
     /// Copies all of `terraform/`, and initializes its root module or the one below it.
-    pub fn new(module: &str, provider: Provider) -> Tree {
+    pub fn new(module: &str, provider: &Provider) -> Tree {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform"), folder.path());
         let root = folder.path().join(module);
-        let (version, settings, plugins) = match provider {
-            Provider::Oldest => ("5.100.0", PathBuf::from("/dev/null"), PROVIDED.clone()),
-            Provider::Newest => ("~> 6.25", STAND_IN.clone(), None),
-        };
         // State is kept here, and one version of the provider is used.
-        let text = format!(
-            "terraform {{\n  backend \"local\" {{}}\n\n  required_providers {{\n    aws = {{\n      \
-             source  = \"hashicorp/aws\"\n      version = \"{version}\"\n    }}\n  }}\n}}\n"
-        );
-        fs::write(root.join("tests_override.tf"), text).unwrap();
-        let tree = Tree { _folder: folder, root, settings, plugins };
-        // What is downloaded is kept for the next, which must not come at once.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock();
-        run(tree.terraform("init").args(tree.plugins()));
+        let backend = "terraform {\n  backend \"local\" {}\n}\n";
+        let provider_block = required_provider(&provider.version);
+        fs::write(root.join("tests_override.tf"), backend.to_owned() + &provider_block).unwrap();
+        let plugins = format!("-plugin-dir={}", provider.folder.display());
+        let tree = Tree { _folder: folder, root, plugins };
+        run(&mut tree.init());
         tree
     }
 
@@ -55,9 +37,10 @@ impl Tree {
         self.root.join(name)
     }
 
-    /// What to tell `init`, if providers are not to be downloaded.
-    pub fn plugins(&self) -> Option<String> {
-        self.plugins.as_ref().map(|folder| format!("-plugin-dir={folder}"))
+    pub fn init(&self) -> Command {
+        let mut init = self.terraform("init");
+        init.arg(&self.plugins);
+        init
     }
 
     /// Terraform in the tree, with what it needs to run by itself.
@@ -66,11 +49,13 @@ impl Tree {
         terraform
             .args([subcommand, "-no-color"])
             .current_dir(&self.root)
-            .env("TF_CLI_CONFIG_FILE", &self.settings)
-            .env("TF_PLUGIN_CACHE_DIR", cache())
+            // The user's settings could put another provider in place of this one.
+            .env("TF_CLI_CONFIG_FILE", "/dev/null")
             .env("TF_IN_AUTOMATION", "1")
             .env("TF_INPUT", "0")
-            .env("CHECKPOINT_DISABLE", "1");
+            .env("CHECKPOINT_DISABLE", "1")
+            // It ends soon, and so does the provider: they need not save memory.
+            .env("GOGC", "400");
         terraform
     }
 }
@@ -91,32 +76,3 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
-
-/// Where downloaded providers are kept.
-fn cache() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("terraform-providers");
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-/// What may lie beside the project, for machines that reach no registry.
-fn beside(program: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(program);
-    path.exists().then_some(path)
-}
-
-/// A folder with the oldest provider.
-static PROVIDED: LazyLock<Option<String>> = LazyLock::new(|| {
-    let folder = run(&mut command(beside("terraform-provider-dir")?.to_str()?));
-    Some(folder.trim().to_owned())
-});
-
-/// Terraform's settings for the newest provider, or for what stands in for it.
-static STAND_IN: LazyLock<PathBuf> = LazyLock::new(|| {
-    let Some(install) = beside("terraform-aws-stub/install.sh") else {
-        return PathBuf::from("/dev/null");
-    };
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("terraform-stand-in");
-    run(command(install.to_str().unwrap()).arg(&folder));
-    folder.join("terraformrc")
-});

@@ -3,20 +3,25 @@
 POST /emulator/next-refresh {group, refresh, rollback}   how the group's next one goes
 POST /emulator/fault {group, action, code, after, times} its calls that fail, once some have not
 POST /emulator/no-faults {group}                         none do any more
+POST /emulator/aws {region, action, parameters}          has AWS do what a boto3 client would ask for
 GET  /emulator/calls?group=NAME                          the calls that named it and did not fail so
 """
 
+import functools
 import io
 import json
 import threading
 from urllib.parse import parse_qs, parse_qsl
 
+import boto3
 import refreshes
 
 FAULTS = {
     "ExpiredToken": ("403 Forbidden", "The security token included in the request is expired"),
     "Throttling": ("400 Bad Request", "Rate exceeded"),
 }
+
+_making = threading.Lock()
 
 
 class Control:
@@ -32,7 +37,9 @@ class Control:
         path = environ["PATH_INFO"]
         if path.startswith("/emulator/"):
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            answer = json.dumps(self._answer(path, json.loads(body or "{}"), environ["QUERY_STRING"])).encode()
+            url = f"http://127.0.0.1:{environ['SERVER_PORT']}"
+            answer = self._answer(path, json.loads(body or "{}"), environ["QUERY_STRING"], url)
+            answer = json.dumps(answer, default=str).encode()
             headers = [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))]
             start_response("200 OK", headers)
             return [answer]
@@ -44,7 +51,10 @@ class Control:
             return [f"<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>".encode()]
         return self._moto(environ, start_response)
 
-    def _answer(self, path, body, query):
+    def _answer(self, path, body, query, url):
+        if path == "/emulator/aws":
+            # It comes back as a request of its own.
+            return call_aws(url, **body)
         with self._lock:
             match path.removeprefix("/emulator/"):
                 case "next-refresh":
@@ -72,6 +82,23 @@ class Control:
                     return fault["code"]
             self._calls.append(call)
             return None
+
+
+def call_aws(url, region, action, parameters):
+    service, action = action.split(".")
+    # Boto3 makes one client at a time.
+    with _making:
+        client = make_client(url, region, service)
+    answer = getattr(client, action)(**parameters)
+    del answer["ResponseMetadata"]
+    return answer
+
+
+@functools.cache
+def make_client(url, region, service):
+    return boto3.client(
+        service, region_name=region, endpoint_url=url, aws_access_key_id="x", aws_secret_access_key="x"
+    )
 
 
 def group_of(call):

@@ -1,0 +1,148 @@
+//! The versions of AWS's provider that the tests use, from wherever this machine has them.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use crate::{command, run, said};
+
+/// What terraform/versions.tf asks for.
+const RANGE: &str = ">= 5.100, < 7";
+
+/// The lower end of the range, or what comes close to it.
+const OLDEST: [&str; 2] = ["5.100.0", ">= 5.100, < 6"];
+
+/// One version of the provider.
+pub struct Provider {
+    pub version: String,
+    /// Where it is, laid out as a mirror.
+    pub folder: PathBuf,
+}
+
+pub struct Providers {
+    /// The oldest one: what works with it works with those that come after it, as far as
+    /// they accept the configuration.
+    pub oldest: Provider,
+    pub newer: Vec<Provider>,
+}
+
+/// The oldest and the newest version that there is.
+pub fn providers() -> &'static Providers {
+    static FOUND: LazyLock<Result<Providers, String>> = LazyLock::new(find);
+    FOUND.as_ref().unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn find() -> Result<Providers, String> {
+    // First as the user has set up Terraform, which knows mirrors and the registry.
+    let mut mirrors = Vec::new();
+    let newest = install("newest", RANGE, &mirrors).or_else(|error| {
+        mirrors = usual_mirrors();
+        if mirrors.is_empty() { Err(error) } else { install("newest", RANGE, &mirrors) }
+    });
+    let newest = newest.map_err(|error| {
+        format!(
+            "no AWS provider {RANGE}: let Terraform reach its registry, or run `terraform providers mirror \
+             ~/.terraform.d/plugins` in terraform/ where it does and copy that folder here\n{error}"
+        )
+    })?;
+    let mut newer = Vec::new();
+    let oldest = OLDEST.iter().find_map(|constraint| install("oldest", constraint, &mirrors).ok());
+    let oldest = match oldest {
+        Some(oldest) if oldest.version != newest.version => {
+            newer.push(newest);
+            oldest
+        }
+        _ => newest,
+    };
+    let mut told = vec![oldest.version.clone()];
+    told.extend(newer.iter().map(|provider| provider.version.clone()));
+    if newer.is_empty()
+        && let Some(stand_in) = stand_in()
+    {
+        told.push(format!("a stand-in for {}", stand_in.version));
+        newer.push(stand_in);
+    }
+    // Past what captures the output of tests: it concerns all of them.
+    let _ = writeln!(io::stderr(), "versions of the AWS provider: {}", told.join(", "));
+    Ok(Providers { oldest, newer })
+}
+
+/// Has Terraform find and install the newest version within `constraint`, from `mirrors`
+/// alone if there are any.
+fn install(name: &str, constraint: &str, mirrors: &[PathBuf]) -> Result<Provider, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("terraform-providers").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("main.tf"), required_provider(constraint)).unwrap();
+    // The user's settings hold here, and nowhere else. If TF_CLI_CONFIG_FILE names a file
+    // that is missing, Terraform warns and goes on with its defaults.
+    let mut init = command("terraform");
+    init.args(["init", "-no-color", "-input=false", "-upgrade"]).current_dir(&folder);
+    init.args(mirrors.iter().map(|mirror| format!("-plugin-dir={}", mirror.display())));
+    init.env("CHECKPOINT_DISABLE", "1");
+    // A registry that is away is noticed soon.
+    init.env("TF_REGISTRY_DISCOVERY_RETRY", "0").env("TF_REGISTRY_CLIENT_TIMEOUT", "15");
+    let output = init.output().unwrap();
+    if !output.status.success() {
+        return Err(said(&output));
+    }
+    let lock = fs::read_to_string(folder.join(".terraform.lock.hcl")).unwrap();
+    let version = lock.lines().find_map(|line| line.trim().strip_prefix("version")).unwrap();
+    Ok(Provider {
+        version: version.trim_matches([' ', '=', '"']).to_owned(),
+        folder: folder.join(".terraform/providers"),
+    })
+}
+
+/// The block that asks for one.
+pub fn required_provider(constraint: &str) -> String {
+    format!(
+        "terraform {{\n  required_providers {{\n    aws = {{\n      source  = \"hashicorp/aws\"\n      \
+         version = \"{constraint}\"\n    }}\n  }}\n}}\n"
+    )
+}
+
+/// Folders laid out as a mirror, in the places that Terraform looks in unless it is told
+/// otherwise and in those where people put such things.
+fn usual_mirrors() -> Vec<PathBuf> {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let data_home =
+        std::env::var_os("XDG_DATA_HOME").map_or(home.join(".local/share"), PathBuf::from);
+    let data_dirs = std::env::var_os("XDG_DATA_DIRS").unwrap_or_default();
+    let mut places: Vec<_> =
+        ["/opt", "/usr/local", "/usr/share", "/srv"].map(PathBuf::from).to_vec();
+    places.extend([home, data_home, Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform")]);
+    places.extend(std::env::split_paths(&data_dirs));
+    let mut found = Vec::new();
+    for place in places {
+        find_mirrors(&place, 2, &mut found);
+    }
+    found
+}
+
+/// Adds the folders that hold HOST/hashicorp/aws, down to `depth` below this one.
+fn find_mirrors(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) {
+    // What cannot be read is no place to get a provider from.
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.join("hashicorp/aws").is_dir() {
+            found.push(folder.to_owned());
+        } else if depth > 0 && path.is_dir() && !path.is_symlink() {
+            find_mirrors(&path, depth - 1, found);
+        }
+    }
+}
+
+/// What may lie beside the project, for machines that have no newer provider: it knows
+/// what that accepts, and no more.
+fn stand_in() -> Option<Provider> {
+    let install =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/terraform-aws-stub/install.sh");
+    if !install.exists() {
+        return None;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("terraform-stand-in");
+    run(command(install.to_str().unwrap()).arg(&folder));
+    let version = fs::read_to_string(folder.join("lib/version")).unwrap();
+    Some(Provider { version: version.trim().to_owned(), folder: folder.join("mirror") })
+}
