@@ -23,7 +23,7 @@ variables {
   database    = "sqlite"
 }
 
-run "widgets_fit_and_none_covers_another" {
+run "alarms_and_graphs_of_a_stack_on_sqlite" {
   command = plan
 
   assert {
@@ -38,10 +38,6 @@ run "widgets_fit_and_none_covers_another" {
     ]])) == 0
     error_message = "A widget covers another."
   }
-}
-
-run "graphs_name_their_unit" {
-  command = plan
 
   assert {
     condition = alltrue([for widget in local.dashboard_widgets :
@@ -49,10 +45,6 @@ run "graphs_name_their_unit" {
     ])
     error_message = "A graph is empty, or does not say what it counts."
   }
-}
-
-run "every_alarm_says_what_to_do_and_tells_somebody" {
-  command = plan
 
   assert {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : length(alarm.alarm_description) > 60 && length(alarm.alarm_description) <= 1024])
@@ -75,10 +67,6 @@ run "every_alarm_says_what_to_do_and_tells_somebody" {
     ])
     error_message = "CloudWatch looks back a day at most, or a week in periods of an hour or more."
   }
-}
-
-run "alarms_that_gate_a_roll_exist_and_are_quiet_on_a_new_stack" {
-  command = plan
 
   assert {
     condition     = length(setsubtract(local.roll_alarms, [for alarm in aws_cloudwatch_metric_alarm.this : alarm.alarm_name])) == 0
@@ -90,10 +78,6 @@ run "alarms_that_gate_a_roll_exist_and_are_quiet_on_a_new_stack" {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : alarm.treat_missing_data == "notBreaching" if contains(local.roll_alarms, alarm.alarm_name)])
     error_message = "A stack without requests would not roll."
   }
-}
-
-run "a_stack_on_sqlite_has_nothing_of_postgres" {
-  command = plan
 
   assert {
     condition     = length([for name in keys(local.alarms) : name if startswith(name, "rds-") || startswith(name, "replica-")]) == 0 && contains(keys(local.alarms), "efs-io")

@@ -18,8 +18,13 @@ variables {
   hosted_zone = "example.com"
 }
 
-run "an_instance_can_be_reached_by_the_balancer_alone" {
+run "a_stack_on_sqlite" {
   command = plan
+
+  variables {
+    drain_timeout_seconds = 45
+    roll                  = { max_healthy_percent = 200, bake_seconds = 600 }
+  }
 
   assert {
     condition = alltrue([for rule in aws_vpc_security_group_ingress_rule.service :
@@ -44,10 +49,6 @@ run "an_instance_can_be_reached_by_the_balancer_alone" {
     condition     = toset([for rule in aws_vpc_security_group_ingress_rule.clients : rule.from_port]) == toset([80, 443])
     error_message = "The balancer is reached by HTTP and HTTPS alone."
   }
-}
-
-run "requests_are_encrypted_and_plain_ones_redirected" {
-  command = plan
 
   assert {
     condition     = startswith(aws_lb_listener.https[0].ssl_policy, "ELBSecurityPolicy-TLS13-")
@@ -62,14 +63,6 @@ run "requests_are_encrypted_and_plain_ones_redirected" {
   assert {
     condition     = output.url == "https://hello.example.com"
     error_message = "The URL is not the domain's."
-  }
-}
-
-run "the_balancer_waits_longer_than_an_instance_drains" {
-  command = plan
-
-  variables {
-    drain_timeout_seconds = 45
   }
 
   assert {
@@ -86,10 +79,6 @@ run "the_balancer_waits_longer_than_an_instance_drains" {
     condition     = aws_lb_target_group.this.health_check[0].path == "/readyz" && aws_lb_target_group.this.health_check[0].port == "8081"
     error_message = "The balancer does not ask whether the instance may get traffic."
   }
-}
-
-run "an_instance_gives_away_nothing" {
-  command = plan
 
   assert {
     condition     = aws_launch_template.this.metadata_options[0].http_tokens == "required" && aws_launch_template.this.metadata_options[0].http_put_response_hop_limit == 1
@@ -104,14 +93,6 @@ run "an_instance_gives_away_nothing" {
   assert {
     condition     = aws_launch_template.this.key_name == null
     error_message = "Somebody's key lets them in."
-  }
-}
-
-run "a_roll_starts_new_instances_first_and_watches_the_alarms" {
-  command = plan
-
-  variables {
-    roll = { max_healthy_percent = 200, bake_seconds = 600 }
   }
 
   assert {
@@ -128,10 +109,6 @@ run "a_roll_starts_new_instances_first_and_watches_the_alarms" {
     condition     = strcontains(output.roll_command, " --alarms '${join(",", local.roll_alarms)}' ") && length(local.roll_alarms) >= 3
     error_message = "The roll does not watch the alarms."
   }
-}
-
-run "sqlite_alone_leaves_no_postgres" {
-  command = plan
 
   assert {
     condition     = length(module.sqlite) == 1 && length(module.postgres) == 0
@@ -146,6 +123,18 @@ run "sqlite_alone_leaves_no_postgres" {
   assert {
     condition     = toset([for rule in aws_vpc_security_group_ingress_rule.database : rule.from_port]) == toset([2049])
     error_message = "Another port than that of NFS is open."
+  }
+
+  assert {
+    condition = length(distinct(concat(
+      values(aws_subnet.public)[*].cidr_block, values(aws_subnet.private)[*].cidr_block, values(aws_subnet.data)[*].cidr_block
+    ))) == 9
+    error_message = "Two subnets have the same addresses."
+  }
+
+  assert {
+    condition     = length(aws_route.nat) == 0 && length(aws_vpc_security_group_egress_rule.nat) == 0 && length(aws_vpc_endpoint.this) >= 5
+    error_message = "An instance reaches the internet."
   }
 }
 
@@ -202,26 +191,6 @@ run "a_replica_is_read_with_the_primary_s_password" {
   assert {
     condition     = length(regexall("HELLO_BIRTHDAY_READ_DATABASE_URL=postgres://[^@\n]+:5432\n", local.host_files["/etc/hello-birthday/host"])) == 1
     error_message = "The instance is not told of the replica, or is told a password."
-  }
-}
-
-run "the_address_range_is_shared_out_without_overlap" {
-  command = plan
-
-  assert {
-    condition = length(distinct(concat(
-      values(aws_subnet.public)[*].cidr_block, values(aws_subnet.private)[*].cidr_block, values(aws_subnet.data)[*].cidr_block
-    ))) == 9
-    error_message = "Two subnets have the same addresses."
-  }
-}
-
-run "endpoints_leave_no_way_to_the_internet" {
-  command = plan
-
-  assert {
-    condition     = length(aws_route.nat) == 0 && length(aws_vpc_security_group_egress_rule.nat) == 0 && length(aws_vpc_endpoint.this) >= 5
-    error_message = "An instance reaches the internet."
   }
 }
 

@@ -83,12 +83,11 @@ fn live(stack: &mut Stack) {
     if stack.is_protected() {
         stack.fail_next_roll();
         let failed = stack.try_apply_plan();
-        assert!(
-            !failed.status.success()
-                && said(&failed).contains("rolled back to the version before 2"),
-            "{}",
-            said(&failed)
-        );
+        let outcome = said(&failed);
+        assert!(!failed.status.success(), "{outcome}");
+        for told in ["RollbackInProgress", "rolled back to the version before 2", "health checks"] {
+            assert!(outcome.contains(told), "{outcome}");
+        }
         stack.expect_group(1, &first);
         assert_eq!(stack.plan(&[]), changes(&[roll]));
     }

@@ -39,15 +39,14 @@ class Refresh:
         self._plan, self._rollback_plan = _plans.pop(group.name, ("works", "works"))
         self._course = self._roll()
         self._rollback = None
+        self._starting = []
+        self._replaced = []
         self.id = str(uuid.uuid4())
         self._start = now()
         self._end = None
         self._status = "Pending"
         self._reason = None
-        matching = len(group.instance_states) - len(self._outdated())
-        self._total = len(group.instance_states) - (matching if preferences.get("SkipMatching") else 0)
-        self._starting = []
-        self._replaced = []
+        self._total = len(self._to_replace())
 
     def is_active(self):
         return self._end is None
@@ -60,7 +59,7 @@ class Refresh:
             self._look_at_alarms()
             next(self._course)
         except Failed as failed:
-            self._fail(str(failed))
+            self.roll_back(str(failed))
         except StopIteration:
             self._end = now()
 
@@ -72,12 +71,6 @@ class Refresh:
     def roll_back(self, reason):
         if self._status not in ("Pending", "InProgress", "Baking"):
             raise not_found(self._group.name)
-        if not self._desired or not is_numbered(self._before):
-            raise AutoscalingClientError(
-                "IrreversibleInstanceRefresh",
-                "The instance refresh has no desired configuration, or the group's launch template"
-                " version is $Latest or $Default.",
-            )
         self._terminate(self._starting)
         self._rollback = {
             "RollbackReason": reason,
@@ -127,20 +120,19 @@ class Refresh:
         if self._plan == "alarms":
             self._breach()
             yield
-        if self._desired:
-            self._use(self._wanted())
+        self._use(self._wanted())
         self._status = "Successful"
 
     def _undo(self):
         yield
+        while self._rollback_plan == "hangs":
+            yield
+        if self._rollback_plan == "fails":
+            self._status = "RollbackFailed"
+            self._reason = "The rollback failed: instances failed ELB health checks."
+            return
         remaining = list(self._replaced)
         while batch := self._next_batch(remaining):
-            while self._rollback_plan == "hangs":
-                yield
-            if self._rollback_plan == "fails":
-                self._status = "RollbackFailed"
-                self._reason = "The rollback failed: instances failed ELB health checks."
-                return
             self._launch(len(batch), self._before)
             yield
             self._terminate(batch)
@@ -151,13 +143,6 @@ class Refresh:
     def _finish(self, status, reason):
         yield
         self._status, self._reason = status, reason
-
-    def _fail(self, reason):
-        if self._preferences.get("AutoRollback"):
-            self.roll_back(reason)
-        else:
-            self._terminate(self._starting)
-            self._status, self._reason, self._end = "Failed", reason, now()
 
     # Alarms
 
@@ -178,7 +163,7 @@ class Refresh:
     # The group
 
     def _wanted(self):
-        return self._desired["LaunchTemplate"] if self._desired else self._before
+        return self._desired["LaunchTemplate"]
 
     def _outdated(self):
         wanted = self._wanted()
@@ -250,12 +235,8 @@ class Actions:
             params = self._get_params()
             ids = params.get("InstanceRefreshIds")
             found = [refresh for refresh in refreshes_of(find_group(self)) if not ids or refresh.id in ids]
-            start, count = int(params.get("NextToken") or 0), params.get("MaxRecords") or 50
-            page = found[start : start + count]
-            answer = {"InstanceRefreshes": [refresh.describe() for refresh in page]}
-            if len(found) > start + count:
-                answer["NextToken"] = str(start + count)
-            for refresh in page:
+            answer = {"InstanceRefreshes": [refresh.describe() for refresh in found]}
+            for refresh in found:
                 refresh.advance()
             return ActionResult(answer)
 
@@ -302,54 +283,25 @@ def not_found(group):
 
 
 def check(group, desired, preferences):
-    """Refuses what AWS refuses."""
-    minimum, maximum = preferences.get("MinHealthyPercentage"), preferences.get("MaxHealthyPercentage")
-    rules = [
-        (minimum is None or 0 <= minimum <= 100, "MinHealthyPercentage must be 0 to 100."),
-        (maximum is None or 100 <= maximum <= 200, "MaxHealthyPercentage must be 100 to 200."),
-        (maximum is None or minimum is not None, "MaxHealthyPercentage needs MinHealthyPercentage."),
-        (
-            maximum is None or minimum is None or maximum - minimum <= 100,
-            "MaxHealthyPercentage and MinHealthyPercentage must not differ by more than 100.",
-        ),
-        (0 <= preferences.get("BakeTime", 0) <= 172800, "BakeTime must be 0 to 172800."),
-        (preferences.get("InstanceWarmup", 0) >= 0, "InstanceWarmup must not be negative."),
-        (
-            len(preferences.get("AlarmSpecification", {}).get("Alarms", [])) <= 10,
-            "There can be up to 10 alarms.",
-        ),
-    ]
-    if preferences.get("AutoRollback"):
-        rules += [
-            (
-                desired,
-                "The AutoRollback parameter cannot be set to true when the DesiredConfiguration parameter is"
-                " empty. Set AutoRollback to false or specify a desired configuration and try again.",
-            ),
-            (
-                is_numbered(specification_of(group)),
-                "The AutoRollback parameter cannot be set to true when the group's launch template version is"
-                " $Latest or $Default.",
-            ),
-        ]
-    for holds, message in rules:
-        if not holds:
-            raise ValidationError(f"The request isn't valid. {message}")
-    if desired:
-        wanted = desired["LaunchTemplate"]
-        # Both raise the error of EC2 if there is none.
-        template = group.ec2_backend.get_launch_template(wanted["LaunchTemplateId"])
-        template.get_version(wanted.get("Version", "$Default"))
+    """Refuses what AWS refuses, and a refresh that AWS could not roll back."""
+    minimum = preferences.get("MinHealthyPercentage", 90)
+    maximum = preferences.get("MaxHealthyPercentage", 100)
+    if not 0 <= minimum <= 100 <= maximum <= 200 or maximum - minimum > 100:
+        raise ValidationError("The healthy percentages are out of range.")
+    if not 0 <= preferences.get("BakeTime", 0) <= 172800:
+        raise ValidationError("The bake time is out of range.")
+    if not (preferences.get("AutoRollback") and desired and specification_of(group)["Version"].isdigit()):
+        raise ValidationError("A rollback needs a desired configuration, and a number for the version before it.")
+    wanted = desired["LaunchTemplate"]
+    # Both raise the error of EC2 if there is none.
+    template = group.ec2_backend.get_launch_template(wanted["LaunchTemplateId"])
+    template.get_version(wanted["Version"])
 
 
 def specification_of(group):
     """The launch template that a group has, if it has one."""
     if group.ec2_launch_template:
         return {"LaunchTemplateId": group.ec2_launch_template.id, "Version": group.launch_template_version}
-
-
-def is_numbered(specification):
-    return bool(specification) and specification["Version"].isdigit()
 
 
 def now():
