@@ -22,8 +22,8 @@ const MODULES: &str = "/usr/lib/uml/modules";
 /// MiB of memory. Little is used, and what is not takes none here.
 const MEMORY_MIB: u32 = 384;
 
-/// No guest lives longer, even if the test was killed.
-const GUEST_SECONDS_MAX: u32 = 900;
+/// No guest lives longer, even if the tests were killed.
+const GUEST_SECONDS_MAX: u32 = 3600;
 
 /// The root folder, with a first process for guests.
 pub static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -70,23 +70,10 @@ struct Control {
     answers: Receiver<String>,
 }
 
-/// What a guest is made of.
-pub struct Hardware<'a> {
-    pub name: &'a str,
-    /// A folder of this machine that is the guest's `/media`.
-    pub folder: &'a Path,
-    /// A file that is its disk.
-    pub disk: Option<&'a Path>,
-    /// Its way to the share.
-    pub share: &'a Cable,
-    /// Its way to the test.
-    pub front: Option<&'a Cable>,
-}
-
 impl Guest {
-    /// Boots a guest and waits until it takes commands.
-    pub fn boot(hardware: &Hardware<'_>) -> Guest {
-        let Hardware { name, folder, disk, share, front } = *hardware;
+    /// Boots a guest and waits until it takes commands. Its `/media` is `folder`, and
+    /// its disk is a file.
+    pub fn boot(name: &str, folder: &Path, cables: &[&Cable], disk: Option<&Path>) -> Guest {
         let binaries = BINARY.parent().unwrap();
         let console = folder.join(format!("{name}.console"));
         let mut command = Command::new("unshare");
@@ -102,17 +89,14 @@ impl Guest {
         if let Some(disk) = disk {
             command.arg(format!("ubd0={}", disk.display()));
         }
-        let cables = [("share", Some(share)), ("front", front)];
-        for (number, (name, cable)) in cables.into_iter().enumerate() {
-            if let Some(Cable { device, address, .. }) = cable {
-                // The same after a boot, so that nobody remembers another.
-                let [.., switch, host] = address.octets();
-                let mac = format!("02:00:00:00:{switch:02x}:{host:02x}");
-                command.arg(format!(
-                    "vec{number}:transport=tap,ifname={device},mac={mac},depth=128,gro=1"
-                ));
-                command.arg(format!("{name}={address}"));
-            }
+        for (number, Cable { device, address, switch }) in cables.iter().enumerate() {
+            // The same after a boot, so that nobody remembers another.
+            let [.., network, host] = address.octets();
+            let mac = format!("02:00:00:00:{network:02x}:{host:02x}");
+            command.arg(format!(
+                "vec{number}:transport=tap,ifname={device},mac={mac},depth=128,gro=1"
+            ));
+            command.arg(format!("{switch}={address}"));
         }
         // What the kernel does not know, it tells the first process.
         command.arg(format!("name={name}")).arg(format!("folder={}", folder.display()));

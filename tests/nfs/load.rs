@@ -1,12 +1,12 @@
-//! Keeps a service busy, and remembers what was acknowledged and when.
+//! Keeps services busy, and remembers what was acknowledged.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, wait_until};
+use crate::harness::{Answer, Client, wait_until};
 use crate::writers::{WRITERS, Written, next_save};
 
 /// How long a writer that was refused waits before it tries again.
@@ -14,121 +14,131 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Writers that save and find users, each its own and one at a time.
 pub struct Load {
-    stop: Arc<AtomicBool>,
-    /// Acknowledged so far.
-    saves: Arc<AtomicU64>,
-    writers: Vec<JoinHandle<Seen>>,
+    state: Arc<Mutex<State>>,
+    writers: Vec<JoinHandle<Written>>,
+}
+
+struct State {
+    /// Each writer sends its requests to one of them.
+    servers: Vec<SocketAddr>,
+    stop: bool,
+    seen: Seen,
 }
 
 /// What writers saw.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Seen {
-    pub written: Written,
-    pub answers: Vec<Answered>,
+    pub saved: usize,
+    /// Requests answered with 503.
+    pub refused: usize,
     /// Requests without an answer.
     pub lost: usize,
-}
-
-/// A request that was answered.
-#[derive(Debug, Clone, Copy)]
-pub struct Answered {
-    pub method: &'static str,
-    pub sent: Instant,
-    pub at: Instant,
-    pub status: u16,
+    /// Requests of each writer that were answered.
+    pub answered: [usize; WRITERS],
+    /// The longest that an answer took.
+    pub slowest: Duration,
 }
 
 impl Load {
-    /// Starts the writers of one of several services, which is at `server`.
-    pub fn start(server: SocketAddr, service: usize, round: usize) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let saves = Arc::new(AtomicU64::new(0));
+    /// Starts writers that share `servers`. Loads that run at once differ in `number`,
+    /// and those with the same number in `round`.
+    pub fn start(servers: &[SocketAddr], number: usize, round: usize) -> Load {
+        let state = State { servers: servers.into(), stop: false, seen: Seen::default() };
+        let state = Arc::new(Mutex::new(state));
         let writers = (0..WRITERS)
             .map(|writer| {
-                let (stop, saves) = (stop.clone(), saves.clone());
-                let writer = service * WRITERS + writer;
-                thread::spawn(move || write(server, writer, round, &stop, &saves))
+                let state = state.clone();
+                thread::spawn(move || write(&state, writer, number, round))
             })
             .collect();
-        Load { stop, saves, writers }
+        Load { state, writers }
+    }
+
+    /// What the writers have seen so far.
+    pub fn seen(&self) -> Seen {
+        self.state.lock().unwrap().seen.clone()
     }
 
     /// Waits until a writer saved something that it began to save after now.
     pub fn wait_for_save(&self) {
         // What was sent before may be under way once for each writer.
-        let enough = self.saves.load(Ordering::Relaxed) + WRITERS as u64 + 1;
-        wait_until("a save", || (self.saves.load(Ordering::Relaxed) >= enough).then_some(()));
+        self.wait_for_saves(WRITERS + 1);
     }
 
-    /// Stops the writers, and tells what they saw.
-    pub fn finish(self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Seen::default();
+    /// Waits until that many more saves are acknowledged.
+    pub fn wait_for_saves(&self, saves: usize) {
+        let enough = self.seen().saved + saves;
+        wait_until("saves", || (self.seen().saved >= enough).then_some(()));
+    }
+
+    /// Moves the writers to other servers, and waits until what they sent before is
+    /// answered.
+    pub fn move_to(&self, servers: &[SocketAddr]) {
+        self.state.lock().unwrap().servers = servers.into();
+        let before = self.seen().answered;
+        wait_until("every writer has moved", || {
+            let now = self.seen().answered;
+            now.iter().zip(&before).all(|(now, before)| now > before).then_some(())
+        });
+    }
+
+    /// Stops the writers, and tells what they wrote and saw.
+    pub fn finish(self) -> (Written, Seen) {
+        self.state.lock().unwrap().stop = true;
+        let mut written = Written::default();
         for writer in self.writers {
-            let Seen { written, answers, lost } = writer.join().unwrap();
-            all.written.add(written);
-            all.lost += lost;
-            all.answers.extend(answers);
+            written.add(writer.join().unwrap());
         }
-        all.answers.sort_by_key(|answered| answered.at);
-        all
+        (written, self.state.lock().unwrap().seen.clone())
+    }
+}
+
+impl State {
+    /// Where a writer sends its next request, unless it is to stop.
+    fn server(&self, writer: usize) -> Option<SocketAddr> {
+        (!self.stop).then(|| self.servers[writer % self.servers.len()])
     }
 }
 
 impl Seen {
-    /// The longest that a request took.
-    pub fn slowest(&self) -> Duration {
-        self.answers.iter().map(|it| it.at - it.sent).max().unwrap_or_default()
-    }
-
-    /// The first success after `moment`, of a request that was sent after it.
-    pub fn success_after(&self, method: &str, moment: Instant) -> Option<Duration> {
-        let mut later = self.answers.iter().filter(|it| it.method == method && it.sent >= moment);
-        later.find(|it| it.status < 300).map(|it| it.at - moment)
-    }
-
-    /// Requests answered with 503.
-    pub fn refused(&self) -> usize {
-        self.answers.iter().filter(|it| it.status == 503).count()
+    /// Notes an answer, which must be success, or that it may be tried again.
+    fn note(&mut self, writer: usize, answer: &Answer, took: Duration) {
+        match answer.status {
+            204 => self.saved += 1,
+            // Not found is what was not saved.
+            200 | 404 => {}
+            503 if answer.header("retry-after").is_some() => self.refused += 1,
+            _ => panic!("{answer:?}"),
+        }
+        self.answered[writer] += 1;
+        self.slowest = self.slowest.max(took);
     }
 }
 
-/// Saves and finds until told to stop, or until the service is gone. Whatever is
-/// answered must be success, or that it may be tried again.
-fn write(
-    server: SocketAddr,
-    writer: usize,
-    round: usize,
-    stop: &AtomicBool,
-    saves: &AtomicU64,
-) -> Seen {
-    let mut client = Client::new(server);
-    let mut seen = Seen::default();
+/// Saves and finds until told to stop, or until the service is gone.
+fn write(state: &Mutex<State>, writer: usize, load: usize, round: usize) -> Written {
+    let mut written = Written::default();
+    let mut clients = HashMap::new();
     for number in 0.. {
-        let (username, born) = next_save(writer, round * 1_000_003 + number);
+        let (username, born) = next_save(load * WRITERS + writer, round * 1_000_003 + number);
         for method in ["PUT", "GET"] {
-            if stop.load(Ordering::Relaxed) {
-                return seen;
-            }
+            let Some(server) = state.lock().unwrap().server(writer) else {
+                return written;
+            };
+            let client = clients.entry(server).or_insert_with(|| Client::new(server));
             let sent = Instant::now();
             let answer = match method {
-                "PUT" => seen.written.save(&mut client, &username, &born),
+                "PUT" => written.save(client, &username, &born),
                 _ => client.send("GET", &format!("/hello/{username}"), ""),
             };
+            let took = sent.elapsed();
             let Ok(answer) = answer else {
-                seen.lost += 1;
-                return seen;
+                state.lock().unwrap().seen.lost += 1;
+                return written;
             };
-            let status = answer.status;
-            seen.answers.push(Answered { method, sent, at: Instant::now(), status });
-            if status == 204 {
-                saves.fetch_add(1, Ordering::Relaxed);
-            }
-            if status == 503 {
-                assert!(answer.header("retry-after").is_some(), "no Retry-After");
+            state.lock().unwrap().seen.note(writer, &answer, took);
+            if answer.status == 503 {
                 thread::sleep(PAUSE);
-            } else {
-                assert!([200, 204, 404].contains(&status), "{status}");
             }
         }
     }

@@ -1,24 +1,20 @@
-//! A network of a test's own: a switch between the share and its clients, and one
-//! between the clients and the test.
+//! A network of the tests' own: a switch between the share and its clients, and one
+//! between the clients and the tests.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{command, run};
 
-/// Every guest takes a processor, so one test at a time has some.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// The switches, in a namespace that ends with the test, however that ends.
+/// The switches, in a namespace that ends with this process, however that ends.
 pub struct Network {
     namespace: Child,
-    _turn: MutexGuard<'static, ()>,
 }
 
 /// One end of a cable to a switch; the other is a guest's.
@@ -27,16 +23,16 @@ pub struct Cable {
     pub device: String,
     /// What the guest is called on it.
     pub address: Ipv4Addr,
-    switch: &'static str,
+    /// What it leads to.
+    pub switch: &'static str,
 }
 
 impl Network {
-    /// Makes the switches and moves this thread, and those it starts from now on,
-    /// to where they are.
-    pub fn enter() -> Network {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Makes the switches and enters their namespace. `folder` is removed when it ends.
+    pub fn start(folder: &Path) -> Network {
         let mut namespace = Command::new("unshare")
-            .args(["--net", "cat"])
+            .args(["--net", "sh", "-c", "cat; rm -rf \"$0\""])
+            .arg(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -44,16 +40,22 @@ impl Network {
         // Its answer says that the namespace is made.
         namespace.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         namespace.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        let file = File::open(format!("/proc/{}/ns/net", namespace.id())).unwrap();
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-            .expect("root may enter a namespace");
+        let network = Network { namespace };
+        network.enter();
         ip("link set lo up");
         for switch in ["front", "share"] {
             ip(&format!("link add {switch} type bridge"));
             ip(&format!("link set {switch} up"));
         }
         ip(&format!("address add {}/24 dev front", address("front", 1)));
-        Network { namespace, _turn: turn }
+        network
+    }
+
+    /// Moves this thread, and those that it starts from now on, to the switches.
+    pub fn enter(&self) {
+        let file = File::open(format!("/proc/{}/ns/net", self.namespace.id())).unwrap();
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("root may enter a namespace");
     }
 
     /// Lays a cable from a switch to the guest with `number`.
@@ -78,8 +80,7 @@ impl Cable {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = self.namespace.kill();
+        // Closes its input, which ends it. Ended already is as good.
         let _ = self.namespace.wait();
     }
 }

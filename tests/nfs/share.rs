@@ -3,21 +3,22 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::guest::{Guest, Hardware, ROOT};
-use crate::harness::{Client, wait_until};
+use crate::guest::{Guest, ROOT};
+use crate::harness::{Client, PATIENCE, value, wait_until};
 use crate::network::{Cable, Network};
 use crate::static_binary::BINARY;
 
 /// How long the server keeps the locks of a client that is not heard of, and after
 /// its own restart waits for clients to claim theirs. The shortest that Linux grants.
-pub const LEASE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(10);
 
 /// As AWS says to mount EFS.
 const MOUNT_OPTIONS: &str =
@@ -25,137 +26,164 @@ const MOUNT_OPTIONS: &str =
 
 const DISK_BYTES: u64 = 1 << 30;
 
-/// The file that all services share, as every client sees it.
-pub const DATABASE: &str = "/mnt/users.db";
+/// Runs a scenario on the share, whose clients are given a file that is not there yet.
+/// The machines boot for the first scenario, and one at a time has them. One that fails
+/// takes them with it.
+pub fn on_share(scenario: impl FnOnce(&mut Server, &Clients)) {
+    static SHARE: Mutex<Option<Share>> = Mutex::new(None);
+    static FILES: AtomicU16 = AtomicU16::new(0);
+    let mut place = SHARE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut share = place.take().unwrap_or_else(Share::start);
+    share.network.enter();
+    let number = FILES.fetch_add(1, Ordering::Relaxed);
+    for client in &mut share.clients {
+        client.database = format!("/mnt/users{number}.db");
+    }
+    scenario(&mut share.server, &share.clients);
+    *place = Some(share);
+}
 
-/// The server, and what its clients have in common.
-pub struct Share {
-    server: Option<Guest>,
-    cable: Cable,
-    folder: TempDir,
+/// The machines, and the network that joins them.
+struct Share {
+    server: Server,
+    clients: Clients,
     // Last: fields end in this order.
     network: Network,
 }
 
 impl Share {
-    /// Starts a server with an empty share.
-    pub fn start() -> Share {
+    fn start() -> Share {
         // While there is a way to the packages.
         let _ = (&*ROOT, &*BINARY);
-        let network = Network::enter();
+        // The network removes it.
+        let folder = &TempDir::new().unwrap().keep();
+        let network = Network::start(folder);
         let cable = network.cable("share", 1);
-        let folder = TempDir::new().unwrap();
-        let mut share = Share { server: None, cable, folder, network };
-        File::create(share.disk()).unwrap().set_len(DISK_BYTES).unwrap();
-        share.boot("mkfs.ext4 -q /dev/ubda");
-        share
+        let source = cable.address;
+        let (server, clients) = thread::scope(|scope| {
+            let boot = |host| {
+                let network = &network;
+                scope.spawn(move || ShareClient::boot(host, folder, network))
+            };
+            let clients = [11, 12, 13].map(boot);
+            (Server::start(cable, folder), clients.map(|client| client.join().unwrap()))
+        });
+        for client in &clients {
+            client.guest.run(&format!("mount -t nfs4 -o {MOUNT_OPTIONS} {source}:/ /mnt"));
+        }
+        Share { server, clients, network }
     }
+}
 
-    fn disk(&self) -> PathBuf {
-        self.folder.path().join("disk")
+/// The guest that has the folder.
+pub struct Server {
+    guest: Option<Guest>,
+    cable: Cable,
+    folder: PathBuf,
+}
+
+impl Server {
+    /// Starts a server with an empty share.
+    fn start(cable: Cable, folder: &Path) -> Server {
+        let mut server = Server { guest: None, cable, folder: folder.into() };
+        File::create(folder.join("disk")).unwrap().set_len(DISK_BYTES).unwrap();
+        server.boot("mkfs.ext4 -q /dev/ubda");
+        server
     }
 
     fn boot(&mut self, prepare: &str) {
-        let server = Guest::boot(&Hardware {
-            name: "server",
-            folder: self.folder.path(),
-            disk: Some(&self.disk()),
-            share: &self.cable,
-            front: None,
-        });
-        server.run(prepare);
+        let disk = self.folder.join("disk");
+        let guest = Guest::boot("server", &self.folder, &[&self.cable], Some(&disk));
+        guest.run(prepare);
         // Who held locks is on the disk too, so that they may claim them again.
-        server.run("mount /dev/ubda /mnt && mkdir -p /mnt/share /mnt/clients");
-        server.run("mount --bind /mnt/clients /var/lib/nfs && mkdir -p /run/rpc_pipefs");
-        server.run("mount -t rpc_pipefs pipefs /run/rpc_pipefs && modprobe -a nfsd sch_netem");
-        server.run("mount -t nfsd nfsd /proc/fs/nfsd");
+        guest.run("mount /dev/ubda /mnt && mkdir -p /mnt/share /mnt/clients");
+        guest.run("mount --bind /mnt/clients /var/lib/nfs && mkdir -p /run/rpc_pipefs");
+        guest.run("mount -t rpc_pipefs pipefs /run/rpc_pipefs && modprobe -a nfsd sch_netem");
+        guest.run("mount -t nfsd nfsd /proc/fs/nfsd");
         // EFS delegates no files, and takes requests of 1 MiB.
-        server.run("echo 0 >/proc/sys/fs/leases-enable");
-        server.run("echo 1048576 >/proc/fs/nfsd/max_block_size");
-        server.run("mkdir -p /var/lib/nfs/nfsdcld && nfsdcld");
-        server.run("touch /var/lib/nfs/etab /var/lib/nfs/rmtab");
-        server.run("rpc.mountd --no-nfs-version 3");
+        guest.run("echo 0 >/proc/sys/fs/leases-enable");
+        guest.run("echo 1048576 >/proc/fs/nfsd/max_block_size");
+        guest.run("mkdir -p /var/lib/nfs/nfsdcld && nfsdcld");
+        guest.run("touch /var/lib/nfs/etab /var/lib/nfs/rmtab");
+        guest.run("rpc.mountd --no-nfs-version 3");
         // Clients use ports above 1023 (noresvport), which only `insecure` admits.
         let options = "rw,sync,insecure,no_root_squash,no_subtree_check,fsid=0";
-        server.run(&format!("exportfs -o {options} '*:/mnt/share'"));
-        self.server = Some(server);
+        guest.run(&format!("exportfs -o {options} '*:/mnt/share'"));
+        self.guest = Some(guest);
         self.start_serving();
     }
 
     fn start_serving(&self) {
         let lease = LEASE.as_secs();
-        self.server().run(&format!(
+        self.guest().run(&format!(
             "rpc.nfsd --no-nfs-version 3 --lease-time {lease} --grace-time {lease} 8"
         ));
     }
 
-    /// The guest that is the server.
-    pub fn server(&self) -> &Guest {
-        self.server.as_ref().expect("it is there but for its boot")
-    }
-
-    /// Boots clients that mount the share, all at once.
-    pub fn clients<const N: usize>(&self) -> [ShareClient; N] {
-        let clients = thread::scope(|scope| {
-            let booting: Vec<_> =
-                (0..N).map(|number| scope.spawn(move || self.client(number))).collect();
-            booting.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
-        });
-        clients.try_into().unwrap_or_else(|_| unreachable!("there are that many"))
-    }
-
-    fn client(&self, number: usize) -> ShareClient {
-        let host = 11 + u8::try_from(number).unwrap();
-        let [share, front] = ["share", "front"].map(|switch| self.network.cable(switch, host));
-        let guest = Guest::boot(&Hardware {
-            name: &format!("client{number}"),
-            folder: self.folder.path(),
-            disk: None,
-            share: &share,
-            front: Some(&front),
-        });
-        guest.run("modprobe nfsv4");
-        let source = self.cable.address;
-        guest.run(&format!("mount -t nfs4 -o {MOUNT_OPTIONS} {source}:/ /mnt"));
-        ShareClient { guest, share, front, folder: self.folder.path().into() }
+    fn guest(&self) -> &Guest {
+        self.guest.as_ref().expect("it is there but for its boot")
     }
 
     /// Makes a round trip from a client to the server and back last `time` longer.
     pub fn set_round_trip(&self, time: Duration) {
         let micros = time.as_micros();
-        self.server().run(&format!("tc qdisc replace dev vec0 root netem delay {micros}us"));
+        self.guest().run(&format!("tc qdisc replace dev vec0 root netem delay {micros}us"));
     }
 
     /// Whether a client holds the lock that a writer of the file has.
     pub fn is_locked(&self) -> bool {
-        // SQLite's RESERVED_BYTE.
-        let locks = self.server().run("cat /proc/locks");
-        locks.lines().any(|lock| lock.contains(" WRITE ") && lock.contains(" 1073741825 "))
+        // SQLite's RESERVED_BYTE. The kernel makes one of locks that lie side by side.
+        let reserved = "/ WRITE / && $(NF - 1) <= 1073741825 && 1073741825 <= $NF";
+        !self.guest().run(&format!("awk '{reserved}' /proc/locks")).is_empty()
+    }
+
+    /// Whether a commit has written the journal of `database`, and not ended.
+    pub fn has_journal(&self, database: &str) -> bool {
+        let file = database.replace("/mnt/", "/mnt/share/");
+        self.guest().try_run(&format!("test -s {file}-journal")).0 == 0
     }
 
     /// Ends the server and starts it again, on a machine that stays up.
     pub fn restart(&self) {
-        self.server().run("rpc.nfsd 0");
+        self.guest().run("rpc.nfsd 0");
         self.start_serving();
     }
 
     /// Cuts the server's power, and boots it again from what its disk has.
     pub fn cut_power(&mut self) {
-        drop(self.server.take());
+        drop(self.guest.take());
         self.boot("true");
     }
 }
+
+/// All that mounted the share.
+pub type Clients = [ShareClient; 3];
 
 /// A guest that mounted the share.
 pub struct ShareClient {
     pub guest: Guest,
     /// Its cable to the share.
     pub share: Cable,
+    /// The file that all clients share, as each of them sees it.
+    pub database: String,
     front: Cable,
     folder: PathBuf,
 }
 
 impl ShareClient {
+    fn boot(host: u8, folder: &Path, network: &Network) -> ShareClient {
+        let [share, front] = ["share", "front"].map(|switch| network.cable(switch, host));
+        let guest = Guest::boot(&format!("client{host}"), folder, &[&share, &front], None);
+        guest.run("modprobe nfsv4");
+        ShareClient { guest, share, database: String::new(), front, folder: folder.into() }
+    }
+
+    /// NFS requests sent so far, as the kernel counts them.
+    pub fn rpcs(&self) -> u64 {
+        let count = "awk '/per-op/ {ops = 1} ops {sum += $2} END {print sum}'";
+        self.guest.run(&format!("{count} /proc/self/mountstats")).parse().unwrap()
+    }
+
     /// Starts a service on the shared file, and waits until it is ready.
     pub fn start(&self, flags: &str) -> Service<'_> {
         static STARTED: AtomicU16 = AtomicU16::new(0);
@@ -165,8 +193,9 @@ impl ShareClient {
         let name = format!("service{number}");
         let of = |what: &str| format!("/media/{name}.{what}");
         self.guest.run(&format!(
-            "(hello-birthday --database-url sqlite:{DATABASE} --listen {address} \
+            "(hello-birthday --database-url sqlite:{} --listen {address} \
              --admin-listen {admin} {flags} 2>{} & echo $! >{}; wait $!; echo $? >{}) >/dev/null 2>&1 &",
+            self.database,
             of("log"),
             of("pid"),
             of("status"),
@@ -182,8 +211,9 @@ impl ShareClient {
     /// All users in the file and when they were born, as this client sees them. The
     /// file must be sound.
     pub fn stored(&self) -> HashMap<String, String> {
+        let patience = PATIENCE.as_millis();
         let sqlite = |sql: &str| {
-            self.guest.run(&format!("sqlite3 -cmd '.timeout 30000' {DATABASE} '{sql}'"))
+            self.guest.run(&format!("sqlite3 -cmd '.timeout {patience}' {} '{sql}'", self.database))
         };
         assert_eq!(sqlite("pragma integrity_check"), "ok");
         let users = sqlite("select username, date_of_birth from users");
@@ -210,6 +240,12 @@ impl Service<'_> {
     pub fn is_ready(&self) -> bool {
         let answer = Client::new(self.admin).send("GET", "/readyz", "");
         answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// The value of a metric; `series` is its name after ours, with its labels.
+    pub fn metric(&self, series: &str) -> f64 {
+        let metrics = Client::new(self.admin).send("GET", "/metrics", "").unwrap();
+        value(&metrics.body, &format!("hello_birthday_{series}"))
     }
 
     /// What the service has logged.
