@@ -339,10 +339,7 @@ impl Stack {
 
     /// All that bears the tags of a stack, as AWS names it.
     fn tagged(&self) -> Vec<String> {
-        let find = json!({
-            "TagFilters": [{ "Key": "Service", "Values": ["hello-birthday"] }],
-            "ResourcesPerPage": 100,
-        });
+        let find = json!({ "TagFilters": [{ "Key": "Service", "Values": ["hello-birthday"] }] });
         let find_in = |region| {
             let action = "resourcegroupstaggingapi.get_resources";
             self.emulator.aws_in(region, action, find.clone())

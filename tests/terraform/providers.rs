@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use crate::{command, run, said};
+use crate::{command, said};
 
 /// What terraform/versions.tf asks for.
 const RANGE: &str = ">= 5.100, < 7";
@@ -142,7 +142,10 @@ fn stand_in() -> Option<Provider> {
         return None;
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("terraform-stand-in");
-    run(command(install.to_str().unwrap()).arg(&folder));
+    let installed = command(install.to_str().unwrap()).arg(&folder).output().unwrap();
+    if !installed.status.success() {
+        return None;
+    }
     let version = fs::read_to_string(folder.join("lib/version")).unwrap();
     Some(Provider { version: version.trim().to_owned(), folder: folder.join("mirror") })
 }

@@ -89,6 +89,8 @@ def call_aws(url, region, action, parameters):
     # Boto3 makes one client at a time.
     with _making:
         client = make_client(url, region, service)
+    if client.can_paginate(action):
+        return client.get_paginator(action).paginate(**parameters).build_full_result()
     answer = getattr(client, action)(**parameters)
     del answer["ResponseMetadata"]
     return answer
