@@ -78,20 +78,22 @@ fn live(stack: &mut Stack) {
 
     stack.set("ami_id", &second);
     let roll = ("terraform_data.roll", "replace");
-    // A plan of anything else would mean that the first apply left something undone.
-    assert_eq!(stack.plan(&[]), changes(&[("aws_launch_template.this", "update"), roll]));
+    // Any other change would be something that the first apply left undone.
+    let release = changes(&[("aws_launch_template.this", "update"), roll]);
     if stack.is_protected() {
         stack.fail_next_roll();
-        let failed = stack.try_apply_plan();
+        let failed = stack.try_apply();
         let outcome = said(&failed);
         assert!(!failed.status.success(), "{outcome}");
+        assert_eq!(planned(&failed), release);
         for told in ["RollbackInProgress", "rolled back to the version before 2", "health checks"] {
             assert!(outcome.contains(told), "{outcome}");
         }
         stack.expect_group(1, &first);
-        assert_eq!(stack.plan(&[]), changes(&[roll]));
+        assert_eq!(stack.apply(), changes(&[roll]));
+    } else {
+        assert_eq!(stack.apply(), release);
     }
-    stack.apply_plan();
     stack.expect_group(2, &second);
     stack.expect_restored();
     stack.expect_nothing_to_do();
@@ -101,13 +103,27 @@ fn live(stack: &mut Stack) {
         stack.set("deletion_protection", "false");
         stack.set("size", "{ min = 4, max = 8 }");
         // All is still there, and none of it is replaced.
-        let plan = stack.plan(&[]);
-        assert!(plan.contains_key("aws_autoscaling_group.this"), "{plan:?}");
-        assert!(plan.values().all(|action| action == "update"), "{plan:?}");
-        stack.apply_plan();
+        let applied = stack.apply();
+        assert!(applied.contains_key("aws_autoscaling_group.this"), "{applied:?}");
+        assert!(applied.values().all(|action| action == "update"), "{applied:?}");
     }
     stack.destroy();
     println!("{}: {} s", thread::current().name().unwrap(), start.elapsed().as_secs());
+}
+
+/// What a plan or an apply with `-json` is to change, and how.
+fn planned(output: &Output) -> BTreeMap<String, String> {
+    let messages = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let messages = messages.map(|line| serde_json::from_slice::<Value>(line).unwrap());
+    messages
+        .filter(|message| message["type"] == "planned_change")
+        .filter_map(|message| {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let change = &message["change"];
+            let (address, action) = (text(&change["resource"]["addr"]), text(&change["action"]));
+            (!["noop", "read"].contains(&&*action)).then_some((address, action))
+        })
+        .collect()
 }
 
 fn changes(expected: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -159,16 +175,11 @@ impl Stack {
         self.emulator.tell("next-refresh", &json!({ "group": self.name, "refresh": "fails" }));
     }
 
+    /// Terraform with the stack's settings.
     fn terraform(&self, subcommand: &str) -> Command {
         let mut terraform = self.tree.terraform(subcommand);
         // The scripts need not wait for AWS either.
         self.emulator.enter(&mut terraform).env("POLL_SECONDS", "0");
-        terraform
-    }
-
-    /// Terraform with the stack's settings.
-    fn configured(&self, subcommand: &str) -> Command {
-        let mut terraform = self.terraform(subcommand);
         terraform.arg(format!("-var-file=environments/{}.tfvars", self.environment));
         for (name, value) in &self.settings {
             terraform.arg(format!("-var={name}={value}"));
@@ -176,72 +187,46 @@ impl Stack {
         terraform
     }
 
+    fn try_apply(&self) -> Output {
+        self.terraform("apply").args(["-auto-approve", "-json"]).output().unwrap()
+    }
+
+    /// Applies the settings, and gives what that changed and how.
     #[track_caller]
-    fn apply(&self) {
-        let applied = self.configured("apply").arg("-auto-approve").output().unwrap();
-        assert!(applied.status.success(), "{}", of_interest(&applied));
+    fn apply(&self) -> BTreeMap<String, String> {
+        let applied = self.try_apply();
+        assert!(applied.status.success(), "{}", said(&applied));
+        planned(&applied)
     }
 
-    /// Plans, for [`Stack::apply_plan`], and gives what that would change and how.
-    #[track_caller]
-    fn plan(&self, arguments: &[&str]) -> BTreeMap<String, String> {
-        let plan = run(self.configured("plan").args(["-json", "-out=plan"]).args(arguments));
-        let messages = plan.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        messages
-            .filter(|message| message["type"] == "planned_change")
-            .filter_map(|message| {
-                let text = |value: &Value| value.as_str().unwrap().to_owned();
-                let change = &message["change"];
-                let (address, action) =
-                    (text(&change["resource"]["addr"]), text(&change["action"]));
-                (!["noop", "read"].contains(&&*action)).then_some((address, action))
-            })
-            .collect()
-    }
-
-    fn try_apply_plan(&self) -> Output {
-        self.terraform("apply").arg("plan").output().unwrap()
-    }
-
-    #[track_caller]
-    fn apply_plan(&self) {
-        let applied = self.try_apply_plan();
-        assert!(applied.status.success(), "{}", of_interest(&applied));
-    }
-
-    /// Expects that the service does not leave its database at once, and that the first
-    /// step deletes and replaces nothing.
+    /// Expects that the service does not leave its database at once, and that nothing of
+    /// either database is deleted or replaced when the other is made and used.
     fn expect_moved_in_steps(&self) {
         let [here, there] = match &*self.settings["database"] {
             "sqlite" => ["sqlite", "postgres"],
             _ => ["postgres", "sqlite"],
         };
         // Nothing has happened to the stack since it was read last.
-        let there_now = format!("-var=database={there}");
-        let at_once =
-            self.configured("plan").args(["-refresh=false", &there_now]).output().unwrap();
-        assert!(
-            !at_once.status.success() && said(&at_once).contains("database_beside"),
-            "{}",
-            of_interest(&at_once)
-        );
+        let mut plan = self.terraform("plan");
+        plan.args(["-json", "-refresh=false", &format!("-var=database={there}")]);
+        let at_once = plan.output().unwrap();
+        let outcome = said(&at_once);
+        assert!(!at_once.status.success() && outcome.contains("database_beside"), "{outcome}");
 
-        let beside = |name| format!("-var=database_beside={name}");
-        let made = self.plan(&["-refresh=false", &beside(there)]);
-        let module = format!("module.{there}[0]");
-        assert!(
-            made.iter().any(|(address, action)| address.starts_with(&module) && action == "create")
-        );
-        let swapped = self.plan(&["-refresh=false", &there_now, &beside(here)]);
-        for (address, action) in made.iter().chain(&swapped) {
-            let keeps = ["create", "update"].contains(&&**action);
+        let beside = plan.arg(format!("-var=database_beside={here}")).output().unwrap();
+        assert!(beside.status.success(), "{}", said(&beside));
+        let changed = planned(&beside);
+        let made = format!("module.{there}[0]");
+        assert!(changed.iter().any(|(what, how)| what.starts_with(&made) && how == "create"));
+        for (address, action) in changed {
+            let keeps = ["create", "update"].contains(&&*action);
             assert!(keeps || !address.starts_with("module."), "{action} {address}");
         }
     }
 
     #[track_caller]
     fn expect_nothing_to_do(&self) {
-        let plan = self.configured("plan").arg("-detailed-exitcode").output().unwrap();
+        let plan = self.terraform("plan").arg("-detailed-exitcode").output().unwrap();
         assert_eq!(plan.status.code(), Some(0), "{}", of_interest(&plan));
     }
 
@@ -306,14 +291,19 @@ impl Stack {
 
     #[track_caller]
     fn expect_protected(&self) {
-        let refused = self.configured("destroy").arg("-auto-approve").output().unwrap();
+        let refused = self.try_destroy();
         assert!(said(&refused).contains("this stack is protected"), "{}", of_interest(&refused));
+    }
+
+    fn try_destroy(&self) -> Output {
+        // It was read a moment ago.
+        self.terraform("destroy").args(["-auto-approve", "-refresh=false"]).output().unwrap()
     }
 
     /// Takes all down, and expects that nothing is left but the users' last backup.
     fn destroy(&self) {
         assert!(self.tagged().len() > 40, "{:?}", self.tagged());
-        let destroyed = self.configured("destroy").arg("-auto-approve").output().unwrap();
+        let destroyed = self.try_destroy();
         assert!(destroyed.status.success(), "{}", of_interest(&destroyed));
 
         let left = self.tagged();

@@ -69,7 +69,7 @@ fn a_version_that_does_not_exist_is_an_error() {
 
 #[test]
 fn a_failed_rollback_is_told_and_a_roll_mends_it() {
-    let group = Group::new("stays", 4);
+    let group = Group::new("stays", 2);
     group.plan("alarms", "fails");
     group.make_alarms();
     group.roll(2).expect_code(1).expect("so did the rollback");
@@ -130,13 +130,11 @@ fn a_roll_of_another_version_is_left_alone() {
     group.start(2);
     group.roll(3).expect_code(1).expect("version 2");
     assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
-    group.roll(2).expect_code(0);
-    group.expect_version(2);
 }
 
 #[test]
 fn a_throttled_call_is_made_again() {
-    let group = Group::new("throttled-once", 2);
+    let group = Group::new("throttled-once", 0);
     group.fail("DescribeInstanceRefreshes", "Throttling", 2, 2);
     group.roll(2).expect_code(0);
     group.expect_version(2);
@@ -152,7 +150,7 @@ fn a_roll_whose_calls_fail_goes_on_and_is_picked_up_again() {
         ("Throttling", "DescribeInstanceRefreshes", 3, "goes on in AWS"),
     ];
     for (number, (code, action, after, told)) in calls.into_iter().enumerate() {
-        let group = Group::new(&format!("loses-sight-{number}"), 2);
+        let group = Group::new(&format!("loses-sight-{number}"), 0);
         group.fail(action, code, after, 1000);
         let mut roll = group.command(2, 0);
         roll.env("AWS_MAX_ATTEMPTS", "2");
