@@ -80,7 +80,7 @@ pub enum OpenError {
     #[error("other processes use {} with another journal than {}: stop them, or give every instance the same --sqlite-journal", .0.display(), .1.as_str())]
     JournalInUse(PathBuf, Journal),
     /// WAL was asked for where it loses data.
-    #[error("{} is on a network file system, where WAL loses data: leave out --sqlite-journal wal", .0.display())]
+    #[error("{} is on a network file system, where WAL loses data, or on one not known as local: leave out --sqlite-journal wal", .0.display())]
     WalOnNetwork(PathBuf),
     /// The file was moved, replaced or deleted while in use.
     #[error("{} was moved, replaced or deleted while in use: put it back; or stop the service, delete {}-wal and {}-shm, and start it again", .0.display(), .0.display(), .0.display())]
