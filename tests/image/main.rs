@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../cargo.rs"]
+mod cargo;
 #[path = "../commands.rs"]
 mod commands;
 #[path = "../debian.rs"]

@@ -9,6 +9,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../cargo.rs"]
+pub(crate) mod cargo;
 #[path = "../commands.rs"]
 pub(crate) mod commands;
 #[path = "../debian.rs"]

@@ -1,5 +1,7 @@
 //! The binary that is shipped: one file that needs nothing beside it.
 
+#[path = "../cargo.rs"]
+mod cargo;
 #[path = "../patience.rs"]
 mod patience;
 #[path = "../static_binary.rs"]

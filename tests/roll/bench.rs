@@ -5,6 +5,8 @@
 #![allow(dead_code, reason = "tests need more of it")]
 
 mod balancer;
+#[path = "../cargo.rs"]
+mod cargo;
 #[path = "../postgres/cluster.rs"]
 mod cluster;
 mod group;

@@ -8,6 +8,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod balancer;
+#[path = "../cargo.rs"]
+mod cargo;
 #[path = "../postgres/cluster.rs"]
 mod cluster;
 mod group;

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::LazyLock;
 
+use crate::cargo;
 use crate::group::Release;
 use crate::harness::BINARY;
 
@@ -65,25 +65,14 @@ fn build() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("next-release");
     write_source(&source);
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--offline", "--message-format=json", "--bin=next-release"]);
-    cargo.arg("--manifest-path").arg(source.join("Cargo.toml")).arg("--target-dir").arg(target);
+    let manifest = source.join("Cargo.toml");
+    let mut arguments = vec!["build", "--offline", "--bin=next-release"];
+    arguments.extend(["--manifest-path", manifest.to_str().unwrap()]);
+    arguments.extend(["--target-dir", target.to_str().unwrap()]);
     if !cfg!(debug_assertions) {
-        cargo.arg("--release");
+        arguments.push("--release");
     }
-    // Cargo sets these for this test; build scripts would run again if they saw them.
-    let ours = std::env::vars().map(|(name, _)| name);
-    for name in ours.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_M")) {
-        cargo.env_remove(name);
-    }
-    let output = cargo.current_dir(HERE).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .expect("cargo names the binary")
+    cargo::build(&arguments)
 }
 
 /// Writes what changed since the last time, so that no more than that is built.
