@@ -124,9 +124,11 @@ impl<H: Handler> Server<H> {
                     failing = false;
                     self.start(stream, place);
                 }
-                Err(error) if is_about_one_peer(&error) => self.metrics.accept_errors.inc(),
                 Err(error) => {
                     self.metrics.accept_errors.inc();
+                    if is_about_one_peer(&error) {
+                        continue;
+                    }
                     if !failing {
                         tracing::warn!(%error, "cannot accept connections");
                     }
