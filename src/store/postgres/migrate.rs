@@ -4,7 +4,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, IsolationLevel};
 
 use super::error::PostgresError;
-use crate::store::schema::{self, Found, Migrate, Migration};
+use crate::store::schema::{self, Migrate, Migration, SchemaVersion};
 
 /// This release's schema, in steps.
 const MIGRATIONS: &[Migration] =
@@ -39,7 +39,9 @@ pub(super) async fn migrate(client: &mut Client, how: Migrate) -> Result<(), Pos
     Ok(transaction.commit().await?)
 }
 
-fn missing(found: Found) -> Result<impl Iterator<Item = (u32, &'static Migration)>, PostgresError> {
+fn missing(
+    found: SchemaVersion,
+) -> Result<impl Iterator<Item = (u32, &'static Migration)>, PostgresError> {
     schema::missing(found, MIGRATIONS)
         .map_err(|schema::MadeByNewerRelease| PostgresError::MadeByNewerRelease)
 }
@@ -55,12 +57,12 @@ async fn check_encoding(client: &Client) -> Result<(), PostgresError> {
     }
 }
 
-async fn look(client: &impl GenericClient) -> Result<Found, PostgresError> {
+async fn look(client: &impl GenericClient) -> Result<SchemaVersion, PostgresError> {
     // Not `to_regclass`: it may remember that there was no table before the lock.
     let is_new = "select not exists (select from pg_catalog.pg_tables
         where tablename = 'schema_versions' and schemaname = any(current_schemas(false)))";
     if client.query_one(is_new, &[]).await?.try_get(0)? {
-        return Ok(Found::default());
+        return Ok(SchemaVersion::default());
     }
     let versions = "select coalesce(max(version), 0), coalesce(max(works_with), 0)
         from schema_versions";
@@ -70,7 +72,7 @@ async fn look(client: &impl GenericClient) -> Result<Found, PostgresError> {
         _ => error.into(),
     })?;
     let [version, works_with]: [i32; 2] = [row.try_get(0)?, row.try_get(1)?];
-    Ok(Found { version: version.unsigned_abs(), works_with: works_with.unsigned_abs() })
+    Ok(SchemaVersion { version: version.unsigned_abs(), works_with: works_with.unsigned_abs() })
 }
 
 async fn apply(
