@@ -1,7 +1,9 @@
-//! Users in a SQLite file: one thread writes, one or two read.
+//! Users in a SQLite file. One thread writes, one or two read; with a write-ahead log the event loop
+//! reads for itself while that is fast.
 
 mod bulk;
 mod error;
+mod event_loop;
 mod file;
 mod journal;
 mod migrate;
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
+use self::event_loop::EventLoopReader;
 use self::file::DatabaseFile;
 use self::queries::{Reader, Writer};
 use self::turns::Turns;
@@ -44,19 +47,30 @@ pub(super) async fn open(
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
     let threads = spawn_blocking(move || Threads::start(&path, &options)).await??;
+    let Threads { file, readers, writer } = threads;
+    let reads = metrics.batches("read");
+    let reads = match file.journal {
+        Journal::Wal => {
+            let on_event_loop = |thread| EventLoopReader::new(file.clone(), thread);
+            let readers = readers.into_iter().map(on_event_loop).collect();
+            Batcher::start(limits, reads, readers)
+        }
+        // A network file system is never fast.
+        Journal::Truncate => Batcher::start(limits, reads, readers),
+    };
     Ok(Store {
-        reads: Batcher::start(limits, metrics.batches("read"), threads.readers),
+        reads,
         pings: None,
-        writes: Batcher::start(limits, metrics.batches("write"), vec![threads.writer]),
+        writes: Batcher::start(limits, metrics.batches("write"), vec![writer]),
         database: "sqlite",
-        journal: Some(threads.journal.as_str()),
+        journal: Some(file.journal.as_str()),
     })
 }
 
 struct Threads {
     readers: Vec<WorkerThread<Username, Option<DateOfBirth>>>,
     writer: WorkerThread<User, ()>,
-    journal: Journal,
+    file: DatabaseFile,
 }
 
 impl Threads {
@@ -72,6 +86,6 @@ impl Threads {
         let readers = Reader::open(&file, &turns, readers(journal))?;
         let start = |reader| WorkerThread::start("reader", begins_apart, reader);
         let readers = readers.into_iter().map(start).collect::<std::io::Result<_>>()?;
-        Ok(Threads { readers, writer, journal })
+        Ok(Threads { readers, writer, file })
     }
 }

@@ -128,16 +128,7 @@ impl Reader {
     ) -> Result<Vec<Reader>, SqliteError> {
         // The first connection and batch are made here for the sake of their errors.
         find_all(&file.reader()?, &[Username::probe()]).map_err(|error| file.explain(error))?;
-        // It replaces a connection that failed, and bounds how long that is waited for.
-        let pool = r2d2::Pool::builder()
-            .max_size(number)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .thread_pool(Arc::new(ScheduledThreadPool::new(1)))
-            .connection_timeout(CONNECT_TIMEOUT)
-            // The error that matters is the one that `get` returns.
-            .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(Connections(file.clone()));
+        let pool = pool(file, number, LockWait::Poll);
         let reader =
             || Reader { file: file.clone(), turns: turns.clone(), pool: pool.clone(), begun: None };
         Ok(std::iter::repeat_with(reader).take(number as usize).collect())
@@ -238,12 +229,36 @@ impl FromSql for StoredDate {
     }
 }
 
-struct Connections(DatabaseFile);
+/// A pool of connections that read. It replaces one that failed, on a thread of its own, and bounds
+/// how long that is waited for.
+pub(super) fn pool(file: &DatabaseFile, size: u32, lock_wait: LockWait) -> r2d2::Pool<Connections> {
+    r2d2::Pool::builder()
+        .max_size(size)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .thread_pool(Arc::new(ScheduledThreadPool::new(1)))
+        .connection_timeout(CONNECT_TIMEOUT)
+        // The error that matters is the one that `get` returns.
+        .error_handler(Box::new(r2d2::NopErrorHandler))
+        .build_unchecked(Connections { file: file.clone(), lock_wait })
+}
 
-struct PooledReader {
-    inner: Connection,
+pub(super) struct Connections {
+    file: DatabaseFile,
+    lock_wait: LockWait,
+}
+
+/// What a connection does where another holds a lock that it needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LockWait {
+    Poll,
+    None,
+}
+
+pub(super) struct PooledReader {
+    pub inner: Connection,
     /// Whether its last batch failed, so that another takes its place.
-    failed: bool,
+    pub failed: bool,
 }
 
 impl r2d2::ManageConnection for Connections {
@@ -251,7 +266,11 @@ impl r2d2::ManageConnection for Connections {
     type Error = SqliteError;
 
     fn connect(&self) -> Result<PooledReader, SqliteError> {
-        Ok(PooledReader { inner: self.0.reader()?, failed: false })
+        let inner = self.file.reader()?;
+        if self.lock_wait == LockWait::None {
+            inner.busy_timeout(Duration::ZERO).map_err(|error| self.file.explain(error))?;
+        }
+        Ok(PooledReader { inner, failed: false })
     }
 
     fn is_valid(&self, _: &mut PooledReader) -> Result<(), SqliteError> {
