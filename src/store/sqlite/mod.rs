@@ -2,6 +2,7 @@
 //! reads for itself while that is fast.
 
 mod bulk;
+mod checkpoint;
 mod error;
 mod event_loop;
 mod file;

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::SqliteError;
+use super::checkpoint::Checkpointer;
 use super::file::DatabaseFile;
 use super::journal::Journal;
 use super::turns::{Turn, Turns};
@@ -28,6 +29,8 @@ pub(super) struct Writer {
     /// Opened again after it failed.
     connection: Option<Connection>,
     begun: Option<Write>,
+    /// With a write-ahead log. Dropped last, as the connections use it.
+    checkpointer: Option<Checkpointer>,
 }
 
 /// A transaction that has the write lock; dropping it rolls it back.
@@ -37,16 +40,29 @@ struct Write {
 }
 
 impl Writer {
-    pub fn open(file: DatabaseFile, turns: Turns) -> Result<Writer, SqliteError> {
-        let connection = Some(file.writer()?);
-        Ok(Writer { file, turns, connection, begun: None })
+    pub fn open(file: DatabaseFile, turns: Turns) -> anyhow::Result<Writer> {
+        let checkpointer = match file.journal {
+            Journal::Wal => Some(Checkpointer::start(&file)?),
+            Journal::Truncate => None,
+        };
+        let mut writer = Writer { file, turns, connection: None, begun: None, checkpointer };
+        writer.connection = Some(writer.connect()?);
+        Ok(writer)
+    }
+
+    fn connect(&self) -> Result<Connection, SqliteError> {
+        let mut connection = self.file.writer()?;
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.attach(&mut connection).map_err(|error| self.file.explain(error))?;
+        }
+        Ok(connection)
     }
 
     fn start(&mut self) -> Result<Write, SqliteError> {
         // Taken out: a connection that failed does not come back.
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.file.writer()?,
+            None => self.connect()?,
         };
         self.file.ensure_not_replaced()?;
         let journal = self.file.lock_journal()?;
