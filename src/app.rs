@@ -18,6 +18,7 @@ use crate::http::admin::Admin;
 use crate::http::handlers::Api;
 use crate::http::observation::Observed;
 use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, Limits};
+use crate::logging;
 use crate::metrics::Metrics;
 use crate::shutdown::{Lifecycle, Signals};
 use crate::store::{Migrate, Store, StoreOptions, UrlSource};
@@ -46,9 +47,9 @@ pub async fn run(
     options: Options,
     database: UrlSource,
     store_options: StoreOptions,
+    metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     let files = raise_file_limit();
-    let metrics = Arc::new(Metrics::new());
     let store = Store::open(&database, store_options, &metrics).await;
     let store = Arc::new(store.context("cannot open the store")?);
     if options.migrate == Migrate::Only {
@@ -165,6 +166,7 @@ fn raise_file_limit() -> usize {
 fn exit_at_next(mut signals: Signals) {
     tokio::spawn(async move {
         let signal = signals.next().await;
+        logging::flush();
         // As a shell reports a process that the signal ended.
         std::process::exit(128 + signal.as_raw_value());
     });
@@ -178,13 +180,14 @@ mod tests {
 
     use super::*;
     use crate::cli::{self, Cli};
+    use crate::logging::FLUSH_TIMEOUT;
 
     const UNIT: &str = include_str!("../systemd/hello-birthday.service");
 
     #[test]
     fn systemd_waits_for_the_whole_drain() {
         let options = options_of_the_unit();
-        let drain = options.drain_delay + options.drain_timeout + CLOSE_MAX;
+        let drain = options.drain_delay + options.drain_timeout + CLOSE_MAX + FLUSH_TIMEOUT;
         let patience = seconds("TimeoutStopSec");
         assert!(patience > drain, "killed after {patience:?}, done after {drain:?}");
     }

@@ -2,16 +2,18 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use hello_birthday::cli::{self, Cli, Command};
+use hello_birthday::metrics::Metrics;
 use hello_birthday::{app, copy, health, logging};
 
 fn main() -> ExitCode {
+    let _flush = logging::Flush;
     match run(cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Who closed stderr does not want to know.
-            let _ = writeln!(std::io::stderr(), "hello-birthday: {error:#}");
+            logging::print(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -21,8 +23,10 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
     match command {
         None => {
             let (database, store) = options.store().unwrap_or_else(|error| error.exit());
-            logging::start(options.log_format, options.log_level);
-            app::event_loops()?.block_on(app::run(options, database, store))
+            let metrics = Arc::new(Metrics::new());
+            let dropped = metrics.log_lines_dropped.clone();
+            logging::start(options.log_format, options.log_level, dropped)?;
+            app::event_loops()?.block_on(app::run(options, database, store, metrics))
         }
         Some(Command::Health(health)) => {
             app::event_loops()?.block_on(health::ask(health.listen, health.timeout))?;

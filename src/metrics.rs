@@ -42,6 +42,8 @@ pub struct Metrics {
     store_retries: IntCounterVec,
     /// Batches read from the primary because the replica did not answer.
     pub replica_fallbacks: IntCounter,
+    /// Log lines that stderr did not take.
+    pub log_lines_dropped: IntCounter,
 }
 
 /// What a listener counts.
@@ -176,6 +178,13 @@ impl Metrics {
                 registry,
                 "store_replica_fallbacks_total",
                 "Batches read from the primary because the replica did not answer.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
+            log_lines_dropped: counters(
+                registry,
+                "log_lines_dropped_total",
+                "Log lines lost because stderr took them too slowly or not at all.",
                 &[],
             )
             .with_label_values::<&str>(&[]),

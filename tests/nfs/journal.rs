@@ -1,6 +1,6 @@
 //! The journal follows the file system: on a share, nothing is written in WAL mode.
 
-use crate::harness::Client;
+use crate::harness::{Client, wait_until};
 use crate::share::{Clients, Server, Service};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
@@ -12,7 +12,9 @@ pub fn choose(_: &mut Server, [client, other, _]: &Clients) {
     let database = &client.database;
     let service = client.start("");
     Client::new(service.address).send("PUT", "/hello/Johannes", BORN).unwrap().expect_status(204);
-    assert!(service.log().contains(r#""journal":"truncate""#), "{}", service.log());
+    wait_until("the journal is logged", || {
+        service.log().contains(r#""journal":"truncate""#).then_some(())
+    });
     let journal = format!("stat --format=%s {database}-journal");
     assert_eq!(other.guest.run(&journal), "0", "truncated at each commit");
     service.stop();

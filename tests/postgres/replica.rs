@@ -80,6 +80,7 @@ fn a_replica_that_is_away_keeps_no_service_from_starting() {
     service.get("/hello/John").expect_status(200);
     service.get("/health").expect_status(200);
     assert!(fallbacks(&service) > 0.0);
+    service.wait_for_log(GONE);
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 0));
 
     proxy.forward();
@@ -104,6 +105,7 @@ fn a_replica_that_falls_silent_is_logged_once_and_the_primary_is_read() {
         service.get("/hello/John").expect_status(200);
     }
     assert_eq!(fallbacks(&service), f64::from(FINDS));
+    service.wait_for_log(GONE);
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 0));
 
     proxy.forward();

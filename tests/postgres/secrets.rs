@@ -63,11 +63,11 @@ fn turn_to_garbage(garbage: &str) {
     });
     secret.write(&secret.url);
     wait_until_works(&service);
-    let log = service.log();
     let error = match garbage.starts_with("sqlite:") {
         true => "names no Postgres database any more".to_owned(),
         false => format!("{}: ", secret.file().display()),
     };
+    let log = service.wait_for_log(&error);
     assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(&error)), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
     secret.expect_no_password(&service);

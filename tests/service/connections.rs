@@ -197,7 +197,8 @@ fn without_file_descriptors_connections_wait_and_the_processor_rests() {
     // It waits 50 ms after each, so a machine of any speed sees no more of them.
     let pauses = began.elapsed().as_millis() as f64 / 50.0;
     assert!(errors <= pauses + 1.0, "{errors} errors in the time of {pauses} pauses");
-    assert_eq!(service.log().matches("cannot accept connections").count(), 1);
+    let log = service.wait_for_log("cannot accept connections");
+    assert_eq!(log.matches("cannot accept connections").count(), 1);
 
     drop(served);
     wait_for_answer(&waiting);

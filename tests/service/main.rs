@@ -15,6 +15,7 @@ mod durability;
 mod files;
 mod hostile;
 mod lifecycle;
+mod logs;
 mod malformed;
 mod panics;
 mod slow;

@@ -1,8 +1,22 @@
 //! Logs, for people on a terminal and for machines elsewhere.
 
-use std::io::IsTerminal;
+mod writer;
 
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::Context;
+use prometheus::IntCounter;
 use tracing::level_filters::LevelFilter;
+
+use writer::LogWriter;
+
+/// How long the end of the process waits for stderr to take the last lines.
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// As global as stderr and the subscriber are.
+static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -30,18 +44,21 @@ pub enum LogLevel {
     Debug,
 }
 
-/// Sends logs to stderr from now on, panics among them.
-pub fn start(format: LogFormat, level: LogLevel) {
+/// Sends logs to stderr from now on, panics among them. A line never waits for stderr:
+/// those that it is too slow for are counted in `dropped`.
+pub fn start(format: LogFormat, level: LogLevel, dropped: IntCounter) -> anyhow::Result<()> {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
+    let writer = LogWriter::start(std::io::stderr(), dropped).context("cannot start a thread")?;
+    let writer = WRITER.get_or_init(|| writer).clone();
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         // A line that cannot be written is lost; to complain about it on the same
         // stderr would panic.
         .log_internal_errors(false);
@@ -55,4 +72,32 @@ pub fn start(format: LogFormat, level: LogLevel) {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a bug: the code panicked");
     }));
+    Ok(())
+}
+
+/// Prints a sentence for the user to stderr, after what was logged.
+pub fn print(sentence: &str) {
+    let line = format!("hello-birthday: {sentence}\n");
+    match WRITER.get() {
+        Some(writer) => writer.push(line.as_bytes()),
+        // If stderr is closed there is nobody to tell.
+        None => drop(std::io::stderr().write_all(line.as_bytes())),
+    }
+}
+
+/// Waits for a short time until stderr has taken all lines. What ends the process calls
+/// this; a stderr that takes none does not hold it up.
+pub fn flush() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush(FLUSH_TIMEOUT);
+    }
+}
+
+/// Flushes when it is dropped, so after a panic too.
+pub struct Flush;
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        flush();
+    }
 }
