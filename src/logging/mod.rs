@@ -9,8 +9,15 @@ use std::time::Duration;
 use anyhow::Context;
 use prometheus::IntCounter;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use writer::LogWriter;
+
+/// The target of the access log's lines.
+pub const ACCESS_LOG_TARGET: &str = "access";
 
 /// How long the end of the process waits for stderr to take the last lines.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -56,17 +63,20 @@ pub fn start(format: LogFormat, level: LogLevel, dropped: IntCounter) -> anyhow:
     let writer = LogWriter::start(std::io::stderr(), dropped).context("cannot start a thread")?;
     let writer = WRITER.get_or_init(|| writer).clone();
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         // A line that cannot be written is lost; to complain about it on the same
         // stderr would panic.
         .log_internal_errors(false);
-    match format {
-        LogFormat::Text => lines.with_ansi(terminal).init(),
-        LogFormat::Auto if terminal => lines.init(),
-        LogFormat::Auto | LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(terminal).boxed(),
+        LogFormat::Auto if terminal => lines.boxed(),
+        LogFormat::Auto | LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    // The access log has a flag of its own, so no level hides it.
+    let filter =
+        Targets::new().with_default(level).with_target(ACCESS_LOG_TARGET, LevelFilter::INFO);
+    tracing_subscriber::registry().with(filter).with(lines).init();
     std::panic::set_hook(Box::new(|panic| {
         // Where, but not what: the message may quote a request.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

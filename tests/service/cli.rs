@@ -290,6 +290,15 @@ fn the_access_log_is_off_by_default_and_names_no_one() {
 }
 
 #[test]
+fn no_log_level_hides_the_access_log() {
+    for level in ["error", "warn", "info", "debug"] {
+        let service = Service::start(&["--access-log", "--log-level", level]);
+        service.get("/").expect_status(200);
+        service.wait_for_log("\"answered\"");
+    }
+}
+
+#[test]
 fn today_logs_a_warning() {
     let service = Service::start(&["--today", "2024-02-29"]);
     service.wait_for_log("WARN");
