@@ -57,9 +57,7 @@ pub async fn run(
         tracing::info!(database = store.database(), "the database has this release's schema");
         return Ok(());
     }
-    let lifecycle = Arc::new(Lifecycle::default());
     store.ping().await.context("the store does not answer")?;
-    lifecycle.store_has_answered();
 
     let mut sockets = Sockets::from_environment();
     let public = sockets.next_or_bind(options.listen).await?;
@@ -72,6 +70,7 @@ pub async fn run(
     );
     log_start(&options, &store, &status);
 
+    let lifecycle = Arc::new(Lifecycle::default());
     let api = Api {
         store: store.clone(),
         clock: Clock::new(options.time_zone, options.today),
@@ -120,7 +119,9 @@ async fn drain(
     store: &Store,
 ) -> anyhow::Result<()> {
     systemd::stopping("draining");
-    tracing::info!(delay_ms = delay.as_millis(), "stopping: probes say so");
+    // No delay is longer than the number can tell.
+    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(delay_ms, "stopping: probes say so");
     sleep(delay).await;
 
     tracing::info!("finishing the requests under way");

@@ -7,24 +7,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What probes ask of the process.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
-    store_answered: AtomicBool,
     stopping: AtomicBool,
 }
 
 impl Lifecycle {
-    /// Notes that the store works.
-    pub fn store_has_answered(&self) {
-        self.store_answered.store(true, Ordering::Relaxed);
-    }
-
     /// Notes that the process was asked to stop.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the store has answered once.
-    pub fn has_store_answered(&self) -> bool {
-        self.store_answered.load(Ordering::Relaxed)
     }
 
     /// Whether the process was asked to stop.

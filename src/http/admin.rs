@@ -53,9 +53,6 @@ impl Admin {
         if self.lifecycle.is_stopping() {
             return Err(Problem::unavailable("the service is stopping: send requests elsewhere"));
         }
-        if !self.lifecycle.has_store_answered() {
-            return Err(Problem::unavailable("the store has not answered yet: ask again"));
-        }
         Ok(text("OK"))
     }
 

@@ -99,6 +99,7 @@ fn the_drain_begins_after_its_delay() {
     service.signal(Signal::TERM);
     assert!(service.wait().success());
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(service.log().contains(r#""delay_ms":500"#), "{}", service.log());
 }
 
 #[test]
