@@ -2,6 +2,7 @@
 
 mod writer;
 
+use std::any::Any;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -78,11 +79,15 @@ pub fn start(format: LogFormat, level: LogLevel, dropped: IntCounter) -> anyhow:
         Targets::new().with_default(level).with_target(ACCESS_LOG_TARGET, LevelFilter::INFO);
     tracing_subscriber::registry().with(filter).with(lines).init();
     std::panic::set_hook(Box::new(|panic| {
-        // Where, but not what: the message may quote a request.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a bug: the code panicked");
+        tracing::error!(place, panic_message = literal(panic.payload()), "panic");
     }));
     Ok(())
+}
+
+/// A panic's message where it is a literal. One that was formatted may quote a request.
+fn literal(payload: &dyn Any) -> Option<&'static str> {
+    payload.downcast_ref::<&'static str>().copied()
 }
 
 /// Prints a sentence for the user to stderr, after what was logged.
@@ -109,5 +114,24 @@ pub struct Flush;
 impl Drop for Flush {
     fn drop(&mut self) {
         flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    #[test]
+    fn only_literal_panic_messages_are_logged() {
+        let username = String::from("Rumpelstiltskin");
+        let literal_one = catch_unwind(|| panic!("the queue is locked")).unwrap_err();
+        assert_eq!(literal(&*literal_one), Some("the queue is locked"));
+        let formatted = catch_unwind(|| panic!("no such user: {username}")).unwrap_err();
+        assert_eq!(literal(&*formatted), None);
+        let parsed = username.parse::<u32>();
+        let expected = catch_unwind(|| parsed.expect("a number")).unwrap_err();
+        assert_eq!(literal(&*expected), None);
     }
 }
