@@ -85,6 +85,7 @@ pub async fn run(
         metrics.listener("public"),
         Limits {
             connections_max: files.saturating_sub(FILES_KEPT).clamp(1, CONNECTIONS_MAX),
+            keep_alive_timeout: options.keep_alive_timeout,
             drain_timeout: options.drain_timeout,
         },
         async { drop(stopped.await) },
@@ -93,7 +94,11 @@ pub async fn run(
         admin,
         Admin { lifecycle: lifecycle.clone(), metrics: metrics.clone() },
         metrics.listener("admin"),
-        Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: Duration::ZERO },
+        Limits {
+            connections_max: ADMIN_CONNECTIONS_MAX,
+            keep_alive_timeout: options.keep_alive_timeout,
+            drain_timeout: Duration::ZERO,
+        },
         // Probes are answered to the end, so nothing stops this one.
         std::future::pending(),
     ));

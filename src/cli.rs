@@ -119,6 +119,12 @@ pub struct Options {
         help_heading = "Listening"
     )]
     pub admin_listen: SocketAddr,
+    /// How long an idle connection is kept open, 1s to 2h; longer than the idle timeout
+    /// of the load balancer in front, so that no request meets a closed connection
+    #[arg(long, value_name = "TIME", env = "HELLO_BIRTHDAY_KEEP_ALIVE_TIMEOUT",
+          default_value = "75s", value_parser = parse_keep_alive_timeout,
+          help_heading = "Listening")]
+    pub keep_alive_timeout: Duration,
 
     /// Where users are kept: sqlite:PATH or postgres://USER@HOST/DATABASE
     ///
@@ -344,17 +350,35 @@ pub fn manual() -> std::io::Result<Vec<u8>> {
 }
 
 /// Longer than any drain: more is most likely a wrong unit.
-const DURATION_MAX: SignedDuration = SignedDuration::from_hours(1);
+const DURATION_MAX: Duration = Duration::from_hours(1);
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
+    match parse_any_duration(text)? {
+        duration if duration <= DURATION_MAX => Ok(duration),
+        _ => Err("longer than 1h".to_owned()),
+    }
+}
+
+/// Less would close connections between the requests of a client that is in use.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
+
+/// Longer than load balancers keep idle connections, which is 4,000 s at most for an ALB
+/// and 600 s for a Google Cloud load balancer.
+const KEEP_ALIVE_MAX: Duration = Duration::from_hours(2);
+
+fn parse_keep_alive_timeout(text: &str) -> Result<Duration, String> {
+    match parse_any_duration(text)? {
+        duration if duration < KEEP_ALIVE_MIN => Err("shorter than 1s".to_owned()),
+        duration if duration > KEEP_ALIVE_MAX => Err("longer than 2h".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn parse_any_duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration = text
         .parse()
         .map_err(|_| "not a time: write a number and a unit, as in 500ms, 20s or 2m".to_owned())?;
-    match Duration::try_from(duration) {
-        Ok(time) if duration <= DURATION_MAX => Ok(time),
-        Ok(_) => Err("longer than 1h".to_owned()),
-        Err(_) => Err("less than no time".to_owned()),
-    }
+    Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())
 }
 
 fn parse_time_zone(name: &str) -> Result<TimeZone, String> {
@@ -373,6 +397,8 @@ fn parse_today(text: &str) -> Result<Date, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ArgAction;
+
     use super::*;
 
     #[test]
@@ -418,5 +444,43 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text).ok(), time, "{text:?}");
         }
+    }
+
+    #[test]
+    fn connections_are_kept_for_a_second_to_two_hours() {
+        for (text, timeout) in [
+            ("1s", Ok(Duration::from_secs(1))),
+            ("4001s", Ok(Duration::from_secs(4001))),
+            ("2h", Ok(Duration::from_hours(2))),
+            ("999ms", Err("shorter than 1s")),
+            ("0s", Err("shorter than 1s")),
+            ("121m", Err("longer than 2h")),
+            ("-1s", Err("must not be negative")),
+        ] {
+            let expected = timeout.map_err(str::to_owned);
+            assert_eq!(parse_keep_alive_timeout(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_readme_tells_the_defaults_of_the_flags_that_it_names() {
+        let readme = include_str!("../README.md");
+        let command = command(None);
+        let mut rows = 0;
+        for row in readme.lines().filter_map(|line| line.strip_prefix("| `--")) {
+            let (flag, rest) = row.split_once([' ', '`']).unwrap();
+            let told = rest.split('|').nth(1).unwrap().trim().trim_matches('`');
+            let found = |arg: &&clap::Arg| arg.get_long() == Some(flag);
+            let arg = command.get_arguments().find(found);
+            let arg = arg.unwrap_or_else(|| panic!("there is no --{flag}"));
+            let default = arg.get_default_values().first().and_then(|value| value.to_str());
+            let default = default.unwrap_or(match arg.get_action() {
+                ArgAction::SetTrue => "off",
+                _ => "",
+            });
+            assert_eq!(told, default, "--{flag}");
+            rows += 1;
+        }
+        assert!(rows > 5, "{rows} flags are told");
     }
 }

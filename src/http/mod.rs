@@ -31,7 +31,7 @@ pub trait Handler: Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests {
-    use super::connection::{ANSWER_MAX, HEAD_MAX, IDLE_MAX};
+    use super::connection::{ANSWER_MAX, HEAD_MAX};
     use super::handlers::{BODY_BYTES_MAX, BODY_MAX};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
@@ -47,8 +47,8 @@ mod tests {
     #[test]
     fn the_readme_and_the_description_tell_the_limits() {
         let readme = include_str!("../../README.md");
-        let [head, body, idle, answer, wait, store] =
-            [HEAD_MAX, BODY_MAX, IDLE_MAX, ANSWER_MAX, QUEUE_DELAY_MAX, STORE_TIMEOUT]
+        let [head, body, answer, wait, store] =
+            [HEAD_MAX, BODY_MAX, ANSWER_MAX, QUEUE_DELAY_MAX, STORE_TIMEOUT]
                 .map(|limit| limit.as_secs());
         let (head_kib, body_kib) = (HEAD_BYTES_MAX / 1024, BODY_BYTES_MAX / 1024);
         let queue = thousands(QUEUE_MAX);
@@ -56,7 +56,6 @@ mod tests {
             format!("| connections at once | {}, or", thousands(CONNECTIONS_MAX)),
             format!("| request line and headers | {head_kib} KiB, 100 headers, {head} s |"),
             format!("| body | {body_kib} KiB, {body} s |"),
-            format!("| an idle connection | {idle} s,"),
             format!("| an answer the client does not take | {answer} s |"),
             format!("| requests waiting for the store | {queue} reads, {queue} writes |"),
             format!("| the wait in the queue, once a full batch waits | {wait} s,"),

@@ -62,6 +62,8 @@ pub struct Listener {
 pub struct Limits {
     /// Connections at once; the next waits to be accepted.
     pub connections_max: usize,
+    /// How long a connection may wait for its next request.
+    pub keep_alive_timeout: Duration,
     /// How long requests under way may take to finish.
     pub drain_timeout: Duration,
 }
@@ -78,7 +80,7 @@ pub async fn serve(
     let server = Arc::new(Server {
         handler,
         metrics,
-        connections: Connections::new(),
+        connections: Connections::new(limits.keep_alive_timeout),
         free: Arc::new(Semaphore::new(limits.connections_max)),
     });
     tokio::select! {

@@ -102,7 +102,11 @@ pub fn serve(handler: impl Handler) -> ! {
         sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]).expect("a listener");
         let metrics = Metrics::new().listener("public");
         let listener = Listener { socket, inherited: false };
-        let limits = Limits { connections_max: 1000, drain_timeout: Duration::ZERO };
+        let limits = Limits {
+            connections_max: 1000,
+            keep_alive_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::ZERO,
+        };
         server::serve(listener, handler, metrics, limits, pending()).await;
     });
     unreachable!("nothing stops it")

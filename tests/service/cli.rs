@@ -27,6 +27,7 @@ fn help_shows_each_flag_with_its_default_unit_and_variable() {
     let flags = [
         ("--listen <ADDR>", "LISTEN", "127.0.0.1:8080"),
         ("--admin-listen <ADDR>", "ADMIN_LISTEN", "127.0.0.1:8081"),
+        ("--keep-alive-timeout <TIME>", "KEEP_ALIVE_TIMEOUT", "75s"),
         ("--database-url <URL>", "DATABASE_URL", "sqlite:hello-birthday.db"),
         ("--database-url-file <FILE>", "DATABASE_URL_FILE", "none"),
         ("--read-database-url <URL>", "READ_DATABASE_URL", "none"),
@@ -77,6 +78,9 @@ fn bad_flags_exit_2_and_say_what_is_right() {
         (&["--leap-day-birthday", "feb-29"], "feb-28, mar-1"),
         (&["--drain-timeout", "20"], "as in 500ms, 20s or 2m"),
         (&["--drain-delay", "2h"], "longer than 1h"),
+        (&["--keep-alive-timeout", "60"], "as in 500ms, 20s or 2m"),
+        (&["--keep-alive-timeout", "0s"], "shorter than 1s"),
+        (&["--keep-alive-timeout", "3h"], "longer than 2h"),
         (&["--log-level", "loud"], "info"),
         (&["--sqlite-journal", "delete"], "auto, wal, truncate"),
         (&["--database-url", "mysql://db/app"], "use sqlite:PATH"),
