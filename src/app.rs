@@ -145,6 +145,7 @@ async fn drain(
 fn log_start(options: &Options, store: &Store, status: &str) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
+        commit = env!("HELLO_BIRTHDAY_COMMIT"),
         database = store.database(),
         journal = store.journal(),
         time_zone = options.time_zone.iana_name().unwrap_or("unknown"),

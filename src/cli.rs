@@ -23,11 +23,14 @@ use crate::store::{
     StoreOptions, UrlSource,
 };
 
+/// As in `0.1.0 (abc1234)`.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HELLO_BIRTHDAY_COMMIT"), ")");
+
 /// Keeps dates of birth and greets people.
 ///
 /// Without a command it serves HTTP until SIGTERM or SIGINT.
 #[derive(Parser)]
-#[command(name = "hello-birthday", version, args_conflicts_with_subcommands = true)]
+#[command(name = "hello-birthday", version = VERSION, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do instead of serving.
     #[command(subcommand)]

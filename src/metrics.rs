@@ -95,9 +95,14 @@ impl Metrics {
     /// Starts counting, at zero.
     pub fn new() -> Metrics {
         let registry = &Registry::new();
-        let build_info =
-            gauges(registry, "build_info", "The version that runs; always 1.", &["version"]);
-        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let build_info = gauges(
+            registry,
+            "build_info",
+            "The version that runs and its commit; always 1.",
+            &["version", "commit"],
+        );
+        let [version, commit] = [env!("CARGO_PKG_VERSION"), env!("HELLO_BIRTHDAY_COMMIT")];
+        build_info.with_label_values(&[version, commit]).set(1);
         registry
             .register(Box::new(ProcessCollector::for_self()))
             .expect("no other metric is a process's");

@@ -64,13 +64,6 @@ fn help_does_not_show_what_is_in_the_environment() {
 }
 
 #[test]
-fn version_is_that_of_the_package() {
-    let (status, version, _) = run(binary(&["--version"]));
-    assert!(status.success());
-    assert_eq!(version.trim(), concat!("hello-birthday ", env!("CARGO_PKG_VERSION")));
-}
-
-#[test]
 fn bad_flags_exit_2_and_say_what_is_right() {
     let cases: &[(&[&str], &str)] = &[
         (&["--listen", "8080"], "invalid socket address"),
@@ -259,6 +252,7 @@ fn the_log_is_json_where_there_is_no_terminal_and_text_on_demand() {
     let first: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
     assert_eq!(first["level"], "INFO");
     assert_eq!(first["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(first["commit"], env!("HELLO_BIRTHDAY_COMMIT"));
     assert_eq!(first["database"], "sqlite");
     assert_eq!(first["journal"], "wal");
     assert_eq!(first["time_zone"], "Europe/Paris");

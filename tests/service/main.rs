@@ -19,6 +19,7 @@ mod logs;
 mod malformed;
 mod panics;
 mod slow;
+mod version;
 
 use std::path::Path;
 
