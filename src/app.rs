@@ -21,7 +21,7 @@ use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, Limits};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::shutdown::{Lifecycle, Signals};
-use crate::store::{Migrate, Store, StoreOptions, UrlSource};
+use crate::store::{Store, StoreOptions, UrlSource};
 use crate::systemd::{self, Sockets};
 
 /// File descriptors that public connections leave alone: for the admin listener's
@@ -41,6 +41,19 @@ pub fn event_loops() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(loops).enable_all().build()
 }
 
+/// Migrates the database.
+pub async fn migrate(
+    database: UrlSource,
+    options: StoreOptions,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<()> {
+    let store = Store::open(&database, options, &metrics).await;
+    let store = store.context("cannot open the store")?;
+    store.close().await;
+    tracing::info!(database = store.database(), "the database has this release's schema");
+    Ok(())
+}
+
 /// Serves until a signal, then drains. Returns once all that was acknowledged is
 /// on disk and the database is closed.
 pub async fn run(
@@ -52,11 +65,6 @@ pub async fn run(
     let files = raise_file_limit();
     let store = Store::open(&database, store_options, &metrics).await;
     let store = Arc::new(store.context("cannot open the store")?);
-    if options.migrate == Migrate::Only {
-        store.close().await;
-        tracing::info!(database = store.database(), "the database has this release's schema");
-        return Ok(());
-    }
     store.ping().await.context("the store does not answer")?;
 
     let mut sockets = Sockets::from_environment();

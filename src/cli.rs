@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, OsStr};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::SignedDuration;
 use jiff::civil::Date;
@@ -45,6 +45,12 @@ pub struct Cli {
 pub enum Command {
     /// Ask a running service whether it works: exit status 0 if so, else 1
     Health(Health),
+    /// Create or update the database's schema, then exit
+    ///
+    /// Where the role that serves may not change the schema, run this before each release
+    /// as the role that may, and serve with --migrate=check. The older --migrate=only does
+    /// the same.
+    Migrate(MigrateArgs),
     /// Copy all users from one database to another, and check that they arrived
     ///
     /// It may be stopped at any moment and started again. To leave nobody behind,
@@ -82,6 +88,17 @@ pub struct Health {
         value_parser = parse_duration
     )]
     pub timeout: Duration,
+}
+
+/// Which database to migrate.
+#[derive(Args)]
+pub struct MigrateArgs {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Logs.
+    #[command(flatten)]
+    pub logging: Logging,
 }
 
 /// What to copy, and how.
@@ -129,30 +146,9 @@ pub struct Options {
           help_heading = "Listening")]
     pub keep_alive_timeout: Duration,
 
-    /// Where users are kept: sqlite:PATH or postgres://USER@HOST/DATABASE
-    ///
-    /// Where neither this nor its variable is given, DATABASE_URL is read. A
-    /// Postgres URL may name several hosts and have options as for libpq;
-    /// sslmode is disable, require or verify-full, which is the default for a host
-    /// that is not local.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "HELLO_BIRTHDAY_DATABASE_URL",
-        default_value = "sqlite:hello-birthday.db",
-        help_heading = "Database"
-    )]
-    database_url: String,
-    /// File that holds the database URL, so that it is in no process list; read
-    /// again at every new connection to Postgres [default: none]
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "HELLO_BIRTHDAY_DATABASE_URL_FILE",
-        conflicts_with = "database_url",
-        help_heading = "Database"
-    )]
-    database_url_file: Option<PathBuf>,
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
     /// Replica of the Postgres database to find users in, which may lag behind; what
     /// the URL leaves out of user, password and database is the primary's
     /// [default: none]
@@ -163,14 +159,6 @@ pub struct Options {
         help_heading = "Database"
     )]
     read_database_url: Option<String>,
-    /// PEM file of who may sign Postgres's certificate [default: the machine's]
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE",
-        help_heading = "Database"
-    )]
-    postgres_ca_file: Option<PathBuf>,
     /// What to do where the database lacks this release's schema
     #[arg(
         long,
@@ -179,17 +167,7 @@ pub struct Options {
         default_value = "auto",
         help_heading = "Database"
     )]
-    pub migrate: Migrate,
-    /// How SQLite makes a save durable; auto: wal on a local disk, truncate on a
-    /// network file system
-    #[arg(
-        long,
-        value_name = "JOURNAL",
-        env = "HELLO_BIRTHDAY_SQLITE_JOURNAL",
-        default_value = "auto",
-        help_heading = "Database"
-    )]
-    sqlite_journal: JournalChoice,
+    migrate: MigrateFlag,
     /// Requests in one trip to the database
     #[arg(long, hide = true, value_name = "REQUESTS", default_value_t = BATCH_MAX)]
     store_trip_max: NonZeroUsize,
@@ -221,6 +199,65 @@ pub struct Options {
           default_value = "20s", value_parser = parse_duration, help_heading = "Stopping")]
     pub drain_timeout: Duration,
 
+    /// Logs.
+    #[command(flatten)]
+    pub logging: Logging,
+    /// Log every request: its route, status and milliseconds [default: false]
+    #[arg(long, env = "HELLO_BIRTHDAY_ACCESS_LOG",
+          value_parser = BoolishValueParser::new(), help_heading = "Logging")]
+    pub access_log: bool,
+}
+
+/// A database.
+#[derive(Args)]
+pub struct Database {
+    /// Where users are kept: sqlite:PATH or postgres://USER@HOST/DATABASE
+    ///
+    /// Where neither this nor its variable is given, DATABASE_URL is read. A
+    /// Postgres URL may name several hosts and have options as for libpq;
+    /// sslmode is disable, require or verify-full, which is the default for a host
+    /// that is not local.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HELLO_BIRTHDAY_DATABASE_URL",
+        default_value = "sqlite:hello-birthday.db",
+        help_heading = "Database"
+    )]
+    database_url: String,
+    /// File that holds the database URL, so that it is in no process list; read
+    /// again at every new connection to Postgres [default: none]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HELLO_BIRTHDAY_DATABASE_URL_FILE",
+        conflicts_with = "database_url",
+        help_heading = "Database"
+    )]
+    database_url_file: Option<PathBuf>,
+    /// PEM file of who may sign Postgres's certificate [default: the machine's]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE",
+        help_heading = "Database"
+    )]
+    postgres_ca_file: Option<PathBuf>,
+    /// How SQLite makes a save durable; auto: wal on a local disk, truncate on a
+    /// network file system
+    #[arg(
+        long,
+        value_name = "JOURNAL",
+        env = "HELLO_BIRTHDAY_SQLITE_JOURNAL",
+        default_value = "auto",
+        help_heading = "Database"
+    )]
+    sqlite_journal: JournalChoice,
+}
+
+/// Logs.
+#[derive(Args)]
+pub struct Logging {
     /// How log lines on stderr look; auto: text on a terminal, json elsewhere
     #[arg(
         long,
@@ -239,27 +276,38 @@ pub struct Options {
         help_heading = "Logging"
     )]
     pub log_level: LogLevel,
-    /// Log every request: its route, status and milliseconds [default: false]
-    #[arg(long, env = "HELLO_BIRTHDAY_ACCESS_LOG",
-          value_parser = BoolishValueParser::new(), help_heading = "Logging")]
-    pub access_log: bool,
+}
+
+/// What `--migrate` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MigrateFlag {
+    /// Migrate it, then serve
+    Auto,
+    /// Refuse to start
+    Check,
+    /// What the command `migrate` does
+    #[value(hide = true)]
+    Only,
 }
 
 impl Options {
+    /// Whether to do as the command `migrate` does, for which `--migrate=only` stands.
+    pub fn only_migrates(&self) -> bool {
+        self.migrate == MigrateFlag::Only
+    }
+
     /// The database and how to use it. The error does not quote a URL, which may
     /// hold a password.
     pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
-        let source = match &self.database_url_file {
-            Some(file) => UrlSource::File(file.clone()),
-            None => UrlSource::Text(self.database_url.clone()),
-        };
-        let database = source.read().map_err(invalid)?;
+        let (source, options) = self.database.store()?;
         let options = StoreOptions {
-            sqlite_journal: self.sqlite_journal,
-            read_url: self.read_url(&database)?,
-            postgres_ca_file: self.postgres_ca_file.clone(),
-            migrate: self.migrate,
+            read_url: self.read_url(&source.read().map_err(invalid)?)?,
+            migrate: match self.migrate {
+                MigrateFlag::Auto | MigrateFlag::Only => Migrate::Auto,
+                MigrateFlag::Check => Migrate::Check,
+            },
             batch_max: self.store_trip_max,
+            ..options
         };
         Ok((source, options))
     }
@@ -275,6 +323,24 @@ impl Options {
                 Err(invalid("--read-database-url: only a Postgres database has a Postgres replica"))
             }
         }
+    }
+}
+
+impl Database {
+    /// The database and how to use it. The error does not quote a URL, which may
+    /// hold a password.
+    pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
+        let source = match &self.database_url_file {
+            Some(file) => UrlSource::File(file.clone()),
+            None => UrlSource::Text(self.database_url.clone()),
+        };
+        source.read().map_err(invalid)?;
+        let options = StoreOptions {
+            sqlite_journal: self.sqlite_journal,
+            postgres_ca_file: self.postgres_ca_file.clone(),
+            ..StoreOptions::default()
+        };
+        Ok((source, options))
     }
 }
 
@@ -331,9 +397,13 @@ pub fn command(database_url: Option<OsString>) -> clap::Command {
         .mut_args(|arg| arg.hide_env_values(true))
         .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
     match database_url {
-        Some(url) => command.mut_arg("database_url", |arg| {
-            arg.default_value(OsStr::from(url)).hide_default_value(true)
-        }),
+        Some(url) => {
+            let url = OsStr::from(url);
+            let default = |arg: clap::Arg| arg.default_value(&url).hide_default_value(true);
+            command
+                .mut_arg("database_url", default)
+                .mut_subcommand("migrate", |command| command.mut_arg("database_url", default))
+        }
         None => command,
     }
 }

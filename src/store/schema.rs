@@ -4,15 +4,13 @@
 //! says which older releases still work with what it leaves behind.
 
 /// What to do where the database lacks this release's schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Migrate {
     /// Make it, then serve.
     #[default]
     Auto,
     /// Refuse to serve.
     Check,
-    /// Make it, then exit.
-    Only,
 }
 
 /// One step of a database's schema.

@@ -32,7 +32,7 @@ pub fn convert(_: &mut Server, [client, other, _]: &Clients) {
     // Made on a disk of the client's own, and copied with a log that is not empty.
     let made = "/tmp/users.db";
     client.guest.run(&format!(
-        "hello-birthday --database-url sqlite:{made} --migrate only 2>&1 && \
+        "hello-birthday migrate --database-url sqlite:{made} 2>&1 && \
          printf '%s\\n' 'insert into users values (\"Johannes\", \"1990-05-20\");' \
          '.shell cp {made} {database}; cp {made}-wal {database}-wal' | sqlite3 {made}"
     ));

@@ -84,7 +84,7 @@ fn bad_flags_exit_2_and_say_what_is_right() {
             "disable, require and verify-full",
         ),
         (&["--read-database-url", "postgres://db/app"], "only a Postgres database"),
-        (&["--migrate", "never"], "auto, check, only"),
+        (&["--migrate", "never"], "[possible values: auto, check]"),
         (&["copy", "--from", "sqlite:x"], "--to <URL>"),
         (&["copy", "--from", "mysql://db", "--to", "sqlite:x"], "--from: "),
         (&["--database-url-file", "/nowhere/url"], "No such file"),
@@ -187,6 +187,40 @@ fn health_asks_a_running_service() {
     assert_eq!(status.code(), Some(1));
     assert_eq!(output, "");
     assert!(error.contains("cannot ask"), "{error}");
+}
+
+#[test]
+fn migrate_makes_the_schema_and_exits() {
+    let folder = new_folder();
+    let url = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+    let mut from_variable = binary(&["migrate"]);
+    from_variable.env("HELLO_BIRTHDAY_DATABASE_URL", url("variable.db"));
+    let mut from_usual_variable = binary(&["migrate", "--log-format=text"]);
+    from_usual_variable.env("DATABASE_URL", url("usual.db"));
+    let from_flag = binary(&["migrate", "--database-url", &url("flag.db")]);
+    let older_name = binary(&["--migrate=only", "--database-url", &url("older.db")]);
+    for (mut command, file) in [
+        (from_variable, "variable.db"),
+        (from_usual_variable, "usual.db"),
+        (from_flag, "flag.db"),
+        (older_name, "older.db"),
+    ] {
+        // Settings for serving do not concern it.
+        command.env("HELLO_BIRTHDAY_KEEP_ALIVE_TIMEOUT", "75s");
+        let output = command.output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{log}");
+        assert!(log.contains("the database has this release's schema"), "{log}");
+        let service =
+            Service::start_in(&folder, &["--database-url", &url(file), "--migrate=check"]);
+        service.save("John", "1990-05-20");
+    }
+    let (status, _, error) =
+        run(binary(&["migrate", "--database-url", "sqlite:/missing/users.db"]));
+    assert_eq!(status.code(), Some(1));
+    assert!(error.starts_with("hello-birthday: cannot open the store: "), "{error}");
+    let (_, help, _) = run(binary(&["--help"]));
+    assert!(help.contains("migrate") && !help.contains("  only"), "{help}");
 }
 
 #[test]

@@ -57,11 +57,11 @@ pub enum PostgresError {
     MadeByNewerRelease,
     /// The schema is not there yet, and may not be made.
     #[error(
-        "the database lacks this release's schema: make it with hello-birthday --migrate=only, as a role that may"
+        "the database lacks this release's schema: make it with hello-birthday migrate, as a role that may"
     )]
     NotMigrated,
     /// The schema is not there yet, and this role may not make it.
-    #[error("this role may not make the schema: make it with hello-birthday --migrate=only, as a role that may; {}", describe(.0))]
+    #[error("this role may not make the schema: make it with hello-birthday migrate, as a role that may; {}", describe(.0))]
     MayNotMigrate(tokio_postgres::Error),
     /// This role may not even look.
     #[error("this role may not read the schema: grant it select, insert and update on all tables in it; {}", describe(.0))]
