@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, OsStr};
+use clap::builder::{BoolishValueParser, OsStr, PossibleValue};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -15,7 +15,6 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use crate::copy::Plan;
 use crate::domain::LeapDayBirthday;
 use crate::logging::{LogFormat, LogLevel};
 use crate::store::{
@@ -44,7 +43,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Ask a running service whether it works: exit status 0 if so, else 1
-    Health(Health),
+    Health(HealthArgs),
     /// Create or update the database's schema, then exit
     ///
     /// Where the role that serves may not change the schema, run this before each release
@@ -58,7 +57,7 @@ pub enum Command {
     /// runs, then once more with it stopped and with --replace, before the other
     /// database is served. Where a URL holds a password, pass it in its variable,
     /// which is in no process list.
-    Copy(Copy),
+    Copy(CopyArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -70,7 +69,7 @@ pub enum Command {
 
 /// How to ask a running service.
 #[derive(Debug, Args)]
-pub struct Health {
+pub struct HealthArgs {
     /// Address and port that the service listens on
     #[arg(
         long,
@@ -95,15 +94,15 @@ pub struct Health {
 pub struct MigrateArgs {
     /// The database.
     #[command(flatten)]
-    pub database: Database,
+    pub database: DatabaseArgs,
     /// Logs.
     #[command(flatten)]
-    pub logging: Logging,
+    pub logging: LoggingArgs,
 }
 
 /// What to copy, and how.
 #[derive(Args)]
-pub struct Copy {
+pub struct CopyArgs {
     /// Where the users are: a URL as for --database-url
     #[arg(long, value_name = "URL", env = "HELLO_BIRTHDAY_FROM", required = true)]
     from: String,
@@ -148,7 +147,7 @@ pub struct Options {
 
     /// The database.
     #[command(flatten)]
-    pub database: Database,
+    pub database: DatabaseArgs,
     /// Replica of the Postgres database to find users in, which may lag behind; what
     /// the URL leaves out of user, password and database is the primary's
     /// [default: none]
@@ -201,7 +200,7 @@ pub struct Options {
 
     /// Logs.
     #[command(flatten)]
-    pub logging: Logging,
+    pub logging: LoggingArgs,
     /// Log every request: its route, status and milliseconds [default: false]
     #[arg(long, env = "HELLO_BIRTHDAY_ACCESS_LOG",
           value_parser = BoolishValueParser::new(), help_heading = "Logging")]
@@ -210,7 +209,7 @@ pub struct Options {
 
 /// A database.
 #[derive(Args)]
-pub struct Database {
+pub struct DatabaseArgs {
     /// Where users are kept: sqlite:PATH or postgres://USER@HOST/DATABASE
     ///
     /// Where neither this nor its variable is given, DATABASE_URL is read. A
@@ -257,7 +256,7 @@ pub struct Database {
 
 /// Logs.
 #[derive(Args)]
-pub struct Logging {
+pub struct LoggingArgs {
     /// How log lines on stderr look; auto: text on a terminal, json elsewhere
     #[arg(
         long,
@@ -326,7 +325,7 @@ impl Options {
     }
 }
 
-impl Database {
+impl DatabaseArgs {
     /// The database and how to use it. The error does not quote a URL, which may
     /// hold a password.
     pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
@@ -344,9 +343,21 @@ impl Database {
     }
 }
 
-impl Copy {
+/// What to copy, and how.
+pub struct CopyPlan {
+    /// Where the users are.
+    pub from: UrlSource,
+    /// Where they shall be. Users that are only here stay.
+    pub to: UrlSource,
+    /// What happens to users that are in both with different dates.
+    pub on_conflict: OnConflict,
+    /// As in [`StoreOptions`].
+    pub postgres_ca_file: Option<PathBuf>,
+}
+
+impl CopyArgs {
     /// The plan. The error does not quote a URL, which may hold a password.
-    pub fn plan(self) -> Result<Plan, clap::Error> {
+    pub fn plan(self) -> Result<CopyPlan, clap::Error> {
         let source = |flag, url| {
             let source = UrlSource::Text(url);
             let read = source.read().map_err(|error| invalid(format!("{flag}: {error}")));
@@ -355,11 +366,45 @@ impl Copy {
         if self.from == self.to {
             return Err(invalid("--from and --to are the same database"));
         }
-        Ok(Plan {
+        Ok(CopyPlan {
             from: source("--from", self.from)?,
             to: source("--to", self.to)?,
             on_conflict: if self.replace { OnConflict::Replace } else { OnConflict::Keep },
             postgres_ca_file: self.postgres_ca_file,
+        })
+    }
+}
+
+impl ValueEnum for LeapDayBirthday {
+    fn value_variants<'a>() -> &'a [LeapDayBirthday] {
+        &[LeapDayBirthday::Feb28, LeapDayBirthday::Mar1]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            LeapDayBirthday::Feb28 => PossibleValue::new("feb-28").help("The last day of February"),
+            LeapDayBirthday::Mar1 => {
+                PossibleValue::new("mar-1").help("The day after the last day of February")
+            }
+        })
+    }
+}
+
+impl ValueEnum for JournalChoice {
+    fn value_variants<'a>() -> &'a [JournalChoice] {
+        &[JournalChoice::Auto, JournalChoice::Wal, JournalChoice::Truncate]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            JournalChoice::Auto => {
+                PossibleValue::new("auto").help("The one that suits the file system")
+            }
+            JournalChoice::Wal => PossibleValue::new("wal")
+                .help("A write-ahead log; refused on a network file system"),
+            JournalChoice::Truncate => {
+                PossibleValue::new("truncate").help("A rollback journal, truncated at each commit")
+            }
         })
     }
 }

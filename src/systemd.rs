@@ -6,14 +6,9 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
-use crate::http::server::Listener;
-
-/// Connections that the kernel makes before they are accepted, as many as it allows by
-/// default (`net.core.somaxconn`, tcp(7)). Beyond that, clients wait for a second or more
-/// until they try again.
-const BACKLOG: u32 = 4096;
+use crate::listener::Listener;
 
 /// The sockets of systemd's socket activation (`LISTEN_FDS`), in the order of
 /// the socket unit's `ListenStream=` lines.
@@ -30,15 +25,13 @@ impl Sockets {
 
     /// The next of systemd's sockets; once there are none left, a socket bound to
     /// `address`.
-    pub async fn next_or_bind(&mut self, address: SocketAddr) -> anyhow::Result<Listener> {
+    pub fn next_or_bind(&mut self, address: SocketAddr) -> anyhow::Result<Listener> {
         let inherited = self.next().context("cannot use the socket that systemd passed")?;
         if let Some(socket) = inherited {
             return Ok(Listener { socket, inherited: true });
         }
-        let socket = listen(address).with_context(|| {
-            format!("cannot listen on {address}: choose an address that is free")
-        })?;
-        Ok(Listener { socket, inherited: false })
+        Listener::bind(address)
+            .with_context(|| format!("cannot listen on {address}: choose an address that is free"))
     }
 
     fn next(&mut self) -> std::io::Result<Option<TcpListener>> {
@@ -51,17 +44,6 @@ impl Sockets {
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket).map(Some)
     }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A restart need not wait for the connections of the last process to time out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// Tells systemd that requests are served.

@@ -7,8 +7,8 @@ use hyper::Method;
 use super::handlers::{close_unless_read, text, with_body};
 use super::host::check_host;
 use super::{Handler, Problem, Request, Response};
+use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::shutdown::Lifecycle;
 
 /// The admin listener's answers.
 pub struct Admin {

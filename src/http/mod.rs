@@ -1,11 +1,11 @@
 //! HTTP/1.1: a server loop with limits, and the two sets of routes it serves.
 
-pub mod admin;
+pub(crate) mod admin;
 mod connection;
-pub mod handlers;
+pub(crate) mod handlers;
 mod host;
 mod json;
-pub mod observation;
+pub(crate) mod observation;
 mod problem;
 mod router;
 pub mod server;
@@ -14,8 +14,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-pub use problem::Problem;
-pub use router::Route;
+pub(crate) use problem::Problem;
+pub(crate) use router::Route;
 
 /// A request whose body is still to be read.
 pub type Request = hyper::Request<Incoming>;

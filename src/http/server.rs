@@ -22,6 +22,8 @@ use super::connection::{Connections, HEAD_MAX, Paced, Phase};
 use super::{Handler, Problem, Request, Response};
 use crate::metrics::ListenerMetrics;
 
+pub use crate::listener::Listener;
+
 /// Public connections at once, where that many files may be open. A balancer
 /// needs a few hundred; at about 11 KiB for an idle one, this many stay below
 /// 128 MiB.
@@ -47,15 +49,6 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// Bytes thrown away meanwhile.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
-
-/// A bound socket.
-pub struct Listener {
-    /// Where connections arrive.
-    pub socket: TcpListener,
-    /// Whether the socket outlives this process, as one of systemd's does. Then
-    /// connections that wait are left to the next process.
-    pub inherited: bool,
-}
 
 /// How a listener is served.
 #[derive(Debug, Clone, Copy)]

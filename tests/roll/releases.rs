@@ -36,8 +36,8 @@ const EDITS: &[(&str, &str, &str)] = &[
     ("Cargo.toml", "[dev-dependencies]\n", "[target.'cfg(all())'.dependencies]\n"),
     ("src/store/sqlite/file.rs", FIRST_MIGRATION, SECOND_MIGRATION),
     ("src/store/postgres/migrate.rs", FIRST_MIGRATION, SECOND_MIGRATION),
-    ("src/lib.rs", "pub mod health;\n", "pub mod fault;\npub mod health;\n"),
-    ("src/app.rs", "    systemd::ready(&status);\n", READY),
+    ("src/lib.rs", "mod clock;\n", "mod clock;\nmod fault;\n"),
+    ("src/commands/serve.rs", "    systemd::ready(&status);\n", READY),
 ];
 
 const FIRST_MIGRATION: &str =

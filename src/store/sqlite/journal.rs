@@ -19,7 +19,7 @@ pub enum Journal {
 }
 
 /// The journal that a user asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JournalChoice {
     /// The one that suits the file system.
     #[default]

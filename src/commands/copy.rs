@@ -5,33 +5,21 @@
 
 use std::fmt::Write;
 use std::io;
-use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
+use crate::cli::CopyPlan;
 use crate::domain::{DateOfBirth, Username};
-use crate::store::{Bulk, Migrate, OnConflict, UrlSource, User};
+use crate::store::{Bulk, Migrate, OnConflict, User};
 
 /// Users in one trip: far more than a trip costs, far less than memory holds.
 const PAGE_USERS: u32 = 10_000;
 
-/// What to copy, and how.
-pub struct Plan {
-    /// Where the users are.
-    pub from: UrlSource,
-    /// Where they shall be. Users that are only here stay.
-    pub to: UrlSource,
-    /// What happens to users that are in both with different dates.
-    pub on_conflict: OnConflict,
-    /// As in [`StoreOptions`](crate::store::StoreOptions).
-    pub postgres_ca_file: Option<PathBuf>,
-}
-
 /// Carries out `plan`. Returns a sentence about what is now true.
-pub async fn copy(plan: Plan) -> anyhow::Result<String> {
-    let Plan { from, to, on_conflict, postgres_ca_file: ca_file } = plan;
+pub async fn copy(plan: CopyPlan) -> anyhow::Result<String> {
+    let CopyPlan { from, to, on_conflict, postgres_ca_file: ca_file } = plan;
     let mut from = Bulk::open(&from, ca_file.clone(), Migrate::Check)
         .await
         .context("cannot open the database to copy from")?;

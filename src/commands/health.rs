@@ -15,7 +15,7 @@ use tokio::time;
 
 /// Fails unless the service at `address` answers `/health` with 200 within
 /// `timeout`.
-pub async fn ask(address: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
+pub async fn check(address: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
     let status = time::timeout(timeout, status(address))
         .await
         .with_context(|| format!("{address} did not answer within {timeout:?}"))?

@@ -1,13 +1,10 @@
-//! The life of the process, from its flags to its exit.
+//! The life of the service, from its flags to its exit.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -18,9 +15,9 @@ use crate::http::admin::Admin;
 use crate::http::handlers::Api;
 use crate::http::observation::Observed;
 use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, Limits};
+use crate::lifecycle::{Lifecycle, Signals};
 use crate::logging;
 use crate::metrics::Metrics;
-use crate::shutdown::{Lifecycle, Signals};
 use crate::store::{Store, StoreOptions, UrlSource};
 use crate::systemd::{self, Sockets};
 
@@ -32,31 +29,9 @@ const FILES_KEPT: usize = ADMIN_CONNECTIONS_MAX + 64;
 /// than the lock of another process is waited for.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 
-/// Event loops on half of the processors; the database's threads and the kernel
-/// need the others. More loops would mostly wake each other: on two processors
-/// one loop answers as many requests as two, for less.
-pub fn event_loops() -> std::io::Result<Runtime> {
-    let processors = available_parallelism().map_or(1, NonZeroUsize::get);
-    let loops = processors.div_ceil(2);
-    Builder::new_multi_thread().worker_threads(loops).enable_all().build()
-}
-
-/// Migrates the database.
-pub async fn migrate(
-    database: UrlSource,
-    options: StoreOptions,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<()> {
-    let store = Store::open(&database, options, &metrics).await;
-    let store = store.context("cannot open the store")?;
-    store.close().await;
-    tracing::info!(database = store.database(), "the database has this release's schema");
-    Ok(())
-}
-
 /// Serves until a signal, then drains. Returns once all that was acknowledged is
 /// on disk and the database is closed.
-pub async fn run(
+pub async fn serve(
     options: Options,
     database: UrlSource,
     store_options: StoreOptions,
@@ -68,8 +43,8 @@ pub async fn run(
     store.ping().await.context("the store does not answer")?;
 
     let mut sockets = Sockets::from_environment();
-    let public = sockets.next_or_bind(options.listen).await?;
-    let admin = sockets.next_or_bind(options.admin_listen).await?;
+    let public = sockets.next_or_bind(options.listen)?;
+    let admin = sockets.next_or_bind(options.admin_listen)?;
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let status = format!(
         "serving on {}, admin on {}",
@@ -197,7 +172,7 @@ mod tests {
     use crate::cli::{self, Cli};
     use crate::logging::FLUSH_TIMEOUT;
 
-    const UNIT: &str = include_str!("../systemd/hello-birthday.service");
+    const UNIT: &str = include_str!("../../systemd/hello-birthday.service");
 
     #[test]
     fn systemd_waits_for_the_whole_drain() {
