@@ -27,50 +27,45 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HELLO_BIRTH
 
 /// Keeps dates of birth and greets people.
 ///
-/// Without a command it serves HTTP until SIGTERM or SIGINT.
+/// Without a command, serves HTTP until SIGTERM or SIGINT.
 #[derive(Parser)]
 #[command(name = "hello-birthday", version = VERSION, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to serve.
     #[command(flatten)]
     pub options: Options,
 }
 
-/// What to do instead of serving.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Ask a running service whether it works: exit status 0 if so, else 1
+    /// Check a running service: exit 0 if it works, else 1
     Health(HealthArgs),
     /// Create or update the database's schema, then exit
     ///
-    /// Where the role that serves may not change the schema, run this before each release
-    /// as the role that may, and serve with --migrate=check. The older --migrate=only does
-    /// the same.
+    /// If the role that serves must not change the schema, run this as another role before
+    /// each release, and serve with --migrate=check. --migrate=only is an older name for
+    /// this command.
     Migrate(MigrateArgs),
-    /// Copy all users from one database to another, and check that they arrived
+    /// Copy all users from one database to another, and verify the result
     ///
-    /// It may be stopped at any moment and started again. To leave nobody behind,
-    /// copy with the service stopped; or, where that takes too long, first while it
-    /// runs, then once more with it stopped and with --replace, before the other
-    /// database is served. Where a URL holds a password, pass it in its variable,
-    /// which is in no process list.
+    /// The copy can be interrupted and restarted. To miss no user, copy with the service
+    /// stopped. If that takes too long, copy while it runs, then stop it and copy again with
+    /// --replace before serving from the destination. If a URL holds a password, pass it in
+    /// its environment variable, which no process list shows.
     Copy(CopyArgs),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     Completions {
-        /// The shell
+        /// Shell to complete for
         shell: Shell,
     },
-    /// Print the manual page, in roff
+    /// Print the manual page in roff format
     Man,
 }
 
-/// How to ask a running service.
 #[derive(Debug, Args)]
 pub struct HealthArgs {
-    /// Address and port that the service listens on
+    /// Address and port of the service
     #[arg(
         long,
         value_name = "ADDR",
@@ -78,7 +73,7 @@ pub struct HealthArgs {
         default_value = "127.0.0.1:8080"
     )]
     pub listen: SocketAddr,
-    /// How long to wait for the answer, as in 500ms or 2s
+    /// How long to wait for the response, as in 500ms or 2s
     #[arg(
         long,
         value_name = "TIME",
@@ -89,35 +84,30 @@ pub struct HealthArgs {
     pub timeout: Duration,
 }
 
-/// Which database to migrate.
 #[derive(Args)]
 pub struct MigrateArgs {
-    /// The database.
     #[command(flatten)]
     pub database: DatabaseArgs,
-    /// Logs.
     #[command(flatten)]
     pub logging: LoggingArgs,
 }
 
-/// What to copy, and how.
 #[derive(Args)]
 pub struct CopyArgs {
-    /// Where the users are: a URL as for --database-url
+    /// Source database URL, as for --database-url
     #[arg(long, value_name = "URL", env = "HELLO_BIRTHDAY_FROM", required = true)]
     from: String,
-    /// Where they shall be too
+    /// Destination database URL
     #[arg(long, value_name = "URL", env = "HELLO_BIRTHDAY_TO", required = true)]
     to: String,
-    /// Overwrite the date of users that have another one there [default: false]
+    /// Overwrite dates that differ in the destination [default: false]
     #[arg(long, env = "HELLO_BIRTHDAY_REPLACE", value_parser = BoolishValueParser::new())]
     replace: bool,
-    /// PEM file of who may sign Postgres's certificate [default: the machine's]
+    /// PEM file of the CA certificates to trust for Postgres [default: the machine's]
     #[arg(long, value_name = "FILE", env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE")]
     postgres_ca_file: Option<PathBuf>,
 }
 
-/// How to serve.
 #[derive(Args)]
 pub struct Options {
     /// Address and port of the public API; port 0 picks a free one
@@ -129,7 +119,7 @@ pub struct Options {
         help_heading = "Listening"
     )]
     pub listen: SocketAddr,
-    /// Address and port of /livez, /readyz and /metrics; keep it from the public
+    /// Address and port of /livez, /readyz and /metrics; do not expose it to the public
     #[arg(
         long,
         value_name = "ADDR",
@@ -138,19 +128,17 @@ pub struct Options {
         help_heading = "Listening"
     )]
     pub admin_listen: SocketAddr,
-    /// How long an idle connection is kept open, 1s to 2h; longer than the idle timeout
-    /// of the load balancer in front, so that no request meets a closed connection
+    /// How long to keep an idle connection open, from 1s to 2h; must be longer than the
+    /// load balancer's idle timeout, or requests may meet a closed connection
     #[arg(long, value_name = "TIME", env = "HELLO_BIRTHDAY_KEEP_ALIVE_TIMEOUT",
           default_value = "75s", value_parser = parse_keep_alive_timeout,
           help_heading = "Listening")]
     pub keep_alive_timeout: Duration,
 
-    /// The database.
     #[command(flatten)]
     pub database: DatabaseArgs,
-    /// Replica of the Postgres database to find users in, which may lag behind; what
-    /// the URL leaves out of user, password and database is the primary's
-    /// [default: none]
+    /// URL of a Postgres replica to read from, which may lag behind; user, password and
+    /// database default to the primary's [default: none]
     #[arg(
         long,
         value_name = "URL",
@@ -158,7 +146,7 @@ pub struct Options {
         help_heading = "Database"
     )]
     read_database_url: Option<String>,
-    /// What to do where the database lacks this release's schema
+    /// What to do if the schema is missing or outdated
     #[arg(
         long,
         value_name = "WHAT",
@@ -167,15 +155,15 @@ pub struct Options {
         help_heading = "Database"
     )]
     migrate: MigrateFlag,
-    /// Requests in one trip to the database
+    /// Maximum requests in a batch
     #[arg(long, hide = true, value_name = "REQUESTS", default_value_t = BATCH_MAX)]
-    store_trip_max: NonZeroUsize,
+    store_batch_max: NonZeroUsize,
 
-    /// Time zone in which it is today, an IANA name
+    /// Time zone that decides today's date, an IANA name
     #[arg(long, value_name = "ZONE", env = "HELLO_BIRTHDAY_TIME_ZONE",
           default_value = "UTC", value_parser = parse_time_zone, help_heading = "Greeting")]
     pub time_zone: TimeZone,
-    /// Day on which those born on 29 February celebrate in common years
+    /// Day on which people born on 29 February celebrate in common years
     #[arg(
         long,
         value_name = "DAY",
@@ -184,38 +172,36 @@ pub struct Options {
         help_heading = "Greeting"
     )]
     pub leap_day_birthday: LeapDayBirthday,
-    /// Take this for today's date, for tests
+    /// Today's date, for tests
     #[arg(long, hide = true, value_name = "DATE", value_parser = parse_today)]
     pub today: Option<Date>,
 
-    /// Time between the first signal and the last accepted connection, for the
-    /// balancer to notice, as in 500ms or 15s
+    /// How long to keep accepting connections after SIGTERM or SIGINT, so that load
+    /// balancers stop sending, as in 500ms or 15s
     #[arg(long, value_name = "TIME", env = "HELLO_BIRTHDAY_DRAIN_DELAY",
           default_value = "0s", value_parser = parse_duration, help_heading = "Stopping")]
     pub drain_delay: Duration,
-    /// Time for requests under way to finish after that, as in 500ms or 20s
+    /// How long in-flight requests may then take to finish, as in 500ms or 20s
     #[arg(long, value_name = "TIME", env = "HELLO_BIRTHDAY_DRAIN_TIMEOUT",
           default_value = "20s", value_parser = parse_duration, help_heading = "Stopping")]
     pub drain_timeout: Duration,
 
-    /// Logs.
     #[command(flatten)]
     pub logging: LoggingArgs,
-    /// Log every request: its route, status and milliseconds [default: false]
+    /// Log every request at any log level: its route, status and duration in milliseconds
+    /// [default: false]
     #[arg(long, env = "HELLO_BIRTHDAY_ACCESS_LOG",
           value_parser = BoolishValueParser::new(), help_heading = "Logging")]
     pub access_log: bool,
 }
 
-/// A database.
 #[derive(Args)]
 pub struct DatabaseArgs {
-    /// Where users are kept: sqlite:PATH or postgres://USER@HOST/DATABASE
+    /// Database URL: sqlite:PATH or postgres://USER@HOST/DATABASE
     ///
-    /// Where neither this nor its variable is given, DATABASE_URL is read. A
-    /// Postgres URL may name several hosts and have options as for libpq;
-    /// sslmode is disable, require or verify-full, which is the default for a host
-    /// that is not local.
+    /// If neither this flag nor its variable is set, DATABASE_URL is used. A Postgres URL
+    /// may name several hosts and have libpq's options; sslmode is disable, require or
+    /// verify-full, which is the default unless the host is local.
     #[arg(
         long,
         value_name = "URL",
@@ -224,8 +210,8 @@ pub struct DatabaseArgs {
         help_heading = "Database"
     )]
     database_url: String,
-    /// File that holds the database URL, so that it is in no process list; read
-    /// again at every new connection to Postgres [default: none]
+    /// File with the database URL, which no process list then shows; read again for each
+    /// new connection to Postgres [default: none]
     #[arg(
         long,
         value_name = "FILE",
@@ -234,7 +220,7 @@ pub struct DatabaseArgs {
         help_heading = "Database"
     )]
     database_url_file: Option<PathBuf>,
-    /// PEM file of who may sign Postgres's certificate [default: the machine's]
+    /// PEM file of the CA certificates to trust for Postgres [default: the machine's]
     #[arg(
         long,
         value_name = "FILE",
@@ -242,8 +228,7 @@ pub struct DatabaseArgs {
         help_heading = "Database"
     )]
     postgres_ca_file: Option<PathBuf>,
-    /// How SQLite makes a save durable; auto: wal on a local disk, truncate on a
-    /// network file system
+    /// SQLite journal mode; auto: wal on a local disk, truncate on a network file system
     #[arg(
         long,
         value_name = "JOURNAL",
@@ -254,10 +239,9 @@ pub struct DatabaseArgs {
     sqlite_journal: JournalChoice,
 }
 
-/// Logs.
 #[derive(Args)]
 pub struct LoggingArgs {
-    /// How log lines on stderr look; auto: text on a terminal, json elsewhere
+    /// Log format on stderr; auto: text on a terminal, json elsewhere
     #[arg(
         long,
         value_name = "FORMAT",
@@ -266,7 +250,7 @@ pub struct LoggingArgs {
         help_heading = "Logging"
     )]
     pub log_format: LogFormat,
-    /// Least important lines to log
+    /// Minimum log level
     #[arg(
         long,
         value_name = "LEVEL",
@@ -277,20 +261,19 @@ pub struct LoggingArgs {
     pub log_level: LogLevel,
 }
 
-/// What `--migrate` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MigrateFlag {
-    /// Migrate it, then serve
+    /// Create or update it, then serve
     Auto,
     /// Refuse to start
     Check,
-    /// What the command `migrate` does
+    /// Run the command migrate
     #[value(hide = true)]
     Only,
 }
 
 impl Options {
-    /// Whether to do as the command `migrate` does, for which `--migrate=only` stands.
+    /// Whether to run the command `migrate`, of which `--migrate=only` is an older name.
     pub fn only_migrates(&self) -> bool {
         self.migrate == MigrateFlag::Only
     }
@@ -305,7 +288,7 @@ impl Options {
                 MigrateFlag::Auto | MigrateFlag::Only => Migrate::Auto,
                 MigrateFlag::Check => Migrate::Check,
             },
-            batch_max: self.store_trip_max,
+            batch_max: self.store_batch_max,
             ..options
         };
         Ok((source, options))
@@ -419,23 +402,22 @@ pub fn parse() -> Cli {
     let mut command = command(std::env::var_os("DATABASE_URL"));
     let first = std::env::args_os().nth(1).unwrap_or_default();
     if command.find_subcommand(first).is_some() {
-        // What is wrong with the settings for serving is not this command's business.
+        // Invalid variables of flags that only serving has must not fail a command.
         command = command.mut_args(|arg| arg.env(None::<&str>));
     }
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| match error.kind() {
-        // A URL without its flag is not to be quoted: it may hold a password.
+        // clap would quote a URL without its flag, which may hold a password.
         ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument
             if error.to_string().contains("://") =>
         {
-            invalid("a URL goes with its flag, as in --database-url URL").exit()
+            invalid("a URL needs its flag, as in --database-url URL").exit()
         }
         _ => error.exit(),
     })
 }
 
-/// Describes the command line. `database_url` is the database where nothing of
-/// ours names one.
+/// Describes the command line. `database_url` is the default of `--database-url`, if given.
 pub fn command(database_url: Option<OsString>) -> clap::Command {
     // A value in the environment may be a secret.
     let command = Cli::command()
@@ -473,7 +455,7 @@ const DURATION_MAX: Duration = Duration::from_hours(1);
 fn parse_duration(text: &str) -> Result<Duration, String> {
     match parse_any_duration(text)? {
         duration if duration <= DURATION_MAX => Ok(duration),
-        _ => Err("longer than 1h".to_owned()),
+        _ => Err("must be at most 1h".to_owned()),
     }
 }
 
@@ -486,8 +468,8 @@ const KEEP_ALIVE_MAX: Duration = Duration::from_hours(2);
 
 fn parse_keep_alive_timeout(text: &str) -> Result<Duration, String> {
     match parse_any_duration(text)? {
-        duration if duration < KEEP_ALIVE_MIN => Err("shorter than 1s".to_owned()),
-        duration if duration > KEEP_ALIVE_MAX => Err("longer than 2h".to_owned()),
+        duration if duration < KEEP_ALIVE_MIN => Err("must be at least 1s".to_owned()),
+        duration if duration > KEEP_ALIVE_MAX => Err("must be at most 2h".to_owned()),
         duration => Ok(duration),
     }
 }
@@ -503,7 +485,7 @@ fn parse_time_zone(name: &str) -> Result<TimeZone, String> {
     // The zone data in the binary, whatever the machine has installed.
     TimeZoneDatabase::bundled()
         .get(name)
-        .map_err(|_| "no such time zone: use an IANA name, as in Europe/Paris".to_owned())
+        .map_err(|_| "unknown time zone: use an IANA name, as in Europe/Paris".to_owned())
 }
 
 fn parse_today(text: &str) -> Result<Date, String> {
@@ -570,9 +552,9 @@ mod tests {
             ("1s", Ok(Duration::from_secs(1))),
             ("4001s", Ok(Duration::from_secs(4001))),
             ("2h", Ok(Duration::from_hours(2))),
-            ("999ms", Err("shorter than 1s")),
-            ("0s", Err("shorter than 1s")),
-            ("121m", Err("longer than 2h")),
+            ("999ms", Err("must be at least 1s")),
+            ("0s", Err("must be at least 1s")),
+            ("121m", Err("must be at most 2h")),
             ("-1s", Err("must not be negative")),
         ] {
             let expected = timeout.map_err(str::to_owned);

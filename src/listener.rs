@@ -1,21 +1,20 @@
-//! Where connections arrive.
+//! Listening sockets.
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the kernel makes before they are accepted, as many as it allows by
-/// default (`net.core.somaxconn`, tcp(7)). Beyond that, clients wait for a second or more
-/// until they try again.
+/// Connections that wait in the kernel to be accepted, as many as it allows by default
+/// (`net.core.somaxconn`, tcp(7)). Beyond that it drops SYNs, and clients retry after a
+/// second or more.
 const BACKLOG: u32 = 4096;
 
-/// A bound socket.
+/// A listening socket.
 pub struct Listener {
-    /// Where connections arrive.
     pub socket: TcpListener,
-    /// Whether the socket outlives this process, as one of systemd's does. Then
-    /// connections that wait are left to the next process.
+    /// Whether the socket outlives this process, as one of systemd's does. Connections in
+    /// its backlog are then left to the next process.
     pub inherited: bool,
 }
 
@@ -26,7 +25,7 @@ impl Listener {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
-        // A restart need not wait for the connections of the last process to time out.
+        // Connections of the last process in TIME_WAIT must not prevent a restart.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         Ok(Listener { socket: socket.listen(BACKLOG)?, inherited: false })

@@ -1,5 +1,5 @@
-//! What systemd is told, and the sockets it may have opened for us. Without
-//! systemd, all of it does nothing.
+//! Notifications to systemd, and sockets from its socket activation. Without systemd, none
+//! of it does anything.
 
 use std::net::SocketAddr;
 
@@ -18,13 +18,11 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Takes what the environment names.
     pub fn from_environment() -> Sockets {
         Sockets { inherited: ListenFd::from_env(), taken: 0 }
     }
 
-    /// The next of systemd's sockets; once there are none left, a socket bound to
-    /// `address`.
+    /// Takes the next of systemd's sockets, or listens on `address` if none is left.
     pub fn next_or_bind(&mut self, address: SocketAddr) -> anyhow::Result<Listener> {
         let inherited = self.next().context("cannot use the socket that systemd passed")?;
         if let Some(socket) = inherited {
@@ -35,40 +33,40 @@ impl Sockets {
     }
 
     fn next(&mut self) -> std::io::Result<Option<TcpListener>> {
-        let place = self.taken;
+        let index = self.taken;
         self.taken += 1;
-        if place >= self.inherited.len() {
+        if index >= self.inherited.len() {
             return Ok(None);
         }
-        let Some(socket) = self.inherited.take_tcp_listener(place)? else { return Ok(None) };
+        let Some(socket) = self.inherited.take_tcp_listener(index)? else { return Ok(None) };
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket).map(Some)
     }
 }
 
-/// Tells systemd that requests are served.
+/// Notifies systemd that the service accepts requests.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Tells systemd that the process is on its way out.
+/// Notifies systemd that the service is stopping.
 pub fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Shows systemd's watchdog, if it asks for that, that the event loop runs.
+/// Feeds systemd's watchdog, if it is enabled, for as long as the event loop runs.
 pub async fn feed_watchdog() {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     // Twice as often as needed (sd_watchdog_enabled(3)).
-    let mut beat = tokio::time::interval(limit / 2);
+    let mut interval = tokio::time::interval(limit / 2);
     loop {
-        beat.tick().await;
+        interval.tick().await;
         notify(&[NotifyState::Watchdog]);
     }
 }
 
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "cannot tell systemd");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }

@@ -26,29 +26,27 @@ pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// As global as stderr and the subscriber are.
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
-/// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
-    /// Lines for people.
+    /// Human-readable lines.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The least that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogLevel {
-    /// What failed.
+    /// Errors.
     Error,
-    /// And what is odd.
+    /// Warnings.
     Warn,
-    /// And what happens in the life of the process.
+    /// Start, stop and other events.
     #[default]
     Info,
-    /// And details.
+    /// Debugging details.
     Debug,
 }
 
@@ -66,8 +64,7 @@ pub fn start(format: LogFormat, level: LogLevel, dropped: IntCounter) -> anyhow:
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        // A line that cannot be written is lost; to complain about it on the same
-        // stderr would panic.
+        // Reporting a failed write to the same stderr would panic.
         .log_internal_errors(false);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(terminal).boxed(),

@@ -112,7 +112,7 @@ fn on_sqlite(kind: Kind) {
     let mut servers = vec![
         ("constant answer", start_other(folder.path(), &["serve", "constant"])),
         ("one by one", start_other(folder.path(), &["serve", "one-by-one", "copy.db"])),
-        ("batches of one", start_service(folder.path(), "ones.db", &["--store-trip-max=1"])),
+        ("batches of one", start_service(folder.path(), "ones.db", &["--store-batch-max=1"])),
         ("hello-birthday", start_service(folder.path(), "users.db", &[])),
     ];
     servers.extend(start_beside(folder.path(), "sqlite:beside.db", &[]));
@@ -183,7 +183,7 @@ fn on_postgres() {
     };
     let servers = [
         ("constant answer", start_other(folder.path(), &["serve", "constant"])),
-        ("batches of one", start(&["--store-trip-max=1"])),
+        ("batches of one", start(&["--store-batch-max=1"])),
         ("hello-birthday", start(&[])),
     ];
     for kind in [GET, PUT] {

@@ -79,7 +79,7 @@ fn another_date_is_kept_and_reported_unless_replace_is_given() {
         let copied = folder.copy(&sqlite(&source), &to, &[]).expect_status(1);
         assert_eq!(copied.output, "");
         let sentence = copied.error.lines().last().unwrap();
-        assert!(sentence.contains("3 of 20,000 users had another date"), "{sentence}");
+        assert!(sentence.contains("3 of 20,000 users have a different date"), "{sentence}");
         assert!(sentence.contains("--replace"), "{sentence}");
         let mut expected = users.clone();
         expected.extend(there.clone());

@@ -70,10 +70,10 @@ fn bad_flags_exit_2_and_say_what_is_right() {
         (&["--time-zone", "Mars/Olympus"], "IANA"),
         (&["--leap-day-birthday", "feb-29"], "feb-28, mar-1"),
         (&["--drain-timeout", "20"], "as in 500ms, 20s or 2m"),
-        (&["--drain-delay", "2h"], "longer than 1h"),
+        (&["--drain-delay", "2h"], "at most 1h"),
         (&["--keep-alive-timeout", "60"], "as in 500ms, 20s or 2m"),
-        (&["--keep-alive-timeout", "0s"], "shorter than 1s"),
-        (&["--keep-alive-timeout", "3h"], "longer than 2h"),
+        (&["--keep-alive-timeout", "0s"], "at least 1s"),
+        (&["--keep-alive-timeout", "3h"], "at most 2h"),
         (&["--log-level", "loud"], "info"),
         (&["--sqlite-journal", "delete"], "auto, wal, truncate"),
         (&["--database-url", "mysql://db/app"], "use sqlite:PATH"),
@@ -91,7 +91,7 @@ fn bad_flags_exit_2_and_say_what_is_right() {
         (&["--database-url-file", "x", "--database-url", "sqlite:x"], "cannot be used with"),
         (&["--port", "80"], "unexpected argument"),
         (&["serve"], "unrecognized subcommand"),
-        (&["--store-trip-max", "0"], "invalid value"),
+        (&["--store-batch-max", "0"], "invalid value"),
         (&["--today", "9999-12-31"], "before the year 9999"),
     ];
     for (args, complaint) in cases {
@@ -118,7 +118,7 @@ fn no_error_shows_a_password() {
     let commands = commands.into_iter().chain([from_variable]);
     let commands = commands.map(|command| (command, "not a Postgres URL"));
     let without_flag = [&[malformed][..], &["copy", malformed]].map(binary);
-    let without_flag = without_flag.map(|command| (command, "a URL goes with its flag"));
+    let without_flag = without_flag.map(|command| (command, "a URL needs its flag"));
     for (command, complaint) in commands.chain(without_flag) {
         let (status, _, error) = run(command);
         assert_eq!(status.code(), Some(2), "{error}");
@@ -186,7 +186,7 @@ fn health_asks_a_running_service() {
     let (status, output, error) = run(binary(&["health", "--listen", &address]));
     assert_eq!(status.code(), Some(1));
     assert_eq!(output, "");
-    assert!(error.contains("cannot ask"), "{error}");
+    assert!(error.contains("cannot reach"), "{error}");
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn health_gives_up_in_time_and_says_what_is_wrong() {
     let args = ["health", "--listen", &address, "--timeout", "100ms"];
     let (status, _, error) = run(binary(&args));
     assert_eq!(status.code(), Some(1));
-    assert!(error.contains("did not answer within 100ms"), "{error}");
+    assert!(error.contains("did not respond within 100ms"), "{error}");
 }
 
 #[test]

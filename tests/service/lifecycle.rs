@@ -161,7 +161,7 @@ fn the_drain_timeout_cuts_off_requests_that_do_not_finish() {
     let mut stream = start_half_a_put(&service);
     service.signal(Signal::TERM);
     assert!(service.wait().success());
-    assert!(service.log().contains("the drain timeout passed"), "{}", service.log());
+    assert!(service.log().contains("drain timeout exceeded"), "{}", service.log());
     let mut rest = Vec::new();
     // Reset or closed: either way there is no answer.
     let _ = stream.read_to_end(&mut rest);
