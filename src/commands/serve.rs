@@ -29,6 +29,10 @@ const RESERVED_FDS: usize = ADMIN_CONNECTIONS_MAX + 64;
 /// a batch waits for another process's lock.
 const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a second signal waits for log lines to be written: as short as at once is for a
+/// person.
+const SECOND_SIGNAL_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// Serves until a signal, then drains. Returns once every acknowledged save is durable and
 /// the database is closed.
 pub async fn serve(
@@ -156,7 +160,7 @@ fn raise_file_limit() -> usize {
 fn exit_on_next(mut signals: Signals) {
     tokio::spawn(async move {
         let signal = signals.next().await;
-        logging::flush();
+        logging::flush(SECOND_SIGNAL_FLUSH_TIMEOUT);
         // The status that a shell reports for a process ended by this signal.
         std::process::exit(128 + signal.as_raw_value());
     });

@@ -20,8 +20,9 @@ use writer::LogWriter;
 /// The target of the access log's lines.
 pub const ACCESS_LOG_TARGET: &str = "access";
 
-/// How long the end of the process waits for stderr to take the last lines.
-pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for stderr to take the last lines: longer than a
+/// busy machine keeps the thread that writes them from running.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// As global as stderr and the subscriber are.
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
@@ -97,11 +98,11 @@ pub fn print(sentence: &str) {
     }
 }
 
-/// Waits for a short time until stderr has taken all lines. What ends the process calls
-/// this; a stderr that takes none does not hold it up.
-pub fn flush() {
+/// Waits until stderr has taken all lines, at most for `timeout`. What ends the process must
+/// call this.
+pub fn flush(timeout: Duration) {
     if let Some(writer) = WRITER.get() {
-        writer.flush(FLUSH_TIMEOUT);
+        writer.flush(timeout);
     }
 }
 
@@ -110,7 +111,7 @@ pub struct Flush;
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        flush();
+        flush(FLUSH_TIMEOUT);
     }
 }
 
