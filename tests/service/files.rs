@@ -161,7 +161,7 @@ fn a_file_changes_its_journal_when_no_one_else_uses_it() {
     };
     let service = Service::spawn(&folder, start("wal"));
     service.save("John", "1990-05-20");
-    expect_refusal(&folder, start("truncate"), "/users.db locked: stop it");
+    expect_refusal(&folder, start("truncate"), "/users.db stayed locked");
     // Its log is left behind, and holds what was saved.
     service.kill();
     assert!(folder.path().join("users.db-wal").exists());
