@@ -2,9 +2,8 @@
 
 use crate::cluster::{Cluster, execute, shared};
 use crate::harness::{Service, wait_until};
-use crate::load::{self, Load};
+use crate::load::{self, Load, wait_until_works};
 use crate::migrate::migrate;
-use crate::outages::wait_until_works;
 use crate::proxy::Proxy;
 use crate::url::role;
 
@@ -57,7 +56,7 @@ fn a_replica_killed_under_load_costs_no_request_and_is_logged_once() {
     pair.standby.start_again();
     wait_until("the replica is back", || (times(&service, AGAIN) > 0).then_some(()));
     load.wait_for(200);
-    assert_eq!(load.stop(), 0, "requests refused: {}", service.log());
+    load.stop().expect_none_refused(&service);
     let without = fallbacks(&service);
     println!("{without} batches went to the primary instead");
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 1), "{}", service.log());
