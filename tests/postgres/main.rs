@@ -25,6 +25,7 @@ mod api;
 mod lifecycle;
 
 mod batches;
+mod conflicts;
 mod copy;
 mod crashes;
 mod failover;

@@ -141,13 +141,11 @@ impl Session {
         sql: &str,
         values: &Values<'_>,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let statement = match self.statement.take() {
+        let statement = match &self.statement {
             Some(statement) => statement,
-            None => self.client.prepare(sql).await?,
+            None => self.statement.insert(self.client.prepare(sql).await?),
         };
-        let rows = self.client.query(&statement, values).await?;
-        self.statement = Some(statement);
-        Ok(rows)
+        self.client.query(statement, values).await
     }
 
     /// Gives up a statement that was not answered: a server that still listens

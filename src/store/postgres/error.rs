@@ -99,6 +99,13 @@ impl PostgresError {
             _ => false,
         }
     }
+
+    /// Whether the statement was rolled back because of a concurrent one: a serialization
+    /// failure or a deadlock. On the same connection it may succeed.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, PostgresError::Statement(error)
+            if error.code().is_some_and(|state| state.code().starts_with("40")))
+    }
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
@@ -117,9 +124,8 @@ fn is_passing(state: &SqlState) -> bool {
         SqlState::FEATURE_NOT_SUPPORTED
         | SqlState::INVALID_SQL_STATEMENT_NAME
         | SqlState::DUPLICATE_PSTATEMENT => true,
-        // Connection exception, transaction rollback, insufficient resources,
-        // operator intervention, system error.
-        _ => ["08", "40", "53", "57", "58"].contains(&&state.code()[..2]),
+        // Connection exception, insufficient resources, operator intervention, system error.
+        _ => ["08", "53", "57", "58"].contains(&&state.code()[..2]),
     }
 }
 

@@ -27,6 +27,10 @@ const PAUSE_MAX: Duration = Duration::from_millis(400);
 /// most connections that die can be made again at once.
 const PAUSE_MIN: Duration = Duration::from_millis(25);
 
+/// Longest pause before a statement that conflicted is tried again. By then the other
+/// statement has ended; and hundreds of attempts fit into a request's time.
+const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(20);
+
 /// A connection for one statement, kept up.
 pub(super) struct Link {
     connector: Connector,
@@ -56,13 +60,15 @@ impl Link {
         }
     }
 
-    /// Runs the statement with `values`. It must be one that may run twice: if the
-    /// connection dies, that is tried again on a new one, begun before `deadline`.
+    /// Runs the statement with `values`. It must be one that may run twice: it is tried
+    /// again on the same connection if it conflicts with another, and on a new one if
+    /// the connection dies, for as long as an attempt can begin before `deadline`.
     pub async fn ask(
         &mut self,
         values: &Values<'_>,
         deadline: Instant,
     ) -> Result<Vec<Row>, PostgresError> {
+        let mut conflicts = 0;
         loop {
             let error = match self.try_once(values, deadline).await {
                 Ok(rows) => {
@@ -72,6 +78,16 @@ impl Link {
                 }
                 Err(error) => error,
             };
+            if error.is_conflict() {
+                conflicts += 1;
+                let next = Instant::now() + conflict_pause(conflicts);
+                if next >= deadline {
+                    return Err(error);
+                }
+                self.retries.inc();
+                sleep_until(next).await;
+                continue;
+            }
             self.failures += 1;
             self.pause_until = Instant::now() + pause(self.failures);
             if self.gave_up || !error.may_pass() || self.pause_until >= deadline {
@@ -90,7 +106,7 @@ impl Link {
         values: &Values<'_>,
         deadline: Instant,
     ) -> Result<Vec<Row>, PostgresError> {
-        // Taken out: a connection that failed does not come back.
+        // Taken out: a connection that failed is not used again.
         let mut session = match self.session.take() {
             Some(session) if !session.client.is_closed() => session,
             _ => {
@@ -101,9 +117,12 @@ impl Link {
         };
         match timeout(ANSWER_MAX, session.query(self.sql, values)).await {
             Ok(rows) => {
-                let rows = rows?;
-                self.session = Some(session);
-                Ok(rows)
+                let rows = rows.map_err(PostgresError::Statement);
+                // The server has rolled a conflict back: its connection is as good as before.
+                if rows.as_ref().err().is_none_or(PostgresError::is_conflict) {
+                    self.session = Some(session);
+                }
+                rows
             }
             Err(_) => {
                 session.abandon();
@@ -121,6 +140,15 @@ fn pause(failures: u32) -> Duration {
     };
     let longest = PAUSE_MIN.saturating_mul(1 << doublings.min(16)).min(PAUSE_MAX);
     longest.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// None before the first new attempt: what it conflicted with has just committed. Then
+/// a random one, so that instances which conflict do not try again in step.
+fn conflict_pause(conflicts: u32) -> Duration {
+    if conflicts == 1 {
+        return Duration::ZERO;
+    }
+    CONFLICT_PAUSE_MAX.mul_f64(rand::random_range(0.0..=1.0))
 }
 
 #[cfg(test)]
