@@ -20,9 +20,9 @@ impl PostgresBulk {
         how: Migrate,
     ) -> Result<PostgresBulk, PostgresError> {
         let tls = Tls::new(ca_file.as_deref())?;
-        let mut session = Connector::new(source, tls).connect().await?;
-        migrate(&mut session.client, how).await?;
-        Ok(PostgresBulk(session))
+        let connector = Connector::new(source, tls);
+        migrate(&connector, how).await?;
+        Ok(PostgresBulk(connector.connect().await?))
     }
 
     pub async fn count(&self) -> Result<u64, PostgresError> {

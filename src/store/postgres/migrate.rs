@@ -1,8 +1,23 @@
 //! Brings the schema to this release's. Instances that start at once migrate once.
+//!
+//! Who migrates holds the lock of a row, in a transaction that stays open on a connection
+//! of its own: the server releases it when that connection ends, so an instance that dies
+//! leaves nothing to clean up. Advisory locks would do as well, but not every engine that
+//! speaks Postgres's protocol has them.
+//!
+//! Every step is one statement in a transaction of its own, because some engines (Aurora
+//! DSQL) take one schema change in a transaction and no data with it. And every step may
+//! run twice, because an instance may die between two of them, the server may still carry
+//! out the last statement of one that died, and where concurrency is optimistic a row's
+//! lock keeps nobody out. A step that loses such a race is tried again.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, GenericClient, IsolationLevel};
 
+use super::connect::{Connector, Session};
 use super::error::PostgresError;
 use crate::store::schema::{self, Found, Migrate, Migration};
 
@@ -10,11 +25,29 @@ use crate::store::schema::{self, Found, Migrate, Migration};
 const MIGRATIONS: &[Migration] =
     &[Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 }];
 
-/// Held by who migrates: "HBDY" among the advisory locks of the database.
-const LOCK: i64 = 0x4842_4459;
+/// What was applied. Version 0 is the empty schema; the lock is that of its row.
+const CREATE_VERSIONS: &str = "create table if not exists schema_versions (
+        version integer primary key,
+        works_with integer not null
+    )";
+const LOCK: &str = "select version from schema_versions where version = 0 for update";
+
+/// A server notices within a minute that the host of an instance which migrates is gone,
+/// rather than within two hours. One that does not know the settings keeps its own.
+const NOTICE_DEAD_CLIENT: &str = "select set_config(
+        name, case name when 'tcp_keepalives_count' then '3' else '15' end, false)
+    from pg_settings
+    where name in ('tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count')";
+
+/// How often a step is tried while others take it too. Each time one of them succeeds.
+const ATTEMPTS_MAX: u32 = 50;
+
+/// Longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// Takes the steps that are missing, as far as `how` allows that.
-pub(super) async fn migrate(client: &mut Client, how: Migrate) -> Result<(), PostgresError> {
+pub(super) async fn migrate(connector: &Connector, how: Migrate) -> Result<(), PostgresError> {
+    let Session { client, .. } = &connector.connect().await?;
     check_encoding(client).await?;
     if missing(look(client).await?)?.next().is_none() {
         return Ok(());
@@ -22,21 +55,61 @@ pub(super) async fn migrate(client: &mut Client, how: Migrate) -> Result<(), Pos
     if how == Migrate::Check {
         return Err(PostgresError::NotMigrated);
     }
-    // At other levels it would not see what another instance did while it waited.
-    let transaction =
-        client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    transaction.execute("select pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    take_step(client, CREATE_VERSIONS).await?;
+    record(client, 0, 0).await?;
+    let _lock = lock(connector).await?;
     // Another instance may have been quicker.
-    for (version, migration) in missing(look(&transaction).await?)? {
-        apply(&transaction, version, migration).await.map_err(|error| match error.code() {
-            Some(&SqlState::DUPLICATE_TABLE) => PostgresError::NotOurs,
-            Some(&SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::INVALID_SCHEMA_NAME) => {
-                PostgresError::MayNotMigrate(error)
-            }
-            _ => error.into(),
-        })?;
+    for (version, migration) in missing(look(client).await?)? {
+        take_step(client, migration.sql).await?;
+        record(client, version, migration.works_with).await?;
     }
-    Ok(transaction.commit().await?)
+    Ok(())
+}
+
+/// Waits until no other instance migrates, and keeps others waiting for as long as the
+/// connection lives.
+async fn lock(connector: &Connector) -> Result<Session, PostgresError> {
+    let session = connector.connect().await?;
+    session.client.batch_execute(NOTICE_DEAD_CLIENT).await?;
+    session.client.batch_execute("begin").await?;
+    session.client.batch_execute(LOCK).await?;
+    Ok(session)
+}
+
+async fn record(client: &Client, version: u32, works_with: u32) -> Result<(), PostgresError> {
+    let insert = format!(
+        "insert into schema_versions values ({version}, {works_with}) on conflict do nothing"
+    );
+    take_step(client, &insert).await
+}
+
+async fn take_step(client: &Client, sql: &str) -> Result<(), PostgresError> {
+    let mut attempts = 0;
+    loop {
+        let Err(error) = client.batch_execute(sql).await else { return Ok(()) };
+        attempts += 1;
+        let error = match error.code() {
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::INVALID_SCHEMA_NAME) => {
+                return Err(PostgresError::MayNotMigrate(error));
+            }
+            Some(state) if is_lost_race(state) && attempts < ATTEMPTS_MAX => error,
+            _ => return Err(error.into()),
+        };
+        tracing::debug!(error = %PostgresError::from(error), "another instance migrates too");
+        sleep(PAUSE_MAX.mul_f64(rand::random_range(0.0..=1.0))).await;
+    }
+}
+
+/// Whether somebody else did the same at the same moment: `if not exists` looks before the
+/// other transaction has committed.
+fn is_lost_race(state: &SqlState) -> bool {
+    matches!(
+        *state,
+        SqlState::UNIQUE_VIOLATION
+            | SqlState::DUPLICATE_TABLE
+            | SqlState::DUPLICATE_OBJECT
+            | SqlState::DUPLICATE_COLUMN
+    ) || state.code().starts_with("40")
 }
 
 fn missing(found: Found) -> Result<impl Iterator<Item = (u32, &'static Migration)>, PostgresError> {
@@ -55,12 +128,18 @@ async fn check_encoding(client: &Client) -> Result<(), PostgresError> {
     }
 }
 
-async fn look(client: &impl GenericClient) -> Result<Found, PostgresError> {
-    // Not `to_regclass`: it may remember that there was no table before the lock.
-    let is_new = "select not exists (select from pg_catalog.pg_tables
-        where tablename = 'schema_versions' and schemaname = any(current_schemas(false)))";
-    if client.query_one(is_new, &[]).await?.try_get(0)? {
-        return Ok(Found::default());
+async fn look(client: &Client) -> Result<Found, PostgresError> {
+    // The first step makes schema_versions, so a table of users without it is not ours.
+    let tables = "select
+            exists (select from pg_catalog.pg_tables
+                where tablename = 'schema_versions' and schemaname = any(current_schemas(false))),
+            exists (select from pg_catalog.pg_tables
+                where tablename = 'users' and schemaname = current_schema())";
+    let row = client.query_one(tables, &[]).await?;
+    match [row.try_get(0)?, row.try_get(1)?] {
+        [true, _] => {}
+        [false, true] => return Err(PostgresError::NotOurs),
+        [false, false] => return Ok(Found::default()),
     }
     let versions = "select coalesce(max(version), 0), coalesce(max(works_with), 0)
         from schema_versions";
@@ -73,20 +152,17 @@ async fn look(client: &impl GenericClient) -> Result<Found, PostgresError> {
     Ok(Found { version: version.unsigned_abs(), works_with: works_with.unsigned_abs() })
 }
 
-async fn apply(
-    transaction: &impl GenericClient,
-    version: u32,
-    migration: &Migration,
-) -> Result<(), tokio_postgres::Error> {
-    if version == 1 {
-        let create = "create table schema_versions (
-            version integer primary key,
-            works_with integer not null
-        )";
-        transaction.batch_execute(create).await?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_is_one_statement_that_may_run_twice() {
+        for Migration { sql, .. } in MIGRATIONS {
+            let lines = sql.lines().filter(|line| !line.trim_start().starts_with("--"));
+            let statement: String = lines.collect();
+            assert_eq!(statement.find(';'), Some(statement.len() - 1), "{sql}");
+            assert!(statement.contains("if not exists"), "{sql}");
+        }
     }
-    transaction.batch_execute(migration.sql).await?;
-    let works_with = migration.works_with;
-    let insert = format!("insert into schema_versions values ({version}, {works_with})");
-    transaction.batch_execute(&insert).await
 }

@@ -52,7 +52,7 @@ impl Postgres {
         metrics: &Metrics,
     ) -> anyhow::Result<Postgres> {
         let connector = Connector::new(source, Tls::new(options.postgres_ca_file.as_deref())?);
-        migrate::migrate(&mut connector.connect().await?.client, options.migrate).await?;
+        migrate::migrate(&connector, options.migrate).await?;
 
         let primary = connector.with_statement_max(STATEMENT_MAX);
         let link = |sql, kind| Link::new(primary.clone(), sql, metrics.retries(kind));
