@@ -62,7 +62,7 @@ impl Postgres {
             .map(|url| connector.to_replica(url).with_statement_max(replica::ANSWER_MAX));
         let reads = (0..READERS).map(|_| async {
             let replica = OptionFuture::from(
-                replica.clone().map(|replica| Replica::open(replica, lanes.clone())),
+                replica.clone().map(|replica| Replica::open(replica, FIND, lanes.clone())),
             );
             ReadTrips { primary: link(FIND, "read"), replica: replica.await }
         });

@@ -11,7 +11,6 @@ use tokio_postgres::Row;
 
 use super::connect::{Connector, Session};
 use super::error::PostgresError;
-use super::trips::FIND;
 
 /// How long a replica may take to answer before the primary is asked, which must
 /// do so within the same deadline.
@@ -24,6 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// One lane's connection to the replica.
 pub(super) struct Replica {
     connector: Connector,
+    sql: &'static str,
     state: State,
     lanes: Arc<Lanes>,
 }
@@ -50,16 +50,17 @@ impl Lanes {
 }
 
 impl Replica {
-    /// Tries to connect. A replica that is away keeps no service from starting.
-    pub async fn open(connector: Connector, lanes: Arc<Lanes>) -> Replica {
-        let state = match connect(&connector).await {
+    /// Tries to connect, to run `sql`. A replica that is away keeps no service from
+    /// starting.
+    pub async fn open(connector: Connector, sql: &'static str, lanes: Arc<Lanes>) -> Replica {
+        let state = match connect(&connector, sql).await {
             Ok(session) => State::Here(session),
             Err(error) => {
                 lanes.leave(&error);
-                State::away(&connector)
+                State::away(&connector, sql)
             }
         };
-        Replica { connector, state, lanes }
+        Replica { connector, sql, state, lanes }
     }
 
     /// The rows of those of `usernames` that the replica knows; `None` if the
@@ -67,7 +68,7 @@ impl Replica {
     pub async fn find(&mut self, usernames: &[&str]) -> Option<Vec<Row>> {
         self.look_for_return().await;
         if let State::Here(session) = &mut self.state {
-            match find(session, usernames).await {
+            match find(session, self.sql, usernames).await {
                 Ok(rows) => return Some(rows),
                 Err(error) => self.leave(&error),
             }
@@ -78,7 +79,7 @@ impl Replica {
 
     fn leave(&mut self, error: &PostgresError) {
         self.lanes.leave(error);
-        let left = std::mem::replace(&mut self.state, State::away(&self.connector));
+        let left = std::mem::replace(&mut self.state, State::away(&self.connector, self.sql));
         if let State::Here(session) = left {
             session.abandon();
         }
@@ -94,21 +95,25 @@ impl Replica {
                 self.lanes.come_back();
                 State::Here(session)
             }
-            Err(_) => State::away(&self.connector),
+            Err(_) => State::away(&self.connector, self.sql),
         };
     }
 }
 
 /// Connects, and sees that users can be found: a replica may let us in, and then
 /// wait for a lock that it replays.
-async fn connect(connector: &Connector) -> Result<Session, PostgresError> {
+async fn connect(connector: &Connector, sql: &str) -> Result<Session, PostgresError> {
     let mut session = connector.connect().await?;
-    find(&mut session, &[]).await?;
+    find(&mut session, sql, &[]).await?;
     Ok(session)
 }
 
-async fn find(session: &mut Session, usernames: &[&str]) -> Result<Vec<Row>, PostgresError> {
-    match timeout(ANSWER_MAX, session.query(FIND, &[&usernames])).await {
+async fn find(
+    session: &mut Session,
+    sql: &str,
+    usernames: &[&str],
+) -> Result<Vec<Row>, PostgresError> {
+    match timeout(ANSWER_MAX, session.query(sql, &[&usernames])).await {
         Ok(rows) => Ok(rows?),
         Err(_) => Err(PostgresError::NoAnswer(ANSWER_MAX)),
     }
@@ -123,12 +128,12 @@ impl Drop for Replica {
 }
 
 impl State {
-    fn away(connector: &Connector) -> State {
+    fn away(connector: &Connector, sql: &'static str) -> State {
         let connector = connector.clone();
         State::Away(tokio::spawn(async move {
             loop {
                 sleep(PAUSE.mul_f64(rand::random_range(0.5..=1.0))).await;
-                if let Ok(session) = connect(&connector).await {
+                if let Ok(session) = connect(&connector, sql).await {
                     return session;
                 }
             }
@@ -163,6 +168,7 @@ mod tests {
         let mut replica = Replica {
             // Nothing listens there.
             connector: Connector::to_ports(&[1], ""),
+            sql: "select 1",
             state: State::Here(Session::with_silent_server().await),
             lanes: Arc::new(Lanes::new(fallbacks.clone())),
         };
