@@ -19,8 +19,8 @@ use crate::copy::Plan;
 use crate::domain::LeapDayBirthday;
 use crate::logging::{LogFormat, LogLevel};
 use crate::store::{
-    DatabaseUrl, DatabaseUrlError, Existing, JournalChoice, Migrate, PostgresUrl, StoreOptions,
-    TRIP_MAX, UrlSource,
+    BATCH_MAX, DatabaseUrl, DatabaseUrlError, JournalChoice, Migrate, OnConflict, PostgresUrl,
+    StoreOptions, UrlSource,
 };
 
 /// Keeps dates of birth and greets people.
@@ -182,7 +182,7 @@ pub struct Options {
     )]
     sqlite_journal: JournalChoice,
     /// Requests in one trip to the database
-    #[arg(long, hide = true, value_name = "REQUESTS", default_value_t = TRIP_MAX)]
+    #[arg(long, hide = true, value_name = "REQUESTS", default_value_t = BATCH_MAX)]
     store_trip_max: NonZeroUsize,
 
     /// Time zone in which it is today, an IANA name
@@ -250,7 +250,7 @@ impl Options {
             read_url: self.read_url(&database)?,
             postgres_ca_file: self.postgres_ca_file.clone(),
             migrate: self.migrate,
-            trip_max: self.store_trip_max,
+            batch_max: self.store_trip_max,
         };
         Ok((source, options))
     }
@@ -283,7 +283,7 @@ impl Copy {
         Ok(Plan {
             from: source("--from", self.from)?,
             to: source("--to", self.to)?,
-            existing: if self.replace { Existing::Replace } else { Existing::Keep },
+            on_conflict: if self.replace { OnConflict::Replace } else { OnConflict::Keep },
             postgres_ca_file: self.postgres_ca_file,
         })
     }

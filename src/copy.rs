@@ -12,7 +12,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{DateOfBirth, Username};
-use crate::store::{Bulk, Existing, Migrate, UrlSource, User};
+use crate::store::{Bulk, Migrate, OnConflict, UrlSource, User};
 
 /// Users in one trip: far more than a trip costs, far less than memory holds.
 const PAGE_USERS: u32 = 10_000;
@@ -24,14 +24,14 @@ pub struct Plan {
     /// Where they shall be. Users that are only here stay.
     pub to: UrlSource,
     /// What happens to users that are in both with different dates.
-    pub existing: Existing,
+    pub on_conflict: OnConflict,
     /// As in [`StoreOptions`](crate::store::StoreOptions).
     pub postgres_ca_file: Option<PathBuf>,
 }
 
 /// Carries out `plan`. Returns a sentence about what is now true.
 pub async fn copy(plan: Plan) -> anyhow::Result<String> {
-    let Plan { from, to, existing, postgres_ca_file: ca_file } = plan;
+    let Plan { from, to, on_conflict, postgres_ca_file: ca_file } = plan;
     let mut from = Bulk::open(&from, ca_file.clone(), Migrate::Check)
         .await
         .context("cannot open the database to copy from")?;
@@ -43,7 +43,7 @@ pub async fn copy(plan: Plan) -> anyhow::Result<String> {
     let progress = Progress::start("copied", users);
     let mut pages = Pages::new(&mut from);
     while let Some(page) = pages.next().await? {
-        to.save(&page, existing).await.context("cannot write users")?;
+        to.save(&page, on_conflict).await.context("cannot write users")?;
         progress.advance(page.len());
     }
 
@@ -55,7 +55,7 @@ pub async fn copy(plan: Plan) -> anyhow::Result<String> {
         comparison.add(&page, &found);
         progress.advance(page.len());
     }
-    comparison.conclude(existing)
+    comparison.conclude(on_conflict)
 }
 
 /// The users of a database, page by page.
@@ -103,10 +103,10 @@ impl Comparison {
         }
     }
 
-    fn conclude(self, existing: Existing) -> anyhow::Result<String> {
+    fn conclude(self, on_conflict: OnConflict) -> anyhow::Result<String> {
         let Comparison { missing, different, .. } = self;
         let users = HumanCount(self.users);
-        if different > 0 && existing == Existing::Keep {
+        if different > 0 && on_conflict == OnConflict::Keep {
             bail!(
                 "{} of {users} users had another date where they were copied to, and kept it: \
                  give them the one that was copied with --replace; {} are missing there",

@@ -35,7 +35,7 @@ mod tests {
     use super::handlers::{BODY_BYTES_MAX, BODY_MAX};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
-    use crate::store::{DEADLINE, QUEUE_MAX, TRIP_MAX, WAIT_MAX};
+    use crate::store::{BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, STORE_TIMEOUT};
 
     fn thousands(number: usize) -> String {
         match (number / 1000, number % 1000) {
@@ -48,7 +48,7 @@ mod tests {
     fn the_readme_and_the_description_tell_the_limits() {
         let readme = include_str!("../../README.md");
         let [head, body, idle, answer, wait, store] =
-            [HEAD_MAX, BODY_MAX, IDLE_MAX, ANSWER_MAX, WAIT_MAX, DEADLINE]
+            [HEAD_MAX, BODY_MAX, IDLE_MAX, ANSWER_MAX, QUEUE_DELAY_MAX, STORE_TIMEOUT]
                 .map(|limit| limit.as_secs());
         let (head_kib, body_kib) = (HEAD_BYTES_MAX / 1024, BODY_BYTES_MAX / 1024);
         let queue = thousands(QUEUE_MAX);
@@ -59,8 +59,8 @@ mod tests {
             format!("| an idle connection | {idle} s,"),
             format!("| an answer the client does not take | {answer} s |"),
             format!("| requests waiting for the store | {queue} reads, {queue} writes |"),
-            format!("| the wait for others, once they fill a trip | {wait} s,"),
-            format!("| requests in one trip to the store | {} |", thousands(TRIP_MAX.get())),
+            format!("| the wait in the queue, once a full batch waits | {wait} s,"),
+            format!("| requests in one batch | {} |", thousands(BATCH_MAX.get())),
             format!("| a request's time in the store | {store} s |"),
             format!("A username is 1 to {} Unicode characters", Username::LEN_MAX),
         ] {

@@ -8,7 +8,7 @@ use super::migrate::migrate;
 use super::tls::Tls;
 use super::trips::{ADD, FIND, SAVE, read};
 use crate::domain::{DateOfBirth, Username};
-use crate::store::{Existing, Migrate, UrlSource, User};
+use crate::store::{Migrate, OnConflict, UrlSource, User};
 
 /// A server, open for copying.
 pub struct PostgresBulk(Session);
@@ -47,10 +47,10 @@ impl PostgresBulk {
         Ok(read(&rows, &names)?)
     }
 
-    pub async fn save(&self, users: &[User], existing: Existing) -> Result<(), PostgresError> {
-        let sql = match existing {
-            Existing::Keep => ADD,
-            Existing::Replace => SAVE,
+    pub async fn save(&self, users: &[User], on_conflict: OnConflict) -> Result<(), PostgresError> {
+        let sql = match on_conflict {
+            OnConflict::Keep => ADD,
+            OnConflict::Replace => SAVE,
         };
         let dates: Vec<Date> = users.iter().map(|user| user.born.date()).collect();
         self.0.client.execute(sql, &[&names(users), &dates]).await?;

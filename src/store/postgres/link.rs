@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use super::connect::{Connector, Session, Values};
 use super::error::PostgresError;
-use crate::store::DEADLINE;
+use crate::store::STORE_TIMEOUT;
 
 /// How long the server may work on a statement, or wait for a lock.
 pub(super) const STATEMENT_MAX: Duration = Duration::from_millis(3500);
@@ -17,7 +17,7 @@ pub(super) const STATEMENT_MAX: Duration = Duration::from_millis(3500);
 /// a request's deadline, so that most hear why they failed.
 const ANSWER_MAX: Duration = Duration::from_secs(4);
 const _: () = assert!(STATEMENT_MAX.as_millis() < ANSWER_MAX.as_millis());
-const _: () = assert!(ANSWER_MAX.as_millis() < DEADLINE.as_millis());
+const _: () = assert!(ANSWER_MAX.as_millis() < STORE_TIMEOUT.as_millis());
 
 /// The longest pause between two attempts to connect. With the time that one may
 /// take, it stays within the 2 s in which a database that is back is found.
@@ -172,14 +172,14 @@ mod tests {
         for port in [silent.local_addr().unwrap().port(), CLOSED_PORT] {
             let mut link = link_to(port);
             let began = Instant::now();
-            assert!(link.ask(&[], began + DEADLINE).await.is_err());
-            assert!(began.elapsed() <= DEADLINE);
+            assert!(link.ask(&[], began + STORE_TIMEOUT).await.is_err());
+            assert!(began.elapsed() <= STORE_TIMEOUT);
             let retries = link.retries.get();
             // With pauses between them.
             assert!((2..40).contains(&retries), "{retries} retries");
             for _ in 0..10 {
                 let began = Instant::now();
-                assert!(link.ask(&[], began + DEADLINE).await.is_err());
+                assert!(link.ask(&[], began + STORE_TIMEOUT).await.is_err());
                 // So a server that is back is found within this time.
                 assert!(began.elapsed() < Duration::from_secs(2));
             }
@@ -192,7 +192,7 @@ mod tests {
         let mut link = link_to(CLOSED_PORT);
         link.session = Some(Session::with_silent_server().await);
         let began = Instant::now();
-        let error = link.ask(&[], began + DEADLINE).await.unwrap_err();
+        let error = link.ask(&[], began + STORE_TIMEOUT).await.unwrap_err();
         assert!(matches!(error, PostgresError::NoAnswer(_)), "{error}");
         assert_eq!(began.elapsed(), ANSWER_MAX);
         assert_eq!(link.retries.get(), 0);

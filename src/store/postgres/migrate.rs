@@ -19,7 +19,7 @@ use tokio_postgres::error::SqlState;
 
 use super::connect::{Connector, Session};
 use super::error::PostgresError;
-use crate::store::schema::{self, Found, Migrate, Migration};
+use crate::store::schema::{self, Migrate, Migration, SchemaVersion};
 
 /// This release's schema, in steps.
 const MIGRATIONS: &[Migration] =
@@ -112,7 +112,9 @@ fn is_lost_race(state: &SqlState) -> bool {
     ) || state.code().starts_with("40")
 }
 
-fn missing(found: Found) -> Result<impl Iterator<Item = (u32, &'static Migration)>, PostgresError> {
+fn missing(
+    found: SchemaVersion,
+) -> Result<impl Iterator<Item = (u32, &'static Migration)>, PostgresError> {
     schema::missing(found, MIGRATIONS)
         .map_err(|schema::MadeByNewerRelease| PostgresError::MadeByNewerRelease)
 }
@@ -128,7 +130,7 @@ async fn check_encoding(client: &Client) -> Result<(), PostgresError> {
     }
 }
 
-async fn look(client: &Client) -> Result<Found, PostgresError> {
+async fn look(client: &Client) -> Result<SchemaVersion, PostgresError> {
     // The first step makes schema_versions, so a table of users without it is not ours.
     let tables = "select
             exists (select from pg_catalog.pg_tables
@@ -139,7 +141,7 @@ async fn look(client: &Client) -> Result<Found, PostgresError> {
     match [row.try_get(0)?, row.try_get(1)?] {
         [true, _] => {}
         [false, true] => return Err(PostgresError::NotOurs),
-        [false, false] => return Ok(Found::default()),
+        [false, false] => return Ok(SchemaVersion::default()),
     }
     let versions = "select coalesce(max(version), 0), coalesce(max(works_with), 0)
         from schema_versions";
@@ -149,7 +151,7 @@ async fn look(client: &Client) -> Result<Found, PostgresError> {
         _ => error.into(),
     })?;
     let [version, works_with]: [i32; 2] = [row.try_get(0)?, row.try_get(1)?];
-    Ok(Found { version: version.unsigned_abs(), works_with: works_with.unsigned_abs() })
+    Ok(SchemaVersion { version: version.unsigned_abs(), works_with: works_with.unsigned_abs() })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::link::Link;
 use super::replica::Replica;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::User;
-use crate::store::batch::{Boarding, Trip, TripError};
+use crate::store::batch::{Backend, BatchError};
 
 /// Finds those of some users that are known.
 pub(super) const FIND: &str =
@@ -40,13 +40,8 @@ pub(super) struct ReadTrips {
     pub replica: Option<Replica>,
 }
 
-impl Trip<User, ()> for WriteTrips {
-    async fn make(
-        &mut self,
-        boarding: Boarding<User, ()>,
-        deadline: Instant,
-    ) -> Result<Vec<()>, TripError> {
-        let saves = boarding.close();
+impl Backend<User, ()> for WriteTrips {
+    async fn run(&mut self, saves: Vec<User>, deadline: Instant) -> Result<Vec<()>, BatchError> {
         let answers = vec![(); saves.len()];
         let (usernames, dates): (Vec<&str>, Vec<Date>) = last_of_each(&saves).into_iter().unzip();
         self.0.ask(&[&usernames, &dates], deadline).await?;
@@ -56,13 +51,12 @@ impl Trip<User, ()> for WriteTrips {
     async fn close(self) {}
 }
 
-impl Trip<Username, Option<DateOfBirth>> for ReadTrips {
-    async fn make(
+impl Backend<Username, Option<DateOfBirth>> for ReadTrips {
+    async fn run(
         &mut self,
-        boarding: Boarding<Username, Option<DateOfBirth>>,
+        usernames: Vec<Username>,
         deadline: Instant,
-    ) -> Result<Vec<Option<DateOfBirth>>, TripError> {
-        let usernames = boarding.close();
+    ) -> Result<Vec<Option<DateOfBirth>>, BatchError> {
         let names: Vec<&str> = usernames.iter().map(Username::as_str).collect();
         let from_replica = match &mut self.replica {
             Some(replica) => replica.find(&names).await,
