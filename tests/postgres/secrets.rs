@@ -65,7 +65,7 @@ fn turn_to_garbage(garbage: &str) {
     wait_until_works(&service);
     let log = service.log();
     let error = match garbage.starts_with("sqlite:") {
-        true => "names no Postgres database any more".to_owned(),
+        true => "no longer names a Postgres database".to_owned(),
         false => format!("{}: ", secret.file().display()),
     };
     assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(&error)), "{log}");

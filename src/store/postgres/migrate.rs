@@ -1,15 +1,15 @@
-//! Brings the schema to this release's. Instances that start at once migrate once.
+//! Migrates the schema. Instances that start at the same time migrate once.
 //!
-//! Who migrates holds the lock of a row, in a transaction that stays open on a connection
-//! of its own: the server releases it when that connection ends, so an instance that dies
-//! leaves nothing to clean up. Advisory locks would do as well, but not every engine that
-//! speaks Postgres's protocol has them.
+//! An instance that migrates holds a row lock, in a transaction that stays open on a
+//! connection of its own. The server releases it when that connection ends, so an instance
+//! that dies leaves nothing to clean up. An advisory lock would do as well, but not every
+//! engine that speaks Postgres's protocol has them.
 //!
-//! Every step is one statement in a transaction of its own, because some engines (Aurora
-//! DSQL) take one schema change in a transaction and no data with it. And every step may
-//! run twice, because an instance may die between two of them, the server may still carry
-//! out the last statement of one that died, and where concurrency is optimistic a row's
-//! lock keeps nobody out. A step that loses such a race is tried again.
+//! Every step is one statement in its own transaction, because some engines (Aurora DSQL)
+//! allow one schema change in a transaction, and no data with it. Every step can be executed
+//! twice: an instance may die between two steps, the server may still execute the last
+//! statement of an instance that died, and with optimistic concurrency a row lock excludes
+//! nobody. A step that loses such a race is retried.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::connect::{Connector, Session};
+use super::connect::{Connection, Connector};
 use super::error::PostgresError;
 use crate::store::schema::{self, Migrate, Migration, SchemaVersion};
 
@@ -25,65 +25,64 @@ use crate::store::schema::{self, Migrate, Migration, SchemaVersion};
 const MIGRATIONS: &[Migration] =
     &[Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 }];
 
-/// What was applied. Version 0 is the empty schema; the lock is that of its row.
+/// The applied steps. Version 0 is the empty schema, whose row is the one to lock.
 const CREATE_VERSIONS: &str = "create table if not exists schema_versions (
         version integer primary key,
         works_with integer not null
     )";
 const LOCK: &str = "select version from schema_versions where version = 0 for update";
 
-/// A server notices within a minute that the host of an instance which migrates is gone,
-/// rather than within two hours. One that does not know the settings keeps its own.
+/// Has the server notice within a minute, rather than two hours, that the host of an instance
+/// that migrates is gone. Does nothing on a server without these settings.
 const NOTICE_DEAD_CLIENT: &str = "select set_config(
         name, case name when 'tcp_keepalives_count' then '3' else '15' end, false)
     from pg_settings
     where name in ('tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count')";
 
-/// How often a step is tried while others take it too. Each time one of them succeeds.
+/// Attempts at a step that other instances execute too; each time one of them succeeds.
 const ATTEMPTS_MAX: u32 = 50;
 
 /// Longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// Takes the steps that are missing, as far as `how` allows that.
+/// Executes the missing steps, if `how` allows that.
 pub(super) async fn migrate(connector: &Connector, how: Migrate) -> Result<(), PostgresError> {
-    let Session { client, .. } = &connector.connect().await?;
+    let Connection { client, .. } = &connector.connect().await?;
     check_encoding(client).await?;
-    if missing(look(client).await?)?.next().is_none() {
+    if missing(read_version(client).await?)?.next().is_none() {
         return Ok(());
     }
     if how == Migrate::Check {
         return Err(PostgresError::NotMigrated);
     }
-    take_step(client, CREATE_VERSIONS).await?;
+    execute_step(client, CREATE_VERSIONS).await?;
     record(client, 0, 0).await?;
     let _lock = lock(connector).await?;
-    // Another instance may have been quicker.
-    for (version, migration) in missing(look(client).await?)? {
-        take_step(client, migration.sql).await?;
+    // Another instance may have migrated meanwhile.
+    for (version, migration) in missing(read_version(client).await?)? {
+        execute_step(client, migration.sql).await?;
         record(client, version, migration.works_with).await?;
     }
     Ok(())
 }
 
-/// Waits until no other instance migrates, and keeps others waiting for as long as the
-/// connection lives.
-async fn lock(connector: &Connector) -> Result<Session, PostgresError> {
-    let session = connector.connect().await?;
-    session.client.batch_execute(NOTICE_DEAD_CLIENT).await?;
-    session.client.batch_execute("begin").await?;
-    session.client.batch_execute(LOCK).await?;
-    Ok(session)
+/// Waits until no other instance migrates. The lock is held until the connection is dropped.
+async fn lock(connector: &Connector) -> Result<Connection, PostgresError> {
+    let connection = connector.connect().await?;
+    connection.client.batch_execute(NOTICE_DEAD_CLIENT).await?;
+    connection.client.batch_execute("begin").await?;
+    connection.client.batch_execute(LOCK).await?;
+    Ok(connection)
 }
 
 async fn record(client: &Client, version: u32, works_with: u32) -> Result<(), PostgresError> {
     let insert = format!(
         "insert into schema_versions values ({version}, {works_with}) on conflict do nothing"
     );
-    take_step(client, &insert).await
+    execute_step(client, &insert).await
 }
 
-async fn take_step(client: &Client, sql: &str) -> Result<(), PostgresError> {
+async fn execute_step(client: &Client, sql: &str) -> Result<(), PostgresError> {
     let mut attempts = 0;
     loop {
         let Err(error) = client.batch_execute(sql).await else { return Ok(()) };
@@ -95,13 +94,13 @@ async fn take_step(client: &Client, sql: &str) -> Result<(), PostgresError> {
             Some(state) if is_lost_race(state) && attempts < ATTEMPTS_MAX => error,
             _ => return Err(error.into()),
         };
-        tracing::debug!(error = %PostgresError::from(error), "another instance migrates too");
+        tracing::debug!(error = %PostgresError::from(error), "another instance migrates at the same time");
         sleep(PAUSE_MAX.mul_f64(rand::random_range(0.0..=1.0))).await;
     }
 }
 
-/// Whether somebody else did the same at the same moment: `if not exists` looks before the
-/// other transaction has committed.
+/// Whether another instance executed the same step at the same time: `if not exists` does not
+/// see what another transaction has not committed yet.
 fn is_lost_race(state: &SqlState) -> bool {
     matches!(
         *state,
@@ -119,8 +118,7 @@ fn missing(
         .map_err(|schema::MadeByNewerRelease| PostgresError::MadeByNewerRelease)
 }
 
-/// A database that cannot hold every letter would fail all who share a trip with
-/// one that it lacks.
+/// In another encoding, one unsupported letter would fail its whole batch.
 async fn check_encoding(client: &Client) -> Result<(), PostgresError> {
     let encoding = "select current_setting('server_encoding', true)";
     let encoding: Option<String> = client.query_one(encoding, &[]).await?.try_get(0)?;
@@ -130,8 +128,8 @@ async fn check_encoding(client: &Client) -> Result<(), PostgresError> {
     }
 }
 
-async fn look(client: &Client) -> Result<SchemaVersion, PostgresError> {
-    // The first step makes schema_versions, so a table of users without it is not ours.
+async fn read_version(client: &Client) -> Result<SchemaVersion, PostgresError> {
+    // schema_versions is created first, so a table of users without it is not ours.
     let tables = "select
             exists (select from pg_catalog.pg_tables
                 where tablename = 'schema_versions' and schemaname = any(current_schemas(false))),

@@ -1,4 +1,4 @@
-//! A connection that is made again whenever it is lost.
+//! A client that reconnects when its connection is lost, and retries.
 
 use std::time::Duration;
 
@@ -6,53 +6,53 @@ use prometheus::IntCounter;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_postgres::Row;
 
-use super::connect::{Connector, Session, Values};
+use super::connect::{Connection, Connector, Values};
 use super::error::PostgresError;
 use crate::store::STORE_TIMEOUT;
 
-/// How long the server may work on a statement, or wait for a lock.
-pub(super) const STATEMENT_MAX: Duration = Duration::from_millis(3500);
+/// How long the server may execute a statement, waits for locks included.
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_millis(3500);
 
-/// How long its answer is waited for. Longer than the server may take; and within
-/// a request's deadline, so that most hear why they failed.
-const ANSWER_MAX: Duration = Duration::from_secs(4);
-const _: () = assert!(STATEMENT_MAX.as_millis() < ANSWER_MAX.as_millis());
-const _: () = assert!(ANSWER_MAX.as_millis() < STORE_TIMEOUT.as_millis());
+/// How long to wait for the server's answer: longer than the server may take, so that most
+/// failures have a cause to log, and less than a request may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+const _: () = assert!(STATEMENT_TIMEOUT.as_millis() < ANSWER_TIMEOUT.as_millis());
+const _: () = assert!(ANSWER_TIMEOUT.as_millis() < STORE_TIMEOUT.as_millis());
 
-/// The longest pause between two attempts to connect. With the time that one may
-/// take, it stays within the 2 s in which a database that is back is found.
+/// Longest pause between two attempts to connect. Together with the time that one may take,
+/// it stays below the 2 s within which a database that is back is found.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
 
-/// The pause after the second failure in a row. There is none after the first:
-/// most connections that die can be made again at once.
+/// Pause after the second failure in a row. There is none after the first: most lost
+/// connections can be replaced at once.
 const PAUSE_MIN: Duration = Duration::from_millis(25);
 
-/// Longest pause before a statement that conflicted is tried again. By then the other
-/// statement has ended; and hundreds of attempts fit into a request's time.
+/// Longest pause before a statement that conflicted is retried. The other statement has most
+/// likely ended by then, and hundreds of attempts fit into a request's time.
 const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(20);
 
-/// A connection for one statement, kept up.
-pub(super) struct Link {
+/// Executes one statement, on a connection that it replaces when it is lost.
+pub(super) struct ReconnectingClient {
     connector: Connector,
     sql: &'static str,
-    session: Option<Session>,
-    /// How often in a row it failed.
+    connection: Option<Connection>,
+    /// Failures in a row.
     failures: u32,
-    /// Not before this is the next connection made.
+    /// The next attempt to connect begins no sooner.
     pause_until: Instant,
-    /// Whether the last request went unserved. Then the next one is given one
-    /// attempt, so that in an outage no one waits in vain for long.
+    /// Whether the last batch failed. Then the next one gets a single attempt, so that
+    /// requests do not wait long in an outage.
     gave_up: bool,
     retries: IntCounter,
 }
 
-impl Link {
-    /// Connects at the first request.
-    pub fn new(connector: Connector, sql: &'static str, retries: IntCounter) -> Link {
-        Link {
+impl ReconnectingClient {
+    /// Connects with the first query.
+    pub fn new(connector: Connector, sql: &'static str, retries: IntCounter) -> ReconnectingClient {
+        ReconnectingClient {
             connector,
             sql,
-            session: None,
+            connection: None,
             failures: 0,
             pause_until: Instant::now(),
             gave_up: false,
@@ -60,10 +60,10 @@ impl Link {
         }
     }
 
-    /// Runs the statement with `values`. It must be one that may run twice: it is tried
-    /// again on the same connection if it conflicts with another, and on a new one if
-    /// the connection dies, for as long as an attempt can begin before `deadline`.
-    pub async fn ask(
+    /// Executes the statement with `values`. It must be safe to execute twice: it is retried
+    /// on the same connection after a conflict with a concurrent statement, and on a new
+    /// one after a transient failure, as long as the attempt begins before `deadline`.
+    pub async fn query(
         &mut self,
         values: &Values<'_>,
         deadline: Instant,
@@ -90,13 +90,13 @@ impl Link {
             }
             self.failures += 1;
             self.pause_until = Instant::now() + pause(self.failures);
-            if self.gave_up || !error.may_pass() || self.pause_until >= deadline {
+            if self.gave_up || !error.is_transient() || self.pause_until >= deadline {
                 self.gave_up = true;
                 return Err(error);
             }
             self.retries.inc();
             if self.failures == 1 {
-                tracing::warn!(%error, "the connection to the database failed: trying again");
+                tracing::warn!(%error, "the database connection failed: retrying");
             }
         }
     }
@@ -106,34 +106,33 @@ impl Link {
         values: &Values<'_>,
         deadline: Instant,
     ) -> Result<Vec<Row>, PostgresError> {
-        // Taken out: a connection that failed is not used again.
-        let mut session = match self.session.take() {
-            Some(session) if !session.client.is_closed() => session,
+        // Taken out, because a connection that failed is not used again.
+        let mut connection = match self.connection.take() {
+            Some(connection) if !connection.client.is_closed() => connection,
             _ => {
                 sleep_until(self.pause_until).await;
                 let connecting = timeout_at(deadline, self.connector.connect());
-                connecting.await.unwrap_or(Err(PostgresError::NoTimeLeft))?
+                connecting.await.unwrap_or(Err(PostgresError::DeadlinePassed))?
             }
         };
-        match timeout(ANSWER_MAX, session.query(self.sql, values)).await {
+        match timeout(ANSWER_TIMEOUT, connection.query(self.sql, values)).await {
             Ok(rows) => {
                 let rows = rows.map_err(PostgresError::Statement);
-                // The server has rolled a conflict back: its connection is as good as before.
+                // The server has rolled the statement back, and the connection is still good.
                 if rows.as_ref().err().is_none_or(PostgresError::is_conflict) {
-                    self.session = Some(session);
+                    self.connection = Some(connection);
                 }
                 rows
             }
             Err(_) => {
-                session.abandon();
-                Err(PostgresError::NoAnswer(ANSWER_MAX))
+                connection.abandon();
+                Err(PostgresError::AnswerTimeout(ANSWER_TIMEOUT))
             }
         }
     }
 }
 
-/// Longer after every failure, and another one for every instance, so that they do
-/// not all come back to the database at the same moment.
+/// Grows with every failure, with jitter so that instances do not reconnect in step.
 fn pause(failures: u32) -> Duration {
     let Some(doublings) = failures.checked_sub(2) else {
         return Duration::ZERO;
@@ -142,8 +141,8 @@ fn pause(failures: u32) -> Duration {
     longest.mul_f64(rand::random_range(0.5..=1.0))
 }
 
-/// None before the first new attempt: what it conflicted with has just committed. Then
-/// a random one, so that instances which conflict do not try again in step.
+/// No pause before the first retry: the other statement has just committed. Then random, so
+/// that instances that conflict do not retry in step.
 fn conflict_pause(conflicts: u32) -> Duration {
     if conflicts == 1 {
         return Duration::ZERO;
@@ -161,41 +160,41 @@ mod tests {
     /// Nothing listens there.
     const CLOSED_PORT: u16 = 1;
 
-    fn link_to(port: u16) -> Link {
+    fn client_of(port: u16) -> ReconnectingClient {
         let connector = Connector::to_ports(&[port], "");
-        Link::new(connector, "select 1", Metrics::new().retries("read"))
+        ReconnectingClient::new(connector, "select 1", Metrics::new().retries("read"))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_is_away_is_tried_until_the_deadline_and_then_once_for_each_request() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         for port in [silent.local_addr().unwrap().port(), CLOSED_PORT] {
-            let mut link = link_to(port);
+            let mut client = client_of(port);
             let began = Instant::now();
-            assert!(link.ask(&[], began + STORE_TIMEOUT).await.is_err());
+            assert!(client.query(&[], began + STORE_TIMEOUT).await.is_err());
             assert!(began.elapsed() <= STORE_TIMEOUT);
-            let retries = link.retries.get();
+            let retries = client.retries.get();
             // With pauses between them.
             assert!((2..40).contains(&retries), "{retries} retries");
             for _ in 0..10 {
                 let began = Instant::now();
-                assert!(link.ask(&[], began + STORE_TIMEOUT).await.is_err());
+                assert!(client.query(&[], began + STORE_TIMEOUT).await.is_err());
                 // So a server that is back is found within this time.
                 assert!(began.elapsed() < Duration::from_secs(2));
             }
-            assert_eq!(link.retries.get(), retries);
+            assert_eq!(client.retries.get(), retries);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_statement_that_is_not_answered_is_given_up_before_the_deadline() {
-        let mut link = link_to(CLOSED_PORT);
-        link.session = Some(Session::with_silent_server().await);
+        let mut client = client_of(CLOSED_PORT);
+        client.connection = Some(Connection::with_silent_server().await);
         let began = Instant::now();
-        let error = link.ask(&[], began + STORE_TIMEOUT).await.unwrap_err();
-        assert!(matches!(error, PostgresError::NoAnswer(_)), "{error}");
-        assert_eq!(began.elapsed(), ANSWER_MAX);
-        assert_eq!(link.retries.get(), 0);
+        let error = client.query(&[], began + STORE_TIMEOUT).await.unwrap_err();
+        assert!(matches!(error, PostgresError::AnswerTimeout(_)), "{error}");
+        assert_eq!(began.elapsed(), ANSWER_TIMEOUT);
+        assert_eq!(client.retries.get(), 0);
     }
 
     #[test]
