@@ -72,6 +72,8 @@ impl Replica {
         if let State::Connected(connection) = &mut self.state {
             match find(connection, self.sql, usernames).await {
                 Ok(rows) => return Some(rows),
+                // A standby cancels lookups that keep it from replaying changes.
+                Err(error) if error.is_conflict() => {}
                 Err(error) => self.mark_down(&error),
             }
         }
