@@ -55,7 +55,7 @@ impl Answers {
         let right = self.slowest_refusal >= MOST_OF_A_REQUESTS_TIME;
         assert!(self.refused == 0 || right, "{self:?}: {}", service.log());
         if right {
-            println!("not shown, the machine is too slow: {self:?}");
+            println!("not shown, the machine is too slow: {self:?}: {}", service.log());
         }
     }
 }
