@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::cluster::{Session, execute, shared};
 use crate::harness::{BINARY, clean_environment, wait, wait_until};
+use crate::load::read_all;
 use crate::migrate::migrate;
-use crate::read_all;
 use crate::url::{password, role};
 
 /// Usernames and dates of birth, in the order of the names' bytes.

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::cluster::shared;
 use crate::harness::{Failed, Service, new_folder, random, wait_until};
-use crate::load::Load;
-use crate::outages::{count, expect_unavailable, wait_until_works};
+use crate::load::{Load, wait_until_works};
+use crate::outages::{count, expect_unavailable};
 use crate::refusal::{failed, refusal};
 use crate::url::{password, role};
 
@@ -38,7 +38,7 @@ fn requests_wait_while_a_password_is_rotated() {
         steps[1]();
         load.wait_for(200);
     }
-    assert_eq!(load.stop(), 0, "requests refused");
+    load.stop().expect_none_refused(&service);
     secret.expect_no_password(&service);
 }
 
@@ -64,7 +64,7 @@ fn turn_to_garbage(garbage: &str) {
     secret.write(&secret.url);
     wait_until_works(&service);
     let error = match garbage.starts_with("sqlite:") {
-        true => "names no Postgres database any more".to_owned(),
+        true => "no longer names a Postgres database".to_owned(),
         false => format!("{}: ", secret.file().display()),
     };
     let log = service.wait_for_log(&error);

@@ -550,7 +550,10 @@ impl Database for Postgres {
     }
 
     async fn migrations(&self) -> u32 {
-        self.execute("select count(*) from schema_versions").trim().parse().unwrap()
+        self.execute("select count(*) from schema_versions where version > 0")
+            .trim()
+            .parse()
+            .unwrap()
     }
 
     fn batches_to_save_behind_a_lock(&self) -> usize {

@@ -1,25 +1,25 @@
-//! Users in Postgres, or in any database that speaks its protocol and knows
+//! Stores users in Postgres, or in any database that speaks its protocol and has
 //! `insert … on conflict`.
 
 mod bulk;
+mod client;
 mod connect;
 mod error;
-mod link;
 mod migrate;
+mod queries;
 mod replica;
 mod tls;
-mod trips;
 pub(super) mod url;
 
 use std::sync::Arc;
 
 use futures_util::future::{OptionFuture, join_all};
 
+use self::client::{ReconnectingClient, STATEMENT_TIMEOUT};
 use self::connect::Connector;
-use self::link::{Link, STATEMENT_MAX};
-use self::replica::{Lanes, Replica};
+use self::queries::{FIND, Reader, SAVE, Writer};
+use self::replica::{Replica, ReplicaStatus};
 use self::tls::Tls;
-use self::trips::{FIND, ReadTrips, SAVE, WriteTrips};
 use super::batch::{BatchLimits, Batcher};
 use super::url::UrlSource;
 use super::{Store, StoreOptions};
@@ -29,8 +29,8 @@ pub(super) use bulk::PostgresBulk;
 pub use error::PostgresError;
 pub use url::{PostgresUrl, PostgresUrlError};
 
-/// Connections that read. The second carries what arrives while the first waits
-/// for its answer.
+/// Connections that read. The second one executes what arrives while the first waits for
+/// its answer.
 const READERS: usize = 2;
 
 /// Connects to the database at `source`, and migrates it as `options` allow.
@@ -41,27 +41,27 @@ pub(super) async fn open(
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
     let connector = Connector::new(source, Tls::new(options.postgres_ca_file.as_deref())?);
-    migrate::migrate(&mut connector.connect().await?.client, options.migrate).await?;
+    migrate::migrate(&connector, options.migrate).await?;
 
-    let primary = connector.with_statement_max(STATEMENT_MAX);
-    let link = |sql, kind| Link::new(primary.clone(), sql, metrics.retries(kind));
-    let lanes = Arc::new(Lanes::new(metrics.replica_fallbacks.clone()));
+    let primary = connector.with_statement_timeout(STATEMENT_TIMEOUT);
+    let client = |sql, kind| ReconnectingClient::new(primary.clone(), sql, metrics.retries(kind));
+    let status = Arc::new(ReplicaStatus::new(metrics.replica_fallbacks.clone()));
     let replica = options
         .read_url
-        .map(|url| connector.to_replica(url).with_statement_max(replica::ANSWER_MAX));
+        .map(|url| connector.to_replica(url).with_statement_timeout(replica::REPLICA_TIMEOUT));
     let reads = (0..READERS).map(|_| async {
         let replica = OptionFuture::from(
-            replica.clone().map(|replica| Replica::open(replica, lanes.clone())),
+            replica.clone().map(|replica| Replica::open(replica, FIND, status.clone())),
         );
-        ReadTrips { primary: link(FIND, "read"), replica: replica.await }
+        Reader { primary: client(FIND, "read"), replica: replica.await }
     });
     let reads = join_all(reads).await;
     let pings = replica.is_some().then(|| {
-        let ping = ReadTrips { primary: link(FIND, "ping"), replica: None };
+        let ping = Reader { primary: client(FIND, "ping"), replica: None };
         Batcher::start(limits, metrics.batches("ping"), vec![ping])
     });
-    // One connection writes, so that saves reach the database in their order.
-    let writes = vec![WriteTrips(link(SAVE, "write"))];
+    // One connection writes, so that saves reach the database in order.
+    let writes = vec![Writer(client(SAVE, "write"))];
     Ok(Store {
         reads: Batcher::start(limits, metrics.batches("read"), reads),
         pings,
