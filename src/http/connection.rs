@@ -6,14 +6,15 @@
 //! cleared for every request.
 
 use std::collections::HashMap;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -34,6 +35,11 @@ pub const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long an answer may wait for the client to take it.
 pub const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// How long after an answer a connection is asked whether it holds a part of the next
+/// request. Most clients have sent a whole one by then, and need not be asked. Not longer
+/// than `IDLE_MAX_CLOSING`, so that idle connections do not hold up the end.
+const CHECK_AFTER: Duration = IDLE_MAX_CLOSING;
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -46,11 +52,14 @@ pub(super) enum Phase {
     Handling,
     /// Sends the answer.
     Answer,
+    /// Has sent the answer. hyper may have read a part of the next request along with the
+    /// last one, which shows only where the connection is taken from it.
+    Answered,
 }
 
 /// One connection's phase and when it began.
 pub(super) struct Pace {
-    /// Milliseconds on the server's clock, then two bits of `Phase`.
+    /// Milliseconds on the server's clock, then three bits of `Phase`.
     began: AtomicU64,
     server: Arc<ServerState>,
     overdue: Notify,
@@ -70,15 +79,29 @@ impl Pace {
     pub fn enter(&self, phase: Phase) {
         // Only the connection's own task writes; the sweep may read a little late.
         let now = self.server.now.load(Ordering::Relaxed);
-        self.began.store(now << 2 | phase as u64, Ordering::Relaxed);
+        self.store(now, phase);
+    }
+
+    /// Notes what the connection has been doing all along.
+    fn correct(&self, phase: Phase) {
+        self.store(self.began(), phase);
+    }
+
+    fn store(&self, began: u64, phase: Phase) {
+        self.began.store(began << 3 | phase as u64, Ordering::Relaxed);
+    }
+
+    fn began(&self) -> u64 {
+        self.began.load(Ordering::Relaxed) >> 3
     }
 
     fn phase(&self) -> Phase {
-        match self.began.load(Ordering::Relaxed) & 3 {
+        match self.began.load(Ordering::Relaxed) & 7 {
             0 => Phase::Idle,
             1 => Phase::Head,
             2 => Phase::Handling,
-            _ => Phase::Answer,
+            3 => Phase::Answer,
+            _ => Phase::Answered,
         }
     }
 
@@ -91,20 +114,21 @@ impl Pace {
             Phase::Head => HEAD_MAX,
             Phase::Handling => return None,
             Phase::Answer => ANSWER_MAX,
+            Phase::Answered => CHECK_AFTER,
         };
         let now = self.server.now.load(Ordering::Relaxed);
-        let lasted = now.saturating_sub(self.began.load(Ordering::Relaxed) >> 2);
+        let lasted = now.saturating_sub(self.began());
         (Duration::from_millis(lasted) > limit).then_some(phase)
     }
 
     /// Waits until a phase lasts longer than it may.
     pub async fn overdue(&self) -> Phase {
         loop {
-            self.overdue.notified().await;
             // It may have moved on since the sweep.
             if let Some(phase) = self.overdue_phase() {
                 return phase;
             }
+            self.overdue.notified().await;
         }
     }
 }
@@ -185,35 +209,58 @@ impl Drop for Open<'_> {
 
 /// A stream that notes when a request begins and when its answer is sent.
 pub(super) struct Paced {
-    stream: TokioIo<TcpStream>,
+    stream: TcpStream,
     pace: Arc<Pace>,
+    /// Comes before what is still to be read from `stream`.
+    read_ahead: Bytes,
 }
 
 impl Paced {
     pub fn new(stream: TcpStream, pace: Arc<Pace>) -> Paced {
-        Paced { stream: TokioIo::new(stream), pace }
+        Paced { stream, pace, read_ahead: Bytes::new() }
+    }
+
+    /// Takes back `bytes` that were read after the last request: the start of the next
+    /// one, if there are any.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        // Some clients send an empty line after a body (RFC 9112, section 2.2).
+        if bytes.iter().all(|byte| b"\r\n".contains(byte)) {
+            self.pace.correct(Phase::Idle);
+        } else {
+            self.pace.correct(Phase::Head);
+            self.read_ahead = bytes;
+        }
     }
 
     pub fn into_stream(self) -> TcpStream {
-        self.stream.into_inner()
+        self.stream
     }
 }
 
-impl Read for Paced {
+impl AsyncRead for Paced {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if !self.read_ahead.is_empty() {
+            let length = self.read_ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.read_ahead.split_to(length));
+            if self.read_ahead.is_empty() {
+                // It keeps all of the buffer that it was a part of.
+                self.read_ahead = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if self.pace.phase() == Phase::Idle {
+        if matches!(self.pace.phase(), Phase::Idle | Phase::Answered) {
             self.pace.enter(Phase::Head);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl Write for Paced {
+impl AsyncWrite for Paced {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -225,7 +272,7 @@ impl Write for Paced {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
@@ -241,7 +288,7 @@ impl Write for Paced {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
         // The server flushes when it has handed all of an answer to the kernel.
         if self.pace.phase() == Phase::Answer {
-            self.pace.enter(Phase::Idle);
+            self.pace.enter(Phase::Answered);
         }
         Poll::Ready(Ok(()))
     }
@@ -278,6 +325,8 @@ mod tests {
             (Phase::Handling, true, None),
             (Phase::Answer, false, Some(10 * SECOND)),
             (Phase::Answer, true, Some(10 * SECOND)),
+            (Phase::Answered, false, Some(SECOND)),
+            (Phase::Answered, true, Some(SECOND)),
         ];
         for (phase, is_closing, limit) in cases {
             let connections = Connections::new();
@@ -302,9 +351,9 @@ mod tests {
         let connections = Connections::new();
         let open = connections.open();
         let mut overdue = open.pace.overdue().boxed();
-        for phase in [Phase::Head, Phase::Answer, Phase::Idle, Phase::Head] {
+        for phase in [Phase::Head, Phase::Answer, Phase::Answered, Phase::Head] {
             open.pace.enter(phase);
-            advance(HEAD_MAX).await;
+            advance(if phase == Phase::Answered { CHECK_AFTER } else { HEAD_MAX }).await;
             connections.sweep();
             assert_eq!(overdue.as_mut().now_or_never(), None, "{phase:?}");
         }

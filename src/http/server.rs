@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -75,12 +76,7 @@ pub async fn serve(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> usize {
-    let server = Arc::new(Server {
-        handler,
-        metrics,
-        connections: Connections::new(),
-        free: Arc::new(Semaphore::new(limits.connections_max)),
-    });
+    let server = Arc::new(Server::new(handler, metrics, limits.connections_max));
     tokio::select! {
         never = server.accept_all(&listener.socket) => match never {},
         never = server.sweep() => match never {},
@@ -104,9 +100,26 @@ struct Server<H> {
     metrics: ListenerMetrics,
     connections: Connections,
     free: Arc<Semaphore>,
+    http: http1::Builder,
 }
 
 impl<H: Handler> Server<H> {
+    fn new(handler: H, metrics: ListenerMetrics, connections_max: usize) -> Server<H> {
+        let mut http = http1::Builder::new();
+        // A client may close its sending side and still wait for the answer.
+        http.half_close(true)
+            .max_buf_size(HEAD_BYTES_MAX)
+            // Ours cover more, and answer 408.
+            .header_read_timeout(None);
+        Server {
+            handler,
+            metrics,
+            connections: Connections::new(),
+            free: Arc::new(Semaphore::new(connections_max)),
+            http,
+        }
+    }
+
     async fn sweep(&self) -> Infallible {
         loop {
             sleep(SWEEP_EVERY).await;
@@ -174,31 +187,37 @@ impl<H: Handler> Server<H> {
     /// Serves one client until it, or we, want no more of it.
     async fn serve_connection(self: &Arc<Self>, stream: TcpStream) {
         let open = self.connections.open();
-        let service = service_fn(|request| {
+        let service = |request| {
+            open.pace.enter(Phase::Handling);
             let server = self.clone();
             let pace = open.pace.clone();
             // Boxed, so that an idle connection does not keep room for it.
             Box::pin(async move {
-                pace.enter(Phase::Handling);
                 let response = server.answer(request).await;
                 pace.enter(Phase::Answer);
                 Ok::<_, Infallible>(response)
             }) as Pin<Box<dyn Future<Output = _> + Send>>
-        });
-        let mut connection = http1::Builder::new()
-            // A client may close its sending side and still wait for the answer.
-            .half_close(true)
-            .max_buf_size(HEAD_BYTES_MAX)
-            // Ours cover more, and answer 408.
-            .header_read_timeout(None)
-            .serve_connection(Paced::new(stream, open.pace.clone()), service);
-        let overdue = tokio::select! {
-            biased;
-            // The error is the client's, and was answered where it could be.
-            _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
-            phase = open.pace.overdue() => Some(phase),
         };
-        let stream = connection.into_parts().io.into_stream();
+        let mut stream = Paced::new(stream, open.pace.clone());
+        let overdue = loop {
+            let mut connection =
+                self.http.serve_connection(TokioIo::new(stream), service_fn(&service));
+            let overdue = tokio::select! {
+                biased;
+                // The error is the client's, and was answered where it could be.
+                _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
+                phase = open.pace.overdue() => Some(phase),
+            };
+            let parts = connection.into_parts();
+            stream = parts.io.into_inner();
+            if overdue != Some(Phase::Answered) {
+                break overdue;
+            }
+            // Nothing is under way, so another hyper can go on from here. This one gives
+            // back the memory of the largest request so far as well.
+            stream.put_back(parts.read_buf);
+        };
+        let stream = stream.into_stream();
         match overdue {
             None => linger(stream).await,
             Some(Phase::Head) => {
@@ -206,7 +225,7 @@ impl<H: Handler> Server<H> {
                 send_too_slow(stream).await;
             }
             Some(Phase::Answer) => self.metrics.slow_answers.inc(),
-            Some(Phase::Idle | Phase::Handling) => {}
+            Some(Phase::Idle | Phase::Handling | Phase::Answered) => {}
         }
     }
 
@@ -288,7 +307,150 @@ async fn linger(mut stream: TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Full};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::metrics::Metrics;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const PUT: &str = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12345";
+    const CHUNKED: &str = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        5\r\n12345\r\n0\r\n\r\n";
+
+    /// Reads a request's body to its end, and answers 200.
+    struct Reading;
+
+    impl Handler for Reading {
+        async fn handle(&self, request: Request) -> Response {
+            request.into_body().collect().await.expect("a whole body");
+            Response::new(Full::new(Bytes::from_static(b"read")))
+        }
+    }
+
+    fn server<H: Handler>(handler: H) -> Arc<Server<H>> {
+        let server = Server::new(handler, Metrics::new().listener("public"), 10);
+        let server = Arc::new(server);
+        let sweeping = server.clone();
+        tokio::spawn(async move { sweeping.sweep().await });
+        server
+    }
+
+    /// A client's end of a connection. What is written to one end of this pair of sockets
+    /// is at the other at once, so a stopped clock does not run ahead of it.
+    fn connect<H: Handler>(server: &Arc<Server<H>>) -> UnixStream {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let theirs = std::net::TcpStream::from(OwnedFd::from(theirs));
+        let place = server.free.clone().try_acquire_owned().unwrap();
+        server.start(TcpStream::from_std(theirs).unwrap(), place);
+        ours.set_nonblocking(true).unwrap();
+        UnixStream::from_std(ours).unwrap()
+    }
+
+    async fn send(client: &mut UnixStream, bytes: &str) {
+        client.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    /// Reads `count` answers of `Reading`.
+    async fn expect_answers(client: &mut UnixStream, count: usize) {
+        let mut answers = String::new();
+        while answers.matches("\r\n\r\nread").count() < count {
+            let mut bytes = [0; 1024];
+            let length = client.read(&mut bytes).await.unwrap();
+            answers += str::from_utf8(&bytes[..length]).unwrap();
+            assert_ne!(length, 0, "closed after {answers:?}");
+        }
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), count, "{answers}");
+    }
+
+    /// What comes until the server closes.
+    async fn read_to_end(client: &mut UnixStream) -> String {
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        answers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_of_a_head_behind_a_request_is_cut_off_after_10_s() {
+        let server = server(Reading);
+        for request in [GET, PUT, CHUNKED] {
+            for start in ["G", "\r\nGET / HT", &GET[..GET.len() - 1], &PUT[..30]] {
+                let mut client = connect(&server);
+                let began = Instant::now();
+                send(&mut client, &format!("{request}{start}")).await;
+                expect_answers(&mut client, 1).await;
+                let end = read_to_end(&mut client).await;
+                assert!(end.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{start:?}: {end:?}");
+                let elapsed = began.elapsed();
+                assert!(elapsed > HEAD_MAX && elapsed < HEAD_MAX + SECOND, "{elapsed:?}");
+            }
+        }
+        assert_eq!(server.metrics.slow_heads.get(), 12);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_behind_a_request_may_take_10_s() {
+        for is_closing in [false, true] {
+            let server = server(Reading);
+            let mut client = connect(&server);
+            send(&mut client, &format!("{PUT}{}", &GET[..20])).await;
+            expect_answers(&mut client, 1).await;
+            if is_closing {
+                server.connections.start_closing();
+            }
+            sleep(9 * SECOND).await;
+            send(&mut client, &GET[20..]).await;
+            expect_answers(&mut client, 1).await;
+            if is_closing {
+                assert_eq!(read_to_end(&mut client).await, "");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_whole_request_the_next_is_waited_for_for_75_s() {
+        let cases: &[(&[&str], usize)] = &[
+            (&[GET], 1),
+            (&["GET / HT", "TP/1.1\r\nHost: a\r\n", "\r\n"], 1),
+            (&[GET, GET, GET], 3),
+            (&[&GET.repeat(40)], 40),
+            (&[&format!("{GET}{PUT}{CHUNKED}{GET}{}", &PUT[..40]), &PUT[40..]], 5),
+            (&[PUT], 1),
+            (&[&PUT[..PUT.len() - 5], "12", "345"], 1),
+            (&[&PUT[..PUT.len() - 3], "345"], 1),
+            (&[CHUNKED], 1),
+            (&[&CHUNKED[..56], &CHUNKED[56..60], &CHUNKED[60..66], &CHUNKED[66..]], 1),
+            (&[&format!("{}X: y\r\n\r\n", &CHUNKED[..CHUNKED.len() - 2])], 1),
+            // As some clients do (RFC 9112, section 2.2).
+            (&[&format!("{PUT}\r\n")], 1),
+        ];
+        let server = server(Reading);
+        for (pieces, count) in cases {
+            let mut client = connect(&server);
+            for piece in *pieces {
+                send(&mut client, piece).await;
+                // Until then all else has come to rest, so each piece is read by itself.
+                sleep(Duration::from_millis(1)).await;
+            }
+            expect_answers(&mut client, *count).await;
+            sleep(74 * SECOND).await;
+            send(&mut client, GET).await;
+            expect_answers(&mut client, 1).await;
+            let began = Instant::now();
+            assert_eq!(read_to_end(&mut client).await, "", "{pieces:?}");
+            let elapsed = began.elapsed();
+            assert!(elapsed > 75 * SECOND && elapsed < 76 * SECOND, "{elapsed:?}: {pieces:?}");
+        }
+        assert_eq!(server.metrics.slow_heads.get(), 0);
+    }
 
     #[test]
     fn an_aborted_connection_is_about_one_peer_and_a_lack_of_files_about_all() {
