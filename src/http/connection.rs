@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -139,11 +140,14 @@ pub(super) struct Connections {
     next: AtomicU64,
     began: Instant,
     server: Arc<ServerState>,
+    gauge: IntGauge,
 }
 
 impl Connections {
-    pub fn new() -> Connections {
+    /// Shows how many there are in `gauge`.
+    pub fn new(gauge: IntGauge) -> Connections {
         Connections {
+            gauge,
             open: Mutex::default(),
             next: AtomicU64::new(0),
             began: Instant::now(),
@@ -161,6 +165,7 @@ impl Connections {
         });
         pace.enter(Phase::Idle);
         self.lock().insert(id, pace.clone());
+        self.gauge.inc();
         Open { id, pace, connections: self }
     }
 
@@ -204,6 +209,7 @@ pub(super) struct Open<'a> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.connections.lock().remove(&self.id);
+        self.connections.gauge.dec();
     }
 }
 
@@ -310,6 +316,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn connections() -> Connections {
+        Connections::new(IntGauge::new("connections", "Open connections.").unwrap())
+    }
+
     /// The clock of connections counts these.
     const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -329,7 +339,7 @@ mod tests {
             (Phase::Answered, true, Some(SECOND)),
         ];
         for (phase, is_closing, limit) in cases {
-            let connections = Connections::new();
+            let connections = connections();
             if is_closing {
                 connections.start_closing();
             }
@@ -348,7 +358,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_new_phase_has_its_whole_time() {
-        let connections = Connections::new();
+        let connections = connections();
         let open = connections.open();
         let mut overdue = open.pace.overdue().boxed();
         for phase in [Phase::Head, Phase::Answer, Phase::Answered, Phase::Head] {

@@ -113,8 +113,8 @@ impl<H: Handler> Server<H> {
             .header_read_timeout(None);
         Server {
             handler,
+            connections: Connections::new(metrics.connections.clone()),
             metrics,
-            connections: Connections::new(),
             free: Arc::new(Semaphore::new(connections_max)),
             http,
         }
@@ -177,9 +177,7 @@ impl<H: Handler> Server<H> {
         let _ = stream.set_nodelay(true);
         let server = self.clone();
         tokio::spawn(async move {
-            server.metrics.connections.inc();
             server.serve_connection(stream).await;
-            server.metrics.connections.dec();
             drop(place);
         });
     }
@@ -335,6 +333,16 @@ mod tests {
         }
     }
 
+    /// Panics where nothing of ours catches it, as a bug in hyper would.
+    struct Panicking;
+
+    impl Handler for Panicking {
+        fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
+            assert_ne!(request.uri().path(), "/", "met as intended");
+            async { Response::default() }
+        }
+    }
+
     fn server<H: Handler>(handler: H) -> Arc<Server<H>> {
         let server = Server::new(handler, Metrics::new().listener("public"), 10);
         let server = Arc::new(server);
@@ -450,6 +458,24 @@ mod tests {
             assert!(elapsed > 75 * SECOND && elapsed < 76 * SECOND, "{elapsed:?}: {pieces:?}");
         }
         assert_eq!(server.metrics.slow_heads.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_task_panics_is_no_longer_open() {
+        let server = server(Panicking);
+        let mut client = connect(&server);
+        let mut other = connect(&server);
+        send(&mut client, GET).await;
+        assert_eq!(read_to_end(&mut client).await, "");
+        assert_eq!(server.metrics.connections.get(), 1);
+        assert_eq!(server.connections.count(), 1);
+        assert_eq!(server.free.available_permits(), 9);
+
+        other.shutdown().await.unwrap();
+        assert_eq!(read_to_end(&mut other).await, "");
+        drop(other);
+        sleep(SECOND).await;
+        assert_eq!(server.metrics.connections.get(), 0);
     }
 
     #[test]
