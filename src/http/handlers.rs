@@ -86,6 +86,8 @@ impl Api {
             (Route::Hello(name), &Method::PUT) => Box::pin(self.save_birthday(name, body)).await,
             (Route::Health, &Method::GET | &Method::HEAD) => Box::pin(self.health()).await,
             (Route::OpenApi, &Method::GET | &Method::HEAD) => Ok(openapi()),
+            // Only OPTIONS has this target (RFC 9112, section 3.2.4).
+            (Route::Server, _) => Err(Problem::no_such_path()),
             (_, _) => Err(Problem::method_not_allowed(route.allow())),
         }
     }

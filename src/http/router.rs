@@ -11,14 +11,22 @@ pub enum Route<'a> {
     Health,
     /// `/openapi.json`
     OpenApi,
+    /// `*`, the server as a whole (RFC 9110, section 9.3.7).
+    Server,
     /// Anything else.
     Unknown,
 }
 
 impl Route<'_> {
     /// One of each, for tests and metrics.
-    pub const ALL: [Route<'static>; 5] =
-        [Route::Root, Route::Hello("{username}"), Route::Health, Route::OpenApi, Route::Unknown];
+    pub const ALL: [Route<'static>; 6] = [
+        Route::Root,
+        Route::Hello("{username}"),
+        Route::Health,
+        Route::OpenApi,
+        Route::Server,
+        Route::Unknown,
+    ];
 
     /// Finds the route of `path`, which has no query.
     pub fn parse(path: &str) -> Route<'_> {
@@ -30,6 +38,7 @@ impl Route<'_> {
             }
             [Some(""), Some("health"), None, None] => Route::Health,
             [Some(""), Some("openapi.json"), None, None] => Route::OpenApi,
+            [Some("*"), None, None, None] => Route::Server,
             _ => Route::Unknown,
         }
     }
@@ -41,7 +50,8 @@ impl Route<'_> {
             Route::Hello(_) => 1,
             Route::Health => 2,
             Route::OpenApi => 3,
-            Route::Unknown => 4,
+            Route::Server => 4,
+            Route::Unknown => 5,
         }
     }
 
@@ -52,6 +62,7 @@ impl Route<'_> {
             Route::Hello(_) => "/hello/{username}",
             Route::Health => "/health",
             Route::OpenApi => "/openapi.json",
+            Route::Server => "*",
             Route::Unknown => "unknown",
         }
     }
@@ -60,7 +71,7 @@ impl Route<'_> {
     /// is nothing.
     pub fn allow(self) -> &'static str {
         match self {
-            Route::Hello(_) => "GET, HEAD, OPTIONS, PUT",
+            Route::Hello(_) | Route::Server => "GET, HEAD, OPTIONS, PUT",
             Route::Root | Route::Health | Route::OpenApi => "GET, HEAD, OPTIONS",
             Route::Unknown => "",
         }
@@ -83,7 +94,10 @@ mod tests {
             ("/health", Route::Health),
             ("/openapi.json", Route::OpenApi),
             ("", Route::Unknown),
-            ("*", Route::Unknown),
+            ("*", Route::Server),
+            ("/*", Route::Unknown),
+            ("*/", Route::Unknown),
+            ("**", Route::Unknown),
             ("//", Route::Unknown),
             ("/hello", Route::Unknown),
             ("/hello/", Route::Unknown),
@@ -130,7 +144,7 @@ mod tests {
             .collect();
         let mut offered: Vec<(String, String)> = Route::ALL
             .into_iter()
-            .filter(|route| *route != Route::Unknown)
+            .filter(|route| !matches!(route, Route::Server | Route::Unknown))
             .map(|route| (route.pattern().to_owned(), route.allow().to_owned()))
             .collect();
         offered.sort();
@@ -152,6 +166,7 @@ mod tests {
                 "/" => Route::Root,
                 "/health" => Route::Health,
                 "/openapi.json" => Route::OpenApi,
+                "*" => Route::Server,
                 path => match path.strip_prefix("/hello/") {
                     Some(name) if !name.is_empty() && !name.contains('/') => Route::Hello(name),
                     _ => Route::Unknown,
