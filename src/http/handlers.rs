@@ -54,7 +54,7 @@ impl Handler for Api {
         let mut body = Some(body);
         async move {
             let route = Route::parse(head.uri.path());
-            let observation = self.observed.begin(route, &head.method);
+            let observation = self.observed.begin(route, &head);
             let mut response = match self.answer(route, &head, &mut body).await {
                 Ok(response) => response,
                 Err(problem) => problem.into(),

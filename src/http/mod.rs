@@ -7,6 +7,7 @@ mod host;
 mod json;
 pub mod observation;
 mod problem;
+mod request_ids;
 mod router;
 pub mod server;
 

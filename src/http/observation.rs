@@ -3,9 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use hyper::{Method, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode};
 
 use super::Route;
+use super::request_ids::RequestIds;
 use crate::metrics::{Metrics, RequestMetrics};
 
 /// Methods told apart; any other is one of its own, so that clients cannot make
@@ -26,6 +28,7 @@ pub(super) struct Observation<'a> {
     observed: &'a Observed,
     route: &'static str,
     method: &'static str,
+    headers: &'a HeaderMap,
     metrics: &'a RequestMetrics,
     began: Instant,
     ended: Option<StatusCode>,
@@ -38,10 +41,11 @@ impl Observed {
         Observed { metrics, access_log, requests }
     }
 
-    pub(super) fn begin(&self, route: Route<'_>, method: &Method) -> Observation<'_> {
+    pub(super) fn begin<'a>(&'a self, route: Route<'_>, head: &'a Parts) -> Observation<'a> {
         self.metrics.in_flight.inc();
         let other = METHODS.len() - 1;
-        let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(other);
+        let method = head.method.as_str();
+        let method = METHODS.iter().position(|known| *known == method).unwrap_or(other);
         let pattern = route.pattern();
         let metrics = self.requests[route.number()][method]
             .get_or_init(|| self.metrics.requests(pattern, METHODS[method]));
@@ -49,6 +53,7 @@ impl Observed {
             observed: self,
             route: pattern,
             method: METHODS[method],
+            headers: &head.headers,
             metrics,
             began: Instant::now(),
             ended: None,
@@ -73,6 +78,7 @@ impl Drop for Observation<'_> {
         let elapsed = self.began.elapsed();
         self.metrics.observe(status, elapsed);
         if self.observed.access_log {
+            let ids = RequestIds::read(self.headers);
             tracing::info!(
                 name: "request",
                 target: "access",
@@ -81,6 +87,9 @@ impl Drop for Observation<'_> {
                     http.route = self.route,
                     http.status = status,
                     duration_ms = elapsed.as_secs_f64() * 1e3,
+                    http.request_id = ids.request_id,
+                    traceparent = ids.traceparent,
+                    amzn_trace_id = ids.amzn_trace_id.as_deref(),
                 },
                 "answered"
             );
