@@ -34,6 +34,7 @@ pub struct Metrics {
     connections: IntGaugeVec,
     accept_errors: IntCounterVec,
     cut_off: IntCounterVec,
+    shed_heads: IntCounterVec,
     trip_seconds: HistogramVec,
     trip_requests: HistogramVec,
     queued: IntGaugeVec,
@@ -53,6 +54,8 @@ pub struct ListenerMetrics {
     pub accept_errors: IntCounter,
     /// Connections closed because a head came too slowly.
     pub slow_heads: IntCounter,
+    /// Connections closed because there were too many unfinished heads.
+    pub shed_heads: IntCounter,
     /// Connections closed because an answer was taken too slowly.
     pub slow_answers: IntCounter,
     /// Requests that met a bug.
@@ -134,6 +137,12 @@ impl Metrics {
                 "Connections closed because a head came, or an answer was taken, too slowly.",
                 &["listener", "phase"],
             ),
+            shed_heads: counters(
+                registry,
+                "http_heads_shed_total",
+                "Connections closed because too many bytes of unfinished request heads were held.",
+                &["listener"],
+            ),
             trip_seconds: histograms(
                 registry,
                 "store_trip_seconds",
@@ -184,6 +193,7 @@ impl Metrics {
             connections: self.connections.with_label_values(&[listener]),
             accept_errors: self.accept_errors.with_label_values(&[listener]),
             slow_heads: self.cut_off.with_label_values(&[listener, "head"]),
+            shed_heads: self.shed_heads.with_label_values(&[listener]),
             slow_answers: self.cut_off.with_label_values(&[listener, "answer"]),
             panics: self.panics.with_label_values(&[listener]),
         }

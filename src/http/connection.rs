@@ -5,7 +5,7 @@
 //! connection one store of a number where a timer of its own would be set and
 //! cleared for every request.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,6 +32,11 @@ pub const IDLE_MAX_CLOSING: Duration = Duration::from_secs(1);
 
 /// How long a request's head may take from its first byte.
 pub const HEAD_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of heads of which only a part has arrived, over all connections: of those of
+/// 5,000 slow clients alone, memory would exceed 128 MiB. Clients that send a head at once
+/// are seldom among them, and never for long.
+pub const UNFINISHED_HEADS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long an answer may wait for the client to take it.
 pub const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -62,6 +67,9 @@ pub(super) enum Phase {
 pub(super) struct Pace {
     /// Milliseconds on the server's clock, then three bits of `Phase`.
     began: AtomicU64,
+    /// Its number among the unfinished heads, or zero.
+    head: AtomicU64,
+    is_shed: AtomicBool,
     server: Arc<ServerState>,
     overdue: Notify,
 }
@@ -73,9 +81,72 @@ struct ServerState {
     /// clock a few times per request would cost more than all else here.
     now: AtomicU64,
     closing: AtomicBool,
+    heads: Mutex<UnfinishedHeads>,
+}
+
+/// The heads of which only a part has arrived.
+#[derive(Default)]
+struct UnfinishedHeads {
+    bytes: usize,
+    /// By number, so the oldest is the first.
+    by_age: BTreeMap<u64, (usize, Arc<Pace>)>,
+    last: u64,
+}
+
+impl UnfinishedHeads {
+    fn remove(&mut self, number: u64) {
+        if let Some((bytes, _)) = self.by_age.remove(&number) {
+            self.bytes -= bytes;
+        }
+    }
 }
 
 impl Pace {
+    /// Notes that a request has arrived.
+    pub fn begin_request(&self) {
+        self.forget_head();
+        self.enter(Phase::Handling);
+    }
+
+    /// Notes that of a head only `bytes` have arrived, and cuts off the oldest ones if
+    /// there are too many.
+    fn count_head(self: &Arc<Pace>, bytes: usize) {
+        if self.is_shed() {
+            return;
+        }
+        let mut heads = lock(&self.server.heads);
+        let mut number = self.head.load(Ordering::Relaxed);
+        if number == 0 {
+            heads.last += 1;
+            number = heads.last;
+            self.head.store(number, Ordering::Relaxed);
+        }
+        heads.remove(number);
+        heads.bytes += bytes;
+        heads.by_age.insert(number, (bytes, self.clone()));
+        while heads.bytes > UNFINISHED_HEADS_BYTES_MAX
+            && let Some((_, (bytes, oldest))) = heads.by_age.pop_first()
+        {
+            heads.bytes -= bytes;
+            oldest.is_shed.store(true, Ordering::Relaxed);
+            oldest.overdue.notify_one();
+        }
+    }
+
+    /// Counts its head no longer.
+    pub fn forget_head(&self) {
+        let number = self.head.swap(0, Ordering::Relaxed);
+        if number != 0 {
+            lock(&self.server.heads).remove(number);
+            self.is_shed.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its head is cut off to make room for others.
+    pub fn is_shed(&self) -> bool {
+        self.is_shed.load(Ordering::Relaxed)
+    }
+
     /// Notes that the connection does something else from now on.
     pub fn enter(&self, phase: Phase) {
         // Only the connection's own task writes; the sweep may read a little late.
@@ -112,6 +183,7 @@ impl Pace {
         let limit = match phase {
             Phase::Idle if self.server.closing.load(Ordering::Relaxed) => IDLE_MAX_CLOSING,
             Phase::Idle => IDLE_MAX,
+            Phase::Head if self.is_shed() => return Some(phase),
             Phase::Head => HEAD_MAX,
             Phase::Handling => return None,
             Phase::Answer => ANSWER_MAX,
@@ -160,6 +232,8 @@ impl Connections {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let pace = Arc::new(Pace {
             began: AtomicU64::new(0),
+            head: AtomicU64::new(0),
+            is_shed: AtomicBool::new(false),
             server: self.server.clone(),
             overdue: Notify::new(),
         });
@@ -194,9 +268,13 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Pace>>> {
-        // Nothing panics while it holds the lock.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds the lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A connection's place among the others.
@@ -209,6 +287,7 @@ pub(super) struct Open<'a> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.connections.lock().remove(&self.id);
+        self.pace.forget_head();
         self.connections.gauge.dec();
     }
 }
@@ -219,11 +298,24 @@ pub(super) struct Paced {
     pace: Arc<Pace>,
     /// Comes before what is still to be read from `stream`.
     read_ahead: Bytes,
+    /// Bytes of the last head, and of what was read before it and not used.
+    head_bytes: usize,
+    /// How many of them are counted as unfinished.
+    counted_bytes: usize,
+    /// Bytes of the last read, after which nothing that came before is left in hyper.
+    read_bytes: usize,
 }
 
 impl Paced {
     pub fn new(stream: TcpStream, pace: Arc<Pace>) -> Paced {
-        Paced { stream, pace, read_ahead: Bytes::new() }
+        Paced {
+            stream,
+            pace,
+            read_ahead: Bytes::new(),
+            head_bytes: 0,
+            counted_bytes: 0,
+            read_bytes: 0,
+        }
     }
 
     /// Takes back `bytes` that were read after the last request: the start of the next
@@ -232,10 +324,14 @@ impl Paced {
         // Some clients send an empty line after a body (RFC 9112, section 2.2).
         if bytes.iter().all(|byte| b"\r\n".contains(byte)) {
             self.pace.correct(Phase::Idle);
+            self.head_bytes = 0;
         } else {
             self.pace.correct(Phase::Head);
+            self.head_bytes = bytes.len();
+            self.read_bytes = bytes.len();
             self.read_ahead = bytes;
         }
+        self.counted_bytes = 0;
     }
 
     pub fn into_stream(self) -> TcpStream {
@@ -258,10 +354,25 @@ impl AsyncRead for Paced {
             }
             return Poll::Ready(Ok(()));
         }
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if matches!(self.pace.phase(), Phase::Idle | Phase::Answered) {
-            self.pace.enter(Phase::Head);
+        // hyper asks for more only of a head that is not whole.
+        if self.pace.phase() == Phase::Head && self.head_bytes != self.counted_bytes {
+            self.counted_bytes = self.head_bytes;
+            self.pace.count_head(self.head_bytes);
         }
+        let filled = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let read = buffer.filled().len() - filled;
+        match self.pace.phase() {
+            Phase::Head => self.head_bytes += read,
+            phase @ (Phase::Idle | Phase::Answered) => {
+                let read_before = if phase == Phase::Idle { 0 } else { self.read_bytes };
+                self.head_bytes = read_before + read;
+                self.counted_bytes = 0;
+                self.pace.enter(Phase::Head);
+            }
+            Phase::Handling | Phase::Answer => {}
+        }
+        self.read_bytes = read;
         Poll::Ready(Ok(()))
     }
 }

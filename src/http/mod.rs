@@ -32,7 +32,7 @@ pub trait Handler: Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests {
-    use super::connection::{ANSWER_MAX, HEAD_MAX, IDLE_MAX};
+    use super::connection::{ANSWER_MAX, HEAD_MAX, IDLE_MAX, UNFINISHED_HEADS_BYTES_MAX};
     use super::handlers::{BODY_BYTES_MAX, BODY_MAX};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
@@ -52,10 +52,12 @@ mod tests {
             [HEAD_MAX, BODY_MAX, IDLE_MAX, ANSWER_MAX, WAIT_MAX, DEADLINE]
                 .map(|limit| limit.as_secs());
         let (head_kib, body_kib) = (HEAD_BYTES_MAX / 1024, BODY_BYTES_MAX / 1024);
+        let heads_mib = UNFINISHED_HEADS_BYTES_MAX / 1024 / 1024;
         let queue = thousands(QUEUE_MAX);
         for row in [
             format!("| connections at once | {}, or", thousands(CONNECTIONS_MAX)),
             format!("| request line and headers | {head_kib} KiB, 100 headers, {head} s |"),
+            format!("| unfinished heads over all connections | {heads_mib} MiB |"),
             format!("| body | {body_kib} KiB, {body} s |"),
             format!("| an idle connection | {idle} s,"),
             format!("| an answer the client does not take | {answer} s |"),

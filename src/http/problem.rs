@@ -70,6 +70,14 @@ impl Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
+    /// 408: the head was still incomplete when there were too many of its kind.
+    pub fn head_shed() -> Problem {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too many requests have sent only a part of their head: send it at once",
+        )
+    }
+
     /// 413: more bytes than any date of birth needs.
     pub fn body_too_large(bytes_max: usize) -> Problem {
         Problem::new(

@@ -186,7 +186,7 @@ impl<H: Handler> Server<H> {
     async fn serve_connection(self: &Arc<Self>, stream: TcpStream) {
         let open = self.connections.open();
         let service = |request| {
-            open.pace.enter(Phase::Handling);
+            open.pace.begin_request();
             let server = self.clone();
             let pace = open.pace.clone();
             // Boxed, so that an idle connection does not keep room for it.
@@ -219,8 +219,15 @@ impl<H: Handler> Server<H> {
         match overdue {
             None => linger(stream).await,
             Some(Phase::Head) => {
-                self.metrics.slow_heads.inc();
-                send_too_slow(stream).await;
+                let problem = if open.pace.is_shed() {
+                    self.metrics.shed_heads.inc();
+                    Problem::head_shed()
+                } else {
+                    self.metrics.slow_heads.inc();
+                    Problem::too_slow("head of the request", HEAD_MAX.as_secs())
+                };
+                open.pace.forget_head();
+                send_problem(stream, problem).await;
             }
             Some(Phase::Answer) => self.metrics.slow_answers.inc(),
             Some(Phase::Idle | Phase::Handling | Phase::Answered) => {}
@@ -264,9 +271,9 @@ fn is_about_one_peer(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|error| ABOUT_ONE_PEER.contains(&error))
 }
 
-/// Tells a client that its request's head took too long.
-async fn send_too_slow(mut stream: TcpStream) {
-    let body = Problem::too_slow("head of the request", HEAD_MAX.as_secs()).body();
+/// Tells a client why its request is not waited for, and closes the connection.
+async fn send_problem(mut stream: TcpStream, problem: Problem) {
+    let body = problem.body();
     let mut answer = format!(
         "HTTP/1.1 408 Request Timeout\r\n\
          content-type: application/problem+json\r\n\
@@ -276,7 +283,7 @@ async fn send_too_slow(mut stream: TcpStream) {
     )
     .into_bytes();
     answer.extend(body);
-    // Nothing was sent before, so there is room for it; a client that is gone
+    // All answers before it were taken, so there is room for it; a client that is gone
     // misses nothing.
     let _ = timeout(LINGER_MAX, stream.write_all(&answer)).await;
     linger(stream).await;
@@ -309,10 +316,12 @@ mod tests {
 
     use bytes::Bytes;
     use http_body_util::{BodyExt, Full};
+    use rustix::process::{Resource, getrlimit, setrlimit};
     use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
     use tokio::time::Instant;
 
+    use super::super::connection::UNFINISHED_HEADS_BYTES_MAX;
     use super::*;
     use crate::metrics::Metrics;
 
@@ -344,7 +353,7 @@ mod tests {
     }
 
     fn server<H: Handler>(handler: H) -> Arc<Server<H>> {
-        let server = Server::new(handler, Metrics::new().listener("public"), 10);
+        let server = Server::new(handler, Metrics::new().listener("public"), 2000);
         let server = Arc::new(server);
         let sweeping = server.clone();
         tokio::spawn(async move { sweeping.sweep().await });
@@ -461,6 +470,53 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn of_too_many_unfinished_heads_the_oldest_are_cut_off() {
+        const CLIENTS: usize = 1500;
+        let mut files = getrlimit(Resource::Nofile);
+        files.current = files.maximum;
+        setrlimit(Resource::Nofile, files).unwrap();
+
+        let server = server(Reading);
+        let start = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(12 * 1024));
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut client = connect(&server);
+            send(&mut client, &start).await;
+            // Until then all else has come to rest.
+            sleep(Duration::from_millis(1)).await;
+            clients.push(client);
+        }
+        let shed = CLIENTS - UNFINISHED_HEADS_BYTES_MAX / start.len();
+        assert!(shed > 100, "{shed}");
+        assert_eq!(server.metrics.shed_heads.get(), shed as u64);
+        for client in &mut clients[..shed] {
+            let end = read_to_end(client).await;
+            assert!(end.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{end}");
+            assert!(end.contains("send it at once"), "{end}");
+        }
+        for client in &mut clients[shed..] {
+            send(client, "\r\n\r\n").await;
+            expect_answers(client, 1).await;
+        }
+        assert_eq!(server.metrics.shed_heads.get(), shed as u64);
+        assert_eq!(server.metrics.slow_heads.get(), 0);
+
+        // They make room, and may be cut off again.
+        for client in &mut clients[shed..] {
+            send(client, &start).await;
+            sleep(Duration::from_millis(1)).await;
+            send(client, "\r\n\r\n").await;
+            expect_answers(client, 1).await;
+        }
+        let start = &start[..start.len() / 2];
+        for client in &mut clients[shed..] {
+            send(client, start).await;
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(server.metrics.shed_heads.get(), shed as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_connection_whose_task_panics_is_no_longer_open() {
         let server = server(Panicking);
         let mut client = connect(&server);
@@ -469,7 +525,7 @@ mod tests {
         assert_eq!(read_to_end(&mut client).await, "");
         assert_eq!(server.metrics.connections.get(), 1);
         assert_eq!(server.connections.count(), 1);
-        assert_eq!(server.free.available_permits(), 9);
+        assert_eq!(server.free.available_permits(), 1999);
 
         other.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut other).await, "");

@@ -7,11 +7,14 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, Client, PATIENCE, Service, read_to_end};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::harness::{Answer, Client, PATIENCE, Service, read_to_end, value, wait_until};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const SLOW_HEADS: &str =
     r#"hello_birthday_http_connections_cut_off_total{listener="public",phase="head"}"#;
+const SHED_HEADS: &str = r#"hello_birthday_http_heads_shed_total{listener="public"}"#;
 const SLOW_ANSWERS: &str =
     r#"hello_birthday_http_connections_cut_off_total{listener="public",phase="answer"}"#;
 const OPEN: &str = r#"hello_birthday_http_connections{listener="public"}"#;
@@ -52,11 +55,43 @@ fn a_request_that_comes_a_byte_a_second_is_cut_off() {
     service.get("/hello/John").expect_status(404);
 }
 
+/// Their heads together are 60 MiB, which hyper would hold in 130.
+#[test]
+fn unfinished_heads_of_5000_clients_leave_the_service_below_128_mib() {
+    const CLIENTS: usize = 5000;
+    // Of 12 KiB each, as many as fit into 16 MiB.
+    const KEPT: usize = 1400;
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+
+    let service = Service::start(&[]);
+    let start = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(12 * 1024));
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut stream = service.connect();
+        stream.write_all(start.as_bytes()).unwrap();
+        clients.push(stream);
+    }
+    let metrics = wait_until("most are cut off", || {
+        let metrics = service.ask_admin("/metrics").expect_status(200).body;
+        let cut_off = [SHED_HEADS, SLOW_HEADS].map(|it| value(&metrics, it)).iter().sum::<f64>();
+        (cut_off >= (CLIENTS - KEPT) as f64).then_some(metrics)
+    });
+    assert!(value(&metrics, SHED_HEADS) > 0.0, "all were too slow");
+    let oldest = Answer::parse(read_to_end(&mut clients[0])).expect_problem(408, "at once");
+    assert_eq!(oldest.header("connection"), Some("close"));
+    service.get("/").expect_status(200);
+    let peak = memory_kib(&service, "VmHWM") / 1024;
+    println!("{peak} MiB");
+    assert!(peak < 128, "{peak} MiB");
+}
+
 #[test]
 fn a_body_that_comes_a_byte_at_a_time_takes_no_more_memory_than_another() {
     const PIECES: usize = 2000;
     let service = Service::start(&[]);
-    let before = memory_kib(&service);
+    let before = memory_kib(&service, "VmRSS");
     let mut streams: Vec<TcpStream> = (0..10).map(|_| service.connect()).collect();
     let head = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8192\r\n\r\n";
     for stream in &mut streams {
@@ -70,13 +105,14 @@ fn a_body_that_comes_a_byte_at_a_time_takes_no_more_memory_than_another() {
         // It is served after the bytes that came before its request were read.
         other.send("GET", "/", "").unwrap().expect_status(200);
     }
-    let more = memory_kib(&service).saturating_sub(before);
+    let more = memory_kib(&service, "VmRSS").saturating_sub(before);
     assert!(more < 8 * 1024, "{more} KiB more for {} bytes", PIECES * streams.len());
 }
 
-fn memory_kib(service: &Service) -> u64 {
+/// KiB of memory: `VmRSS`, what there are now, or `VmHWM`, what there were at most.
+fn memory_kib(service: &Service, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
