@@ -16,8 +16,8 @@ use crate::cli::Options;
 use crate::clock::Clock;
 use crate::http::admin::Admin;
 use crate::http::handlers::Api;
-use crate::http::observation::Observed;
-use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, Limits};
+use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, ServerLimits};
+use crate::http::telemetry::RequestMetrics;
 use crate::metrics::Metrics;
 use crate::shutdown::{Lifecycle, Signals};
 use crate::store::{Migrate, Store, StoreOptions, UrlSource};
@@ -76,14 +76,14 @@ pub async fn run(
         clock: Clock::new(options.time_zone, options.today),
         leap_day: options.leap_day_birthday,
         lifecycle: lifecycle.clone(),
-        observed: Observed::new(metrics.clone(), options.access_log),
+        metrics: RequestMetrics::new(metrics.clone(), options.access_log),
     };
     let (stop, stopped) = oneshot::channel();
     let mut public = tokio::spawn(server::serve(
         public,
         api,
         metrics.listener("public"),
-        Limits {
+        ServerLimits {
             connections_max: files.saturating_sub(FILES_KEPT).clamp(1, CONNECTIONS_MAX),
             drain_timeout: options.drain_timeout,
         },
@@ -93,7 +93,7 @@ pub async fn run(
         admin,
         Admin { lifecycle: lifecycle.clone(), metrics: metrics.clone() },
         metrics.listener("admin"),
-        Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: Duration::ZERO },
+        ServerLimits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: Duration::ZERO },
         // Probes are answered to the end, so nothing stops this one.
         std::future::pending(),
     ));

@@ -33,7 +33,7 @@ pub struct Metrics {
     panics: IntCounterVec,
     connections: IntGaugeVec,
     accept_errors: IntCounterVec,
-    cut_off: IntCounterVec,
+    timed_out: IntCounterVec,
     shed_heads: IntCounterVec,
     trip_seconds: HistogramVec,
     trip_requests: HistogramVec,
@@ -52,18 +52,18 @@ pub struct ListenerMetrics {
     pub connections: IntGauge,
     /// Connections that could not be accepted.
     pub accept_errors: IntCounter,
-    /// Connections closed because a head came too slowly.
-    pub slow_heads: IntCounter,
-    /// Connections closed because there were too many unfinished heads.
+    /// Connections closed because a head arrived too slowly.
+    pub timed_out_heads: IntCounter,
+    /// Connections closed to bound the memory of unfinished heads.
     pub shed_heads: IntCounter,
-    /// Connections closed because an answer was taken too slowly.
-    pub slow_answers: IntCounter,
-    /// Requests that met a bug.
+    /// Connections closed because a response was taken too slowly.
+    pub timed_out_responses: IntCounter,
+    /// Requests whose handler panicked.
     pub panics: IntCounter,
 }
 
 /// What the requests of one route and method count.
-pub struct RequestMetrics {
+pub struct RouteMetrics {
     seconds: Histogram,
     // Beside `STATUSES`, so that an answer's counter is found without hashing.
     by_status: [OnceLock<IntCounter>; STATUSES.len()],
@@ -112,7 +112,7 @@ impl Metrics {
             request_seconds: histograms(
                 registry,
                 "http_request_seconds",
-                "Seconds from a request's head to its answer.",
+                "Seconds from a request's head to its response.",
                 &["route", "method"],
                 SECONDS_BUCKETS,
             ),
@@ -121,7 +121,7 @@ impl Metrics {
             panics: counters(
                 registry,
                 "http_panics_total",
-                "Requests that met a bug.",
+                "Requests whose handler panicked.",
                 &["listener"],
             ),
             connections: gauges(registry, "http_connections", "Open connections.", &["listener"]),
@@ -131,16 +131,16 @@ impl Metrics {
                 "Connections that could not be accepted.",
                 &["listener"],
             ),
-            cut_off: counters(
+            timed_out: counters(
                 registry,
-                "http_connections_cut_off_total",
-                "Connections closed because a head came, or an answer was taken, too slowly.",
+                "http_connections_timed_out_total",
+                "Connections closed because a head arrived, or a response was taken, too slowly.",
                 &["listener", "phase"],
             ),
             shed_heads: counters(
                 registry,
                 "http_heads_shed_total",
-                "Connections closed because too many bytes of unfinished request heads were held.",
+                "Connections closed to bound the memory of unfinished request heads.",
                 &["listener"],
             ),
             trip_seconds: histograms(
@@ -192,16 +192,16 @@ impl Metrics {
         ListenerMetrics {
             connections: self.connections.with_label_values(&[listener]),
             accept_errors: self.accept_errors.with_label_values(&[listener]),
-            slow_heads: self.cut_off.with_label_values(&[listener, "head"]),
+            timed_out_heads: self.timed_out.with_label_values(&[listener, "head"]),
             shed_heads: self.shed_heads.with_label_values(&[listener]),
-            slow_answers: self.cut_off.with_label_values(&[listener, "answer"]),
+            timed_out_responses: self.timed_out.with_label_values(&[listener, "answer"]),
             panics: self.panics.with_label_values(&[listener]),
         }
     }
 
     /// What requests for `route`, a pattern, with `method` count.
-    pub fn requests(&self, route: &'static str, method: &'static str) -> RequestMetrics {
-        RequestMetrics {
+    pub fn requests(&self, route: &'static str, method: &'static str) -> RouteMetrics {
+        RouteMetrics {
             seconds: self.request_seconds.with_label_values(&[route, method]),
             by_status: [const { OnceLock::new() }; STATUSES.len()],
             requests: self.requests.clone(),
@@ -233,7 +233,7 @@ impl Metrics {
     }
 }
 
-impl RequestMetrics {
+impl RouteMetrics {
     /// Counts an answer with `status` that took `elapsed`.
     pub fn observe(&self, status: u16, elapsed: Duration) {
         self.seconds.observe(elapsed.as_secs_f64());

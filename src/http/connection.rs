@@ -1,9 +1,7 @@
-//! What a connection is doing, and since when, so that those that take too
-//! long can be cut off.
+//! Tracks what each connection is doing and since when, and times out slow ones.
 //!
-//! One sweep looks at all connections a few times a second. That costs a busy
-//! connection one store of a number where a timer of its own would be set and
-//! cleared for every request.
+//! One sweep looks at all connections a few times a second. That costs a busy connection
+//! one atomic store, where a timer of its own would be set and cleared for every request.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::IoSlice;
@@ -20,76 +18,76 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a connection may wait for its next request. Longer than the 60 s of
-/// an AWS load balancer, so that it is the balancer that closes and no request
-/// meets a closing connection
+/// How long a connection may wait for its next request. Longer than the 60 s of an AWS
+/// load balancer, so that the balancer closes first and sends no request into a
+/// connection that is being closed
 /// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#connection-idle-timeout>).
-pub const IDLE_MAX: Duration = Duration::from_secs(75);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The same once the server is closing: long enough for the request that a busy
-/// client is about to send, which is then answered with `Connection: close`.
-pub const IDLE_MAX_CLOSING: Duration = Duration::from_secs(1);
+/// The same while the server drains: long enough for the request that a busy client is
+/// about to send, which is then answered with `Connection: close`.
+pub const IDLE_TIMEOUT_DRAINING: Duration = Duration::from_secs(1);
 
-/// How long a request's head may take from its first byte.
-pub const HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long a request's head may take, from its first byte.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of heads of which only a part has arrived, over all connections: of those of
-/// 5,000 slow clients alone, memory would exceed 128 MiB. Clients that send a head at once
-/// are seldom among them, and never for long.
+/// Bytes of request heads that have arrived in part, over all connections. 5,000 slow
+/// clients with heads of 12 KiB would otherwise take more than 128 MiB. A head that
+/// arrives in one read is not counted.
 pub const UNFINISHED_HEADS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long an answer may wait for the client to take it.
-pub const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long a response may wait for the client to take it.
+pub const RESPONSE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long after an answer a connection is asked whether it holds a part of the next
-/// request. Most clients have sent a whole one by then, and need not be asked. Not longer
-/// than `IDLE_MAX_CLOSING`, so that idle connections do not hold up the end.
-const CHECK_AFTER: Duration = IDLE_MAX_CLOSING;
+/// How long after a response to look for the start of the next request among the bytes
+/// that hyper has read ahead. A busy client has sent its next request by then, which makes
+/// that unnecessary. Not longer than `IDLE_TIMEOUT_DRAINING`, so as not to delay a drain.
+const READ_AHEAD_CHECK_DELAY: Duration = IDLE_TIMEOUT_DRAINING;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub(super) enum Phase {
-    /// Waits for a request.
+    /// Waiting for a request.
     Idle,
-    /// Reads the head of a request.
-    Head,
-    /// Answers a request; bounded by the handler.
+    /// Reading the head of a request.
+    ReadingHead,
+    /// Handling a request; bounded by the handler.
     Handling,
-    /// Sends the answer.
-    Answer,
-    /// Has sent the answer. hyper may have read a part of the next request along with the
-    /// last one, which shows only where the connection is taken from it.
-    Answered,
+    /// Writing the response.
+    WritingResponse,
+    /// The response is written. hyper may have read the start of the next request along
+    /// with the last one, and tells only when its connection is taken apart.
+    ResponseSent,
 }
 
 /// One connection's phase and when it began.
-pub(super) struct Pace {
-    /// Milliseconds on the server's clock, then three bits of `Phase`.
+pub(super) struct ConnectionState {
+    /// Milliseconds on the server's clock, followed by three bits of `Phase`.
     began: AtomicU64,
-    /// Its number among the unfinished heads, or zero.
+    /// The sequence number of its unfinished head; zero if there is none.
     head: AtomicU64,
     is_shed: AtomicBool,
-    server: Arc<ServerState>,
-    overdue: Notify,
+    server: Arc<SharedState>,
+    wake: Notify,
 }
 
 /// What all connections of a server share.
 #[derive(Default)]
-struct ServerState {
-    /// Milliseconds since the server began, as of the last sweep: reading a real
-    /// clock a few times per request would cost more than all else here.
+struct SharedState {
+    /// Milliseconds since the server started, as of the last sweep. It avoids a clock read
+    /// per phase change.
     now: AtomicU64,
-    closing: AtomicBool,
+    draining: AtomicBool,
     heads: Mutex<UnfinishedHeads>,
 }
 
-/// The heads of which only a part has arrived.
+/// Request heads that have arrived in part.
 #[derive(Default)]
 struct UnfinishedHeads {
     bytes: usize,
-    /// By number, so the oldest is the first.
-    by_age: BTreeMap<u64, (usize, Arc<Pace>)>,
+    /// By sequence number, so that the oldest comes first.
+    by_age: BTreeMap<u64, (usize, Arc<ConnectionState>)>,
     last: u64,
 }
 
@@ -101,16 +99,16 @@ impl UnfinishedHeads {
     }
 }
 
-impl Pace {
-    /// Notes that a request has arrived.
+impl ConnectionState {
+    /// Records that a request's head is complete.
     pub fn begin_request(&self) {
         self.forget_head();
         self.enter(Phase::Handling);
     }
 
-    /// Notes that of a head only `bytes` have arrived, and cuts off the oldest ones if
-    /// there are too many.
-    fn count_head(self: &Arc<Pace>, bytes: usize) {
+    /// Records that `bytes` of an unfinished head have arrived. Sheds the oldest unfinished
+    /// heads if the server holds too many bytes of them.
+    fn count_head(self: &Arc<ConnectionState>, bytes: usize) {
         if self.is_shed() {
             return;
         }
@@ -129,11 +127,11 @@ impl Pace {
         {
             heads.bytes -= bytes;
             oldest.is_shed.store(true, Ordering::Relaxed);
-            oldest.overdue.notify_one();
+            oldest.wake.notify_one();
         }
     }
 
-    /// Counts its head no longer.
+    /// Stops counting its head as unfinished.
     pub fn forget_head(&self) {
         let number = self.head.swap(0, Ordering::Relaxed);
         if number != 0 {
@@ -142,19 +140,19 @@ impl Pace {
         }
     }
 
-    /// Whether its head is cut off to make room for others.
+    /// Whether its head is given up to make room for others.
     pub fn is_shed(&self) -> bool {
         self.is_shed.load(Ordering::Relaxed)
     }
 
-    /// Notes that the connection does something else from now on.
+    /// Records that the connection enters `phase` now.
     pub fn enter(&self, phase: Phase) {
-        // Only the connection's own task writes; the sweep may read a little late.
+        // Only the connection's own task stores; the sweep may see it a little later.
         let now = self.server.now.load(Ordering::Relaxed);
         self.store(now, phase);
     }
 
-    /// Notes what the connection has been doing all along.
+    /// Changes the phase, but not when it began.
     fn correct(&self, phase: Phase) {
         self.store(self.began(), phase);
     }
@@ -170,53 +168,53 @@ impl Pace {
     fn phase(&self) -> Phase {
         match self.began.load(Ordering::Relaxed) & 7 {
             0 => Phase::Idle,
-            1 => Phase::Head,
+            1 => Phase::ReadingHead,
             2 => Phase::Handling,
-            3 => Phase::Answer,
-            _ => Phase::Answered,
+            3 => Phase::WritingResponse,
+            _ => Phase::ResponseSent,
         }
     }
 
-    /// The phase that lasts longer than it may.
-    fn overdue_phase(&self) -> Option<Phase> {
+    /// The current phase, if it has lasted too long.
+    fn timed_out_phase(&self) -> Option<Phase> {
         let phase = self.phase();
         let limit = match phase {
-            Phase::Idle if self.server.closing.load(Ordering::Relaxed) => IDLE_MAX_CLOSING,
-            Phase::Idle => IDLE_MAX,
-            Phase::Head if self.is_shed() => return Some(phase),
-            Phase::Head => HEAD_MAX,
+            Phase::Idle if self.server.draining.load(Ordering::Relaxed) => IDLE_TIMEOUT_DRAINING,
+            Phase::Idle => IDLE_TIMEOUT,
+            Phase::ReadingHead if self.is_shed() => return Some(phase),
+            Phase::ReadingHead => HEAD_TIMEOUT,
             Phase::Handling => return None,
-            Phase::Answer => ANSWER_MAX,
-            Phase::Answered => CHECK_AFTER,
+            Phase::WritingResponse => RESPONSE_WRITE_TIMEOUT,
+            Phase::ResponseSent => READ_AHEAD_CHECK_DELAY,
         };
         let now = self.server.now.load(Ordering::Relaxed);
         let lasted = now.saturating_sub(self.began());
         (Duration::from_millis(lasted) > limit).then_some(phase)
     }
 
-    /// Waits until a phase lasts longer than it may.
-    pub async fn overdue(&self) -> Phase {
+    /// Waits until a phase has lasted too long, and returns it.
+    pub async fn timed_out(&self) -> Phase {
         loop {
-            // It may have moved on since the sweep.
-            if let Some(phase) = self.overdue_phase() {
+            // The phase may have changed since the sweep.
+            if let Some(phase) = self.timed_out_phase() {
                 return phase;
             }
-            self.overdue.notified().await;
+            self.wake.notified().await;
         }
     }
 }
 
 /// All open connections of a server.
 pub(super) struct Connections {
-    open: Mutex<HashMap<u64, Arc<Pace>>>,
+    open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
     next: AtomicU64,
     began: Instant,
-    server: Arc<ServerState>,
+    server: Arc<SharedState>,
     gauge: IntGauge,
 }
 
 impl Connections {
-    /// Shows how many there are in `gauge`.
+    /// Starts with none; `gauge` shows how many there are.
     pub fn new(gauge: IntGauge) -> Connections {
         Connections {
             gauge,
@@ -227,47 +225,47 @@ impl Connections {
         }
     }
 
-    /// Adds a connection, which is removed when what is returned is dropped.
-    pub fn open(&self) -> Open<'_> {
+    /// Adds a connection, which is removed when the guard is dropped.
+    pub fn open(&self) -> ConnectionGuard<'_> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let pace = Arc::new(Pace {
+        let state = Arc::new(ConnectionState {
             began: AtomicU64::new(0),
             head: AtomicU64::new(0),
             is_shed: AtomicBool::new(false),
             server: self.server.clone(),
-            overdue: Notify::new(),
+            wake: Notify::new(),
         });
-        pace.enter(Phase::Idle);
-        self.lock().insert(id, pace.clone());
+        state.enter(Phase::Idle);
+        self.lock().insert(id, state.clone());
         self.gauge.inc();
-        Open { id, pace, connections: self }
+        ConnectionGuard { id, state, connections: self }
     }
 
-    /// Wakes the connections that take too long. Their clock advances with it.
+    /// Advances the clock of the connections, and wakes those that have timed out.
     pub fn sweep(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).expect("no server is that old");
         self.server.now.store(now, Ordering::Relaxed);
-        for pace in self.lock().values() {
-            if pace.overdue_phase().is_some() {
-                pace.overdue.notify_one();
+        for state in self.lock().values() {
+            if state.timed_out_phase().is_some() {
+                state.wake.notify_one();
             }
         }
     }
 
-    /// From now on an answer closes its connection, and idle ones close soon.
-    pub fn start_closing(&self) {
-        self.server.closing.store(true, Ordering::Relaxed);
+    /// From now on each response closes its connection, and idle connections close soon.
+    pub fn begin_drain(&self) {
+        self.server.draining.store(true, Ordering::Relaxed);
     }
 
-    pub fn are_closing(&self) -> bool {
-        self.server.closing.load(Ordering::Relaxed)
+    pub fn is_draining(&self) -> bool {
+        self.server.draining.load(Ordering::Relaxed)
     }
 
     pub fn count(&self) -> usize {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Pace>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<ConnectionState>>> {
         lock(&self.open)
     }
 }
@@ -277,40 +275,40 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection's place among the others.
-pub(super) struct Open<'a> {
+/// Keeps a connection among the open ones until it is dropped.
+pub(super) struct ConnectionGuard<'a> {
     id: u64,
-    pub pace: Arc<Pace>,
+    pub state: Arc<ConnectionState>,
     connections: &'a Connections,
 }
 
-impl Drop for Open<'_> {
+impl Drop for ConnectionGuard<'_> {
     fn drop(&mut self) {
         self.connections.lock().remove(&self.id);
-        self.pace.forget_head();
+        self.state.forget_head();
         self.connections.gauge.dec();
     }
 }
 
-/// A stream that notes when a request begins and when its answer is sent.
-pub(super) struct Paced {
+/// A TCP stream that records when a request starts and when its response is written.
+pub(super) struct TrackedStream {
     stream: TcpStream,
-    pace: Arc<Pace>,
-    /// Comes before what is still to be read from `stream`.
+    state: Arc<ConnectionState>,
+    /// Bytes to read before those of `stream`.
     read_ahead: Bytes,
-    /// Bytes of the last head, and of what was read before it and not used.
+    /// Upper bound on the bytes that hyper holds of the last head.
     head_bytes: usize,
-    /// How many of them are counted as unfinished.
+    /// How many of these are counted as unfinished.
     counted_bytes: usize,
-    /// Bytes of the last read, after which nothing that came before is left in hyper.
+    /// Bytes of the last read. All earlier ones belong to requests that hyper has parsed.
     read_bytes: usize,
 }
 
-impl Paced {
-    pub fn new(stream: TcpStream, pace: Arc<Pace>) -> Paced {
-        Paced {
+impl TrackedStream {
+    pub fn new(stream: TcpStream, state: Arc<ConnectionState>) -> TrackedStream {
+        TrackedStream {
             stream,
-            pace,
+            state,
             read_ahead: Bytes::new(),
             head_bytes: 0,
             counted_bytes: 0,
@@ -318,15 +316,15 @@ impl Paced {
         }
     }
 
-    /// Takes back `bytes` that were read after the last request: the start of the next
-    /// one, if there are any.
+    /// Takes back `bytes` that hyper read after the last request: the start of the next
+    /// request, if any.
     pub fn put_back(&mut self, bytes: Bytes) {
         // Some clients send an empty line after a body (RFC 9112, section 2.2).
         if bytes.iter().all(|byte| b"\r\n".contains(byte)) {
-            self.pace.correct(Phase::Idle);
+            self.state.correct(Phase::Idle);
             self.head_bytes = 0;
         } else {
-            self.pace.correct(Phase::Head);
+            self.state.correct(Phase::ReadingHead);
             self.head_bytes = bytes.len();
             self.read_bytes = bytes.len();
             self.read_ahead = bytes;
@@ -339,7 +337,7 @@ impl Paced {
     }
 }
 
-impl AsyncRead for Paced {
+impl AsyncRead for TrackedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -349,35 +347,35 @@ impl AsyncRead for Paced {
             let length = self.read_ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.read_ahead.split_to(length));
             if self.read_ahead.is_empty() {
-                // It keeps all of the buffer that it was a part of.
+                // An empty slice would keep the whole buffer allocated.
                 self.read_ahead = Bytes::new();
             }
             return Poll::Ready(Ok(()));
         }
-        // hyper asks for more only of a head that is not whole.
-        if self.pace.phase() == Phase::Head && self.head_bytes != self.counted_bytes {
+        // hyper reads on in this phase only if the head is incomplete.
+        if self.state.phase() == Phase::ReadingHead && self.head_bytes != self.counted_bytes {
             self.counted_bytes = self.head_bytes;
-            self.pace.count_head(self.head_bytes);
+            self.state.count_head(self.head_bytes);
         }
         let filled = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let read = buffer.filled().len() - filled;
-        match self.pace.phase() {
-            Phase::Head => self.head_bytes += read,
-            phase @ (Phase::Idle | Phase::Answered) => {
+        match self.state.phase() {
+            Phase::ReadingHead => self.head_bytes += read,
+            phase @ (Phase::Idle | Phase::ResponseSent) => {
                 let read_before = if phase == Phase::Idle { 0 } else { self.read_bytes };
                 self.head_bytes = read_before + read;
                 self.counted_bytes = 0;
-                self.pace.enter(Phase::Head);
+                self.state.enter(Phase::ReadingHead);
             }
-            Phase::Handling | Phase::Answer => {}
+            Phase::Handling | Phase::WritingResponse => {}
         }
         self.read_bytes = read;
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Paced {
+impl AsyncWrite for TrackedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -403,9 +401,9 @@ impl AsyncWrite for Paced {
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        // The server flushes when it has handed all of an answer to the kernel.
-        if self.pace.phase() == Phase::Answer {
-            self.pace.enter(Phase::Answered);
+        // hyper flushes when it has handed the whole response to the kernel.
+        if self.state.phase() == Phase::WritingResponse {
+            self.state.enter(Phase::ResponseSent);
         }
         Poll::Ready(Ok(()))
     }
@@ -435,48 +433,55 @@ mod tests {
     const MILLISECOND: Duration = Duration::from_millis(1);
 
     #[tokio::test(start_paused = true)]
-    async fn a_phase_is_overdue_right_after_its_limit() {
+    async fn a_phase_times_out_right_after_its_limit() {
         let cases = [
-            // A balancer closes after 60 s, and must be the one that does.
+            // A balancer closes after 60 s, and must be the first to close.
             (Phase::Idle, false, Some(75 * SECOND)),
             (Phase::Idle, true, Some(SECOND)),
-            (Phase::Head, false, Some(10 * SECOND)),
-            (Phase::Head, true, Some(10 * SECOND)),
+            (Phase::ReadingHead, false, Some(10 * SECOND)),
+            (Phase::ReadingHead, true, Some(10 * SECOND)),
             (Phase::Handling, false, None),
             (Phase::Handling, true, None),
-            (Phase::Answer, false, Some(10 * SECOND)),
-            (Phase::Answer, true, Some(10 * SECOND)),
-            (Phase::Answered, false, Some(SECOND)),
-            (Phase::Answered, true, Some(SECOND)),
+            (Phase::WritingResponse, false, Some(10 * SECOND)),
+            (Phase::WritingResponse, true, Some(10 * SECOND)),
+            (Phase::ResponseSent, false, Some(SECOND)),
+            (Phase::ResponseSent, true, Some(SECOND)),
         ];
-        for (phase, is_closing, limit) in cases {
+        for (phase, is_draining, limit) in cases {
             let connections = connections();
-            if is_closing {
-                connections.start_closing();
+            if is_draining {
+                connections.begin_drain();
             }
-            let open = connections.open();
-            open.pace.enter(phase);
-            let mut overdue = open.pace.overdue().boxed();
+            let guard = connections.open();
+            guard.state.enter(phase);
+            let mut timed_out = guard.state.timed_out().boxed();
             advance(limit.unwrap_or(1000 * SECOND)).await;
             connections.sweep();
-            assert_eq!(overdue.as_mut().now_or_never(), None, "{phase:?} at {limit:?}");
+            assert_eq!(timed_out.as_mut().now_or_never(), None, "{phase:?} at {limit:?}");
             advance(MILLISECOND).await;
             connections.sweep();
             let expected = limit.map(|_| phase);
-            assert_eq!(overdue.as_mut().now_or_never(), expected, "{phase:?} after {limit:?}");
+            assert_eq!(timed_out.as_mut().now_or_never(), expected, "{phase:?} after {limit:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_phase_has_its_whole_time() {
+    async fn a_new_phase_starts_with_its_full_time() {
         let connections = connections();
-        let open = connections.open();
-        let mut overdue = open.pace.overdue().boxed();
-        for phase in [Phase::Head, Phase::Answer, Phase::Answered, Phase::Head] {
-            open.pace.enter(phase);
-            advance(if phase == Phase::Answered { CHECK_AFTER } else { HEAD_MAX }).await;
+        let guard = connections.open();
+        let mut timed_out = guard.state.timed_out().boxed();
+        for phase in
+            [Phase::ReadingHead, Phase::WritingResponse, Phase::ResponseSent, Phase::ReadingHead]
+        {
+            guard.state.enter(phase);
+            advance(if phase == Phase::ResponseSent {
+                READ_AHEAD_CHECK_DELAY
+            } else {
+                HEAD_TIMEOUT
+            })
+            .await;
             connections.sweep();
-            assert_eq!(overdue.as_mut().now_or_never(), None, "{phase:?}");
+            assert_eq!(timed_out.as_mut().now_or_never(), None, "{phase:?}");
         }
     }
 }

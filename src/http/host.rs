@@ -30,7 +30,7 @@ fn names_one_host(headers: &HeaderMap, version: Version) -> bool {
 /// may be empty: then the target has no host either.
 fn is_host(host: &[u8]) -> bool {
     match Authority::try_from(host) {
-        // An authority may name a user as well, and its port is not looked at.
+        // An authority may also have userinfo, and its port is not checked.
         Ok(authority) if !host.contains(&b'@') => {
             let port = &authority.as_str()[authority.host().len()..];
             port.bytes().all(|byte| byte == b':' || byte.is_ascii_digit())

@@ -1,15 +1,15 @@
-//! HTTP/1.1: a server loop with limits, and the two sets of routes it serves.
+//! HTTP/1.1: a server loop with limits, the public API and the admin endpoints.
 
 pub mod admin;
 mod connection;
 pub mod handlers;
 mod host;
 mod json;
-pub mod observation;
 mod problem;
 mod request_ids;
 mod router;
 pub mod server;
+pub mod telemetry;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -21,19 +21,21 @@ pub use router::Route;
 /// A request whose body is still to be read.
 pub type Request = hyper::Request<Incoming>;
 
-/// An answer, complete.
+/// A complete response.
 pub type Response = hyper::Response<Full<Bytes>>;
 
-/// Answers requests; the server takes care of everything around that.
+/// Answers requests; the server does everything else.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers `request`. A panic is answered with 500.
+    /// Answers `request`. If the future panics, the server answers 500.
     fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
 }
 
 #[cfg(test)]
 mod tests {
-    use super::connection::{ANSWER_MAX, HEAD_MAX, IDLE_MAX, UNFINISHED_HEADS_BYTES_MAX};
-    use super::handlers::{BODY_BYTES_MAX, BODY_MAX};
+    use super::connection::{
+        HEAD_TIMEOUT, IDLE_TIMEOUT, RESPONSE_WRITE_TIMEOUT, UNFINISHED_HEADS_BYTES_MAX,
+    };
+    use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
     use crate::store::{DEADLINE, QUEUE_MAX, TRIP_MAX, WAIT_MAX};
@@ -46,10 +48,10 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_and_the_description_tell_the_limits() {
+    fn the_readme_and_the_description_state_the_limits() {
         let readme = include_str!("../../README.md");
         let [head, body, idle, answer, wait, store] =
-            [HEAD_MAX, BODY_MAX, IDLE_MAX, ANSWER_MAX, WAIT_MAX, DEADLINE]
+            [HEAD_TIMEOUT, BODY_TIMEOUT, IDLE_TIMEOUT, RESPONSE_WRITE_TIMEOUT, WAIT_MAX, DEADLINE]
                 .map(|limit| limit.as_secs());
         let (head_kib, body_kib) = (HEAD_BYTES_MAX / 1024, BODY_BYTES_MAX / 1024);
         let heads_mib = UNFINISHED_HEADS_BYTES_MAX / 1024 / 1024;

@@ -1,6 +1,6 @@
-//! Which paths there are, and which methods each offers.
+//! The paths of the public API and the methods that each supports.
 
-/// Where a request wants to go.
+/// The route of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
     /// `/`
@@ -43,7 +43,7 @@ impl Route<'_> {
         }
     }
 
-    /// The place among `ALL`.
+    /// The index in `ALL`.
     pub fn number(self) -> usize {
         match self {
             Route::Root => 0,
@@ -55,7 +55,7 @@ impl Route<'_> {
         }
     }
 
-    /// The pattern of the path, which names no one.
+    /// The pattern of the path, which contains no username.
     pub fn pattern(self) -> &'static str {
         match self {
             Route::Root => "/",
@@ -67,8 +67,7 @@ impl Route<'_> {
         }
     }
 
-    /// The methods on offer, as the `Allow` header lists them; none where there
-    /// is nothing.
+    /// The supported methods, as in the `Allow` header; empty for an unknown path.
     pub fn allow(self) -> &'static str {
         match self {
             Route::Hello(_) | Route::Server => "GET, HEAD, OPTIONS, PUT",
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_has_its_place() {
+    fn the_number_of_a_route_is_its_index() {
         for (number, route) in Route::ALL.into_iter().enumerate() {
             assert_eq!(route.number(), number, "{route:?}");
         }
@@ -153,9 +152,9 @@ mod tests {
     }
 
     proptest! {
-        /// Found again by looking at the whole path rather than at its segments.
+        /// Compares the whole path rather than its segments.
         #[test]
-        fn a_path_leads_where_it_says_and_nowhere_else(
+        fn a_path_has_the_route_that_a_whole_comparison_gives(
             path in prop_oneof![
                 "(/|hello|health|openapi.json|%2[fF]|\\.\\.?|[a-zé]){0,6}",
                 "/hello/[^/]{0,4}/?",

@@ -1,5 +1,5 @@
-//! The server loop: accepts connections, keeps every client to its limits, and
-//! ends without losing a request.
+//! The server loop: accepts connections, enforces limits on every client, and drains
+//! without losing a request.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -19,13 +19,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connections, HEAD_MAX, Paced, Phase};
+use super::connection::{Connections, HEAD_TIMEOUT, Phase, TrackedStream};
 use super::{Handler, Problem, Request, Response};
 use crate::metrics::ListenerMetrics;
 
-/// Public connections at once, where that many files may be open. A balancer
-/// needs a few hundred; at about 11 KiB for an idle one, this many stay below
-/// 128 MiB.
+/// Public connections at once, if that many files may be open. A balancer needs a few
+/// hundred; at about 11 KiB for an idle one, this many stay below 128 MiB.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
 /// Admin connections at once: probes and a few scrapers.
@@ -35,45 +34,45 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// hundred; the rest is for the headers that proxies add.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// How often connections are looked at for being too slow.
+/// How often connections are checked for timeouts.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
-/// How long to wait when no connection can be accepted, most likely for want of
-/// file descriptors, which only closing connections give back.
+/// How long to wait when no connection can be accepted, most likely because there are no
+/// file descriptors left until other connections close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a client may take to close after us. Closing before it has read the
-/// answer would destroy that answer (RFC 9112, section 9.6).
-const LINGER_MAX: Duration = Duration::from_secs(2);
+/// How long a client may take to close after the server has closed its side. Closing both
+/// before the client has read the response would destroy it (RFC 9112, section 9.6).
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes thrown away meanwhile.
+/// Bytes read and discarded meanwhile.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// A bound socket.
 pub struct Listener {
     /// Where connections arrive.
     pub socket: TcpListener,
-    /// Whether the socket outlives this process, as one of systemd's does. Then
-    /// connections that wait are left to the next process.
+    /// Whether the socket outlives this process, as one of systemd's does. Then waiting
+    /// connections are left to the next process.
     pub inherited: bool,
 }
 
 /// How a listener is served.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Connections at once; the next waits to be accepted.
     pub connections_max: usize,
-    /// How long requests under way may take to finish.
+    /// How long requests in flight may take to finish.
     pub drain_timeout: Duration,
 }
 
-/// Serves `listener` until `stop`, then answers what is under way, for as long
-/// as the limits allow. Returns how many connections were still open by then.
+/// Serves `listener` until `stop`, then drains for up to `drain_timeout`. Returns how many
+/// connections were still open after that.
 pub async fn serve(
     listener: Listener,
     handler: impl Handler,
     metrics: ListenerMetrics,
-    limits: Limits,
+    limits: ServerLimits,
     stop: impl Future<Output = ()>,
 ) -> usize {
     let server = Arc::new(Server::new(handler, metrics, limits.connections_max));
@@ -82,15 +81,15 @@ pub async fn serve(
         never = server.sweep() => match never {},
         () = stop => {}
     }
-    server.connections.start_closing();
+    server.connections.begin_drain();
     if !listener.inherited {
         server.accept_backlog(listener.socket);
     }
     let all = u32::try_from(limits.connections_max).expect("the limit is small");
     tokio::select! {
         never = server.sweep() => match never {},
-        // Elapsing means that some are left, which the count tells.
-        _ = timeout(limits.drain_timeout, server.free.acquire_many(all)) => {}
+        // If it elapses, the count below says how many are left.
+        _ = timeout(limits.drain_timeout, server.permits.acquire_many(all)) => {}
     }
     server.connections.count()
 }
@@ -99,23 +98,23 @@ struct Server<H> {
     handler: H,
     metrics: ListenerMetrics,
     connections: Connections,
-    free: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     http: http1::Builder,
 }
 
 impl<H: Handler> Server<H> {
     fn new(handler: H, metrics: ListenerMetrics, connections_max: usize) -> Server<H> {
         let mut http = http1::Builder::new();
-        // A client may close its sending side and still wait for the answer.
+        // A client may close its sending side and still wait for the response.
         http.half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
-            // Ours cover more, and answer 408.
+            // `ConnectionState` bounds more than that, and answers 408.
             .header_read_timeout(None);
         Server {
             handler,
             connections: Connections::new(metrics.connections.clone()),
             metrics,
-            free: Arc::new(Semaphore::new(connections_max)),
+            permits: Arc::new(Semaphore::new(connections_max)),
             http,
         }
     }
@@ -130,12 +129,12 @@ impl<H: Handler> Server<H> {
     async fn accept_all(self: &Arc<Self>, socket: &TcpListener) -> Infallible {
         let mut failing = false;
         loop {
-            let place = self.free.clone().acquire_owned().await;
-            let place = place.expect("the semaphore is never closed");
+            let permit = self.permits.clone().acquire_owned().await;
+            let permit = permit.expect("the semaphore is never closed");
             match socket.accept().await {
                 Ok((stream, _)) => {
                     failing = false;
-                    self.start(stream, place);
+                    self.start(stream, permit);
                 }
                 Err(error) => {
                     self.metrics.accept_errors.inc();
@@ -157,13 +156,13 @@ impl<H: Handler> Server<H> {
     fn accept_backlog(self: &Arc<Self>, socket: TcpListener) {
         // It fails only where the socket is not registered, which it is.
         let Ok(socket) = socket.into_std() else { return };
-        while let Ok(place) = self.free.clone().try_acquire_owned() {
+        while let Ok(permit) = self.permits.clone().try_acquire_owned() {
             let accepted = socket.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
                 TcpStream::from_std(stream)
             });
             match accepted {
-                Ok(stream) => self.start(stream, place),
+                Ok(stream) => self.start(stream, permit),
                 Err(error) if is_about_one_peer(&error) => {}
                 // There are no more, or no more can be accepted.
                 Err(_) => return,
@@ -171,79 +170,79 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn start(self: &Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
-        // Without it, an answer may wait for the acknowledgement of the last one.
-        // A connection that is gone already says so when it is read.
+    fn start(self: &Arc<Self>, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        // With Nagle's algorithm a response may wait for the acknowledgement of the last
+        // one. If this fails the connection is gone, which the next read reports.
         let _ = stream.set_nodelay(true);
         let server = self.clone();
         tokio::spawn(async move {
             server.serve_connection(stream).await;
-            drop(place);
+            drop(permit);
         });
     }
 
-    /// Serves one client until it, or we, want no more of it.
+    /// Serves a connection until it ends or times out.
     async fn serve_connection(self: &Arc<Self>, stream: TcpStream) {
-        let open = self.connections.open();
+        let guard = self.connections.open();
         let service = |request| {
-            open.pace.begin_request();
+            guard.state.begin_request();
             let server = self.clone();
-            let pace = open.pace.clone();
-            // Boxed, so that an idle connection does not keep room for it.
+            let state = guard.state.clone();
+            // Boxed, so that idle connections do not reserve memory for it.
             Box::pin(async move {
                 let response = server.answer(request).await;
-                pace.enter(Phase::Answer);
+                state.enter(Phase::WritingResponse);
                 Ok::<_, Infallible>(response)
             }) as Pin<Box<dyn Future<Output = _> + Send>>
         };
-        let mut stream = Paced::new(stream, open.pace.clone());
-        let overdue = loop {
+        let mut stream = TrackedStream::new(stream, guard.state.clone());
+        let timed_out = loop {
             let mut connection =
                 self.http.serve_connection(TokioIo::new(stream), service_fn(&service));
-            let overdue = tokio::select! {
+            let timed_out = tokio::select! {
                 biased;
-                // The error is the client's, and was answered where it could be.
+                // hyper has already responded to protocol errors.
                 _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
-                phase = open.pace.overdue() => Some(phase),
+                phase = guard.state.timed_out() => Some(phase),
             };
             let parts = connection.into_parts();
             stream = parts.io.into_inner();
-            if overdue != Some(Phase::Answered) {
-                break overdue;
+            if timed_out != Some(Phase::ResponseSent) {
+                break timed_out;
             }
-            // Nothing is under way, so another hyper can go on from here. This one gives
-            // back the memory of the largest request so far as well.
+            // Nothing is in flight, so a new hyper connection can continue from here. The
+            // old one's read buffer, as large as the largest head so far, is freed.
             stream.put_back(parts.read_buf);
         };
         let stream = stream.into_stream();
-        match overdue {
+        match timed_out {
             None => linger(stream).await,
-            Some(Phase::Head) => {
-                let problem = if open.pace.is_shed() {
+            Some(Phase::ReadingHead) => {
+                let problem = if guard.state.is_shed() {
                     self.metrics.shed_heads.inc();
                     Problem::head_shed()
                 } else {
-                    self.metrics.slow_heads.inc();
-                    Problem::too_slow("head of the request", HEAD_MAX.as_secs())
+                    self.metrics.timed_out_heads.inc();
+                    Problem::request_timeout("head of the request", HEAD_TIMEOUT.as_secs())
                 };
-                open.pace.forget_head();
+                guard.state.forget_head();
                 send_problem(stream, problem).await;
             }
-            Some(Phase::Answer) => self.metrics.slow_answers.inc(),
-            Some(Phase::Idle | Phase::Handling | Phase::Answered) => {}
+            Some(Phase::WritingResponse) => self.metrics.timed_out_responses.inc(),
+            Some(Phase::Idle | Phase::Handling | Phase::ResponseSent) => {}
         }
     }
 
-    /// Answers a request, whatever becomes of the handler.
+    /// Calls the handler, and answers 500 if it panics.
     fn answer(&self, request: Request) -> impl Future<Output = Response> {
-        // No async block: it would keep room for the handler's future twice.
+        // No async block: it would reserve memory for the handler's future twice.
         let answer = AssertUnwindSafe(self.handler.handle(request)).catch_unwind();
         answer.map(|answer| {
             let mut response = answer.unwrap_or_else(|_| {
                 self.metrics.panics.inc();
-                Problem::bug().into()
+                Problem::internal_error().into()
             });
-            if self.connections.are_closing() {
+            if self.connections.is_draining() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response
@@ -251,9 +250,9 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// Whether an error of accept(2) is about the connection that was to be accepted: Linux
-/// reports what happened to it in the meantime ("Error handling" there). Others are not
-/// concerned, so they need not wait.
+/// Whether an error of accept(2) concerns only the connection to accept: Linux reports its
+/// pending network errors there ("Error handling" in the manual page). Other connections
+/// need not wait.
 fn is_about_one_peer(error: &std::io::Error) -> bool {
     const ABOUT_ONE_PEER: [Errno; 11] = [
         Errno::CONNABORTED,
@@ -271,7 +270,7 @@ fn is_about_one_peer(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|error| ABOUT_ONE_PEER.contains(&error))
 }
 
-/// Tells a client why its request is not waited for, and closes the connection.
+/// Sends a response without hyper, then closes the connection.
 async fn send_problem(mut stream: TcpStream, problem: Problem) {
     let body = problem.body();
     let mut answer = format!(
@@ -283,31 +282,31 @@ async fn send_problem(mut stream: TcpStream, problem: Problem) {
     )
     .into_bytes();
     answer.extend(body);
-    // All answers before it were taken, so there is room for it; a client that is gone
-    // misses nothing.
-    let _ = timeout(LINGER_MAX, stream.write_all(&answer)).await;
+    // The client has taken all earlier responses, so the kernel has room for this one. If
+    // the client is gone, nobody misses it.
+    let _ = timeout(LINGER_TIMEOUT, stream.write_all(&answer)).await;
     linger(stream).await;
 }
 
-/// Closes a connection so that the client can still read the last answer.
+/// Closes a connection so that the client can still read the last response.
 async fn linger(mut stream: TcpStream) {
     let closed = async {
         stream.shutdown().await?;
-        let mut thrown_away = 0;
-        while thrown_away < LINGER_BYTES_MAX {
+        let mut discarded = 0;
+        while discarded < LINGER_BYTES_MAX {
             stream.readable().await?;
-            // Not held while waiting, so that connections stay small.
+            // The buffer is not held while waiting, which keeps connections small.
             match stream.try_read(&mut [0; 4096]) {
                 Ok(0) => break,
-                Ok(bytes) => thrown_away += bytes,
+                Ok(bytes) => discarded += bytes,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     };
-    // However it ends, it is over.
-    let _: Result<std::io::Result<()>, _> = timeout(LINGER_MAX, closed).await;
+    // Whatever the outcome, the connection is closed now.
+    let _: Result<std::io::Result<()>, _> = timeout(LINGER_TIMEOUT, closed).await;
 }
 
 #[cfg(test)]
@@ -342,7 +341,7 @@ mod tests {
         }
     }
 
-    /// Panics where nothing of ours catches it, as a bug in hyper would.
+    /// Panics outside of the future that is guarded, as a bug in hyper would.
     struct Panicking;
 
     impl Handler for Panicking {
@@ -360,14 +359,14 @@ mod tests {
         server
     }
 
-    /// A client's end of a connection. What is written to one end of this pair of sockets
-    /// is at the other at once, so a stopped clock does not run ahead of it.
+    /// The client's end of a connection. It is a pair of Unix sockets: bytes arrive as soon
+    /// as they are written, so the stopped clock cannot run ahead of them.
     fn connect<H: Handler>(server: &Arc<Server<H>>) -> UnixStream {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let theirs = std::net::TcpStream::from(OwnedFd::from(theirs));
-        let place = server.free.clone().try_acquire_owned().unwrap();
-        server.start(TcpStream::from_std(theirs).unwrap(), place);
+        let permit = server.permits.clone().try_acquire_owned().unwrap();
+        server.start(TcpStream::from_std(theirs).unwrap(), permit);
         ours.set_nonblocking(true).unwrap();
         UnixStream::from_std(ours).unwrap()
     }
@@ -388,7 +387,7 @@ mod tests {
         assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), count, "{answers}");
     }
 
-    /// What comes until the server closes.
+    /// Everything that arrives until the server closes.
     async fn read_to_end(client: &mut UnixStream) -> String {
         let mut answers = String::new();
         client.read_to_string(&mut answers).await.unwrap();
@@ -396,7 +395,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_start_of_a_head_behind_a_request_is_cut_off_after_10_s() {
+    async fn a_pipelined_partial_head_times_out_after_10_s() {
         let server = server(Reading);
         for request in [GET, PUT, CHUNKED] {
             for start in ["G", "\r\nGET / HT", &GET[..GET.len() - 1], &PUT[..30]] {
@@ -407,33 +406,33 @@ mod tests {
                 let end = read_to_end(&mut client).await;
                 assert!(end.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{start:?}: {end:?}");
                 let elapsed = began.elapsed();
-                assert!(elapsed > HEAD_MAX && elapsed < HEAD_MAX + SECOND, "{elapsed:?}");
+                assert!(elapsed > HEAD_TIMEOUT && elapsed < HEAD_TIMEOUT + SECOND, "{elapsed:?}");
             }
         }
-        assert_eq!(server.metrics.slow_heads.get(), 12);
+        assert_eq!(server.metrics.timed_out_heads.get(), 12);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_behind_a_request_may_take_10_s() {
-        for is_closing in [false, true] {
+    async fn a_pipelined_head_may_take_10_s() {
+        for is_draining in [false, true] {
             let server = server(Reading);
             let mut client = connect(&server);
             send(&mut client, &format!("{PUT}{}", &GET[..20])).await;
             expect_answers(&mut client, 1).await;
-            if is_closing {
-                server.connections.start_closing();
+            if is_draining {
+                server.connections.begin_drain();
             }
             sleep(9 * SECOND).await;
             send(&mut client, &GET[20..]).await;
             expect_answers(&mut client, 1).await;
-            if is_closing {
+            if is_draining {
                 assert_eq!(read_to_end(&mut client).await, "");
             }
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_whole_request_the_next_is_waited_for_for_75_s() {
+    async fn a_connection_is_idle_for_75_s_after_complete_requests() {
         let cases: &[(&[&str], usize)] = &[
             (&[GET], 1),
             (&["GET / HT", "TP/1.1\r\nHost: a\r\n", "\r\n"], 1),
@@ -454,7 +453,7 @@ mod tests {
             let mut client = connect(&server);
             for piece in *pieces {
                 send(&mut client, piece).await;
-                // Until then all else has come to rest, so each piece is read by itself.
+                // The clock advances once every task waits, so each piece is read alone.
                 sleep(Duration::from_millis(1)).await;
             }
             expect_answers(&mut client, *count).await;
@@ -466,11 +465,11 @@ mod tests {
             let elapsed = began.elapsed();
             assert!(elapsed > 75 * SECOND && elapsed < 76 * SECOND, "{elapsed:?}: {pieces:?}");
         }
-        assert_eq!(server.metrics.slow_heads.get(), 0);
+        assert_eq!(server.metrics.timed_out_heads.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_too_many_unfinished_heads_the_oldest_are_cut_off() {
+    async fn the_oldest_unfinished_heads_are_shed() {
         const CLIENTS: usize = 1500;
         let mut files = getrlimit(Resource::Nofile);
         files.current = files.maximum;
@@ -482,7 +481,7 @@ mod tests {
         for _ in 0..CLIENTS {
             let mut client = connect(&server);
             send(&mut client, &start).await;
-            // Until then all else has come to rest.
+            // The clock advances once every task waits.
             sleep(Duration::from_millis(1)).await;
             clients.push(client);
         }
@@ -492,16 +491,16 @@ mod tests {
         for client in &mut clients[..shed] {
             let end = read_to_end(client).await;
             assert!(end.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{end}");
-            assert!(end.contains("send it at once"), "{end}");
+            assert!(end.contains("incomplete requests"), "{end}");
         }
         for client in &mut clients[shed..] {
             send(client, "\r\n\r\n").await;
             expect_answers(client, 1).await;
         }
         assert_eq!(server.metrics.shed_heads.get(), shed as u64);
-        assert_eq!(server.metrics.slow_heads.get(), 0);
+        assert_eq!(server.metrics.timed_out_heads.get(), 0);
 
-        // They make room, and may be cut off again.
+        // Finished heads are not counted any more.
         for client in &mut clients[shed..] {
             send(client, &start).await;
             sleep(Duration::from_millis(1)).await;
@@ -517,7 +516,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_whose_task_panics_is_no_longer_open() {
+    async fn a_connection_whose_task_panics_is_not_counted_as_open() {
         let server = server(Panicking);
         let mut client = connect(&server);
         let mut other = connect(&server);
@@ -525,7 +524,7 @@ mod tests {
         assert_eq!(read_to_end(&mut client).await, "");
         assert_eq!(server.metrics.connections.get(), 1);
         assert_eq!(server.connections.count(), 1);
-        assert_eq!(server.free.available_permits(), 1999);
+        assert_eq!(server.permits.available_permits(), 1999);
 
         other.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut other).await, "");

@@ -13,10 +13,10 @@ use crate::harness::{Answer, Client, PATIENCE, Service, read_to_end, value, wait
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const SLOW_HEADS: &str =
-    r#"hello_birthday_http_connections_cut_off_total{listener="public",phase="head"}"#;
+    r#"hello_birthday_http_connections_timed_out_total{listener="public",phase="head"}"#;
 const SHED_HEADS: &str = r#"hello_birthday_http_heads_shed_total{listener="public"}"#;
 const SLOW_ANSWERS: &str =
-    r#"hello_birthday_http_connections_cut_off_total{listener="public",phase="answer"}"#;
+    r#"hello_birthday_http_connections_timed_out_total{listener="public",phase="answer"}"#;
 const OPEN: &str = r#"hello_birthday_http_connections{listener="public"}"#;
 
 /// Slow clients are given 10 s; half of it allows for the coarse clock that connections are
