@@ -34,7 +34,7 @@ pub struct Metrics {
     connections: IntGaugeVec,
     accept_errors: IntCounterVec,
     timed_out: IntCounterVec,
-    shed_heads: IntCounterVec,
+    shed_requests: IntCounterVec,
     trip_seconds: HistogramVec,
     trip_requests: HistogramVec,
     queued: IntGaugeVec,
@@ -54,8 +54,8 @@ pub struct ListenerMetrics {
     pub accept_errors: IntCounter,
     /// Connections closed because a head arrived too slowly.
     pub timed_out_heads: IntCounter,
-    /// Connections closed to bound the memory of unfinished heads.
-    pub shed_heads: IntCounter,
+    /// Requests given up before they were complete, to bound memory.
+    pub shed_requests: IntCounter,
     /// Connections closed because a response was taken too slowly.
     pub timed_out_responses: IntCounter,
     /// Requests whose handler panicked.
@@ -137,10 +137,10 @@ impl Metrics {
                 "Connections closed because a head arrived, or a response was taken, too slowly.",
                 &["listener", "phase"],
             ),
-            shed_heads: counters(
+            shed_requests: counters(
                 registry,
-                "http_heads_shed_total",
-                "Connections closed to bound the memory of unfinished request heads.",
+                "http_requests_shed_total",
+                "Requests given up before they were complete, to bound memory.",
                 &["listener"],
             ),
             trip_seconds: histograms(
@@ -193,7 +193,7 @@ impl Metrics {
             connections: self.connections.with_label_values(&[listener]),
             accept_errors: self.accept_errors.with_label_values(&[listener]),
             timed_out_heads: self.timed_out.with_label_values(&[listener, "head"]),
-            shed_heads: self.shed_heads.with_label_values(&[listener]),
+            shed_requests: self.shed_requests.with_label_values(&[listener]),
             timed_out_responses: self.timed_out.with_label_values(&[listener, "answer"]),
             panics: self.panics.with_label_values(&[listener]),
         }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::http::Extensions;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -31,10 +32,10 @@ pub const IDLE_TIMEOUT_DRAINING: Duration = Duration::from_secs(1);
 /// How long a request's head may take, from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of request heads that have arrived in part, over all connections. 5,000 slow
-/// clients with heads of 12 KiB would otherwise take more than 128 MiB. A head that
-/// arrives in one read is not counted.
-pub const UNFINISHED_HEADS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of requests that have arrived in part, over all connections: 5,000 slow clients
+/// would otherwise take more than 128 MiB. A request that arrives in one read is not
+/// counted.
+pub const UNFINISHED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long a response may wait for the client to take it.
 pub const RESPONSE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,8 +66,8 @@ pub(super) enum Phase {
 pub(super) struct ConnectionState {
     /// Milliseconds on the server's clock, followed by three bits of `Phase`.
     began: AtomicU64,
-    /// The sequence number of its unfinished head; zero if there is none.
-    head: AtomicU64,
+    /// The sequence number of its unfinished request; zero if there is none.
+    unfinished_number: AtomicU64,
     is_shed: AtomicBool,
     server: Arc<SharedState>,
     wake: Notify,
@@ -79,19 +80,19 @@ struct SharedState {
     /// per phase change.
     now: AtomicU64,
     draining: AtomicBool,
-    heads: Mutex<UnfinishedHeads>,
+    unfinished: Mutex<UnfinishedRequests>,
 }
 
-/// Request heads that have arrived in part.
+/// Requests that have arrived in part.
 #[derive(Default)]
-struct UnfinishedHeads {
+struct UnfinishedRequests {
     bytes: usize,
     /// By sequence number, so that the oldest comes first.
     by_age: BTreeMap<u64, (usize, Arc<ConnectionState>)>,
     last: u64,
 }
 
-impl UnfinishedHeads {
+impl UnfinishedRequests {
     fn remove(&mut self, number: u64) {
         if let Some((bytes, _)) = self.by_age.remove(&number) {
             self.bytes -= bytes;
@@ -100,47 +101,48 @@ impl UnfinishedHeads {
 }
 
 impl ConnectionState {
-    /// Records that a request's head is complete.
+    /// Records that the head of a request is complete.
     pub fn begin_request(&self) {
-        self.forget_head();
+        self.finish_receiving();
         self.enter(Phase::Handling);
     }
 
-    /// Records that `bytes` of an unfinished head have arrived. Sheds the oldest unfinished
-    /// heads if the server holds too many bytes of them.
-    fn count_head(self: &Arc<ConnectionState>, bytes: usize) {
+    /// Records that `bytes` of an unfinished request have arrived. Sheds the oldest ones if
+    /// the server holds too many bytes of them.
+    fn count_unfinished(self: &Arc<ConnectionState>, bytes: usize) {
         if self.is_shed() {
             return;
         }
-        let mut heads = lock(&self.server.heads);
-        let mut number = self.head.load(Ordering::Relaxed);
+        let mut unfinished = lock(&self.server.unfinished);
+        let mut number = self.unfinished_number.load(Ordering::Relaxed);
         if number == 0 {
-            heads.last += 1;
-            number = heads.last;
-            self.head.store(number, Ordering::Relaxed);
+            unfinished.last += 1;
+            number = unfinished.last;
+            self.unfinished_number.store(number, Ordering::Relaxed);
         }
-        heads.remove(number);
-        heads.bytes += bytes;
-        heads.by_age.insert(number, (bytes, self.clone()));
-        while heads.bytes > UNFINISHED_HEADS_BYTES_MAX
-            && let Some((_, (bytes, oldest))) = heads.by_age.pop_first()
+        unfinished.remove(number);
+        unfinished.bytes += bytes;
+        unfinished.by_age.insert(number, (bytes, self.clone()));
+        while unfinished.bytes > UNFINISHED_BYTES_MAX
+            && let Some((_, (bytes, oldest))) = unfinished.by_age.pop_first()
         {
-            heads.bytes -= bytes;
+            unfinished.bytes -= bytes;
             oldest.is_shed.store(true, Ordering::Relaxed);
             oldest.wake.notify_one();
         }
     }
 
-    /// Stops counting its head as unfinished.
-    pub fn forget_head(&self) {
-        let number = self.head.swap(0, Ordering::Relaxed);
+    /// Records that the request, as far as it is needed, is complete. From then on it is not
+    /// shed.
+    pub fn finish_receiving(&self) {
+        let number = self.unfinished_number.swap(0, Ordering::Relaxed);
         if number != 0 {
-            lock(&self.server.heads).remove(number);
+            lock(&self.server.unfinished).remove(number);
             self.is_shed.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Whether its head is given up to make room for others.
+    /// Whether its unfinished request is given up to make room for others.
     pub fn is_shed(&self) -> bool {
         self.is_shed.load(Ordering::Relaxed)
     }
@@ -181,7 +183,7 @@ impl ConnectionState {
         let limit = match phase {
             Phase::Idle if self.server.draining.load(Ordering::Relaxed) => IDLE_TIMEOUT_DRAINING,
             Phase::Idle => IDLE_TIMEOUT,
-            Phase::ReadingHead if self.is_shed() => return Some(phase),
+            Phase::ReadingHead | Phase::Handling if self.is_shed() => return Some(phase),
             Phase::ReadingHead => HEAD_TIMEOUT,
             Phase::Handling => return None,
             Phase::WritingResponse => RESPONSE_WRITE_TIMEOUT,
@@ -201,6 +203,14 @@ impl ConnectionState {
             }
             self.wake.notified().await;
         }
+    }
+}
+
+/// Records that the body of a request with these extensions is complete. Until then the
+/// request may be shed, in the middle of what its handler does.
+pub(super) fn body_is_complete(extensions: &Extensions) {
+    if let Some(state) = extensions.get::<Arc<ConnectionState>>() {
+        state.finish_receiving();
     }
 }
 
@@ -230,7 +240,7 @@ impl Connections {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let state = Arc::new(ConnectionState {
             began: AtomicU64::new(0),
-            head: AtomicU64::new(0),
+            unfinished_number: AtomicU64::new(0),
             is_shed: AtomicBool::new(false),
             server: self.server.clone(),
             wake: Notify::new(),
@@ -285,7 +295,7 @@ pub(super) struct ConnectionGuard<'a> {
 impl Drop for ConnectionGuard<'_> {
     fn drop(&mut self) {
         self.connections.lock().remove(&self.id);
-        self.state.forget_head();
+        self.state.finish_receiving();
         self.connections.gauge.dec();
     }
 }
@@ -296,8 +306,8 @@ pub(super) struct TrackedStream {
     state: Arc<ConnectionState>,
     /// Bytes to read before those of `stream`.
     read_ahead: Bytes,
-    /// Upper bound on the bytes that hyper holds of the last head.
-    head_bytes: usize,
+    /// Upper bound on the bytes that are held of the last request.
+    request_bytes: usize,
     /// How many of these are counted as unfinished.
     counted_bytes: usize,
     /// Bytes of the last read. All earlier ones belong to requests that hyper has parsed.
@@ -310,7 +320,7 @@ impl TrackedStream {
             stream,
             state,
             read_ahead: Bytes::new(),
-            head_bytes: 0,
+            request_bytes: 0,
             counted_bytes: 0,
             read_bytes: 0,
         }
@@ -322,10 +332,10 @@ impl TrackedStream {
         // Some clients send an empty line after a body (RFC 9112, section 2.2).
         if bytes.iter().all(|byte| b"\r\n".contains(byte)) {
             self.state.correct(Phase::Idle);
-            self.head_bytes = 0;
+            self.request_bytes = 0;
         } else {
             self.state.correct(Phase::ReadingHead);
-            self.head_bytes = bytes.len();
+            self.request_bytes = bytes.len();
             self.read_bytes = bytes.len();
             self.read_ahead = bytes;
         }
@@ -352,23 +362,25 @@ impl AsyncRead for TrackedStream {
             }
             return Poll::Ready(Ok(()));
         }
-        // hyper reads on in this phase only if the head is incomplete.
-        if self.state.phase() == Phase::ReadingHead && self.head_bytes != self.counted_bytes {
-            self.counted_bytes = self.head_bytes;
-            self.state.count_head(self.head_bytes);
+        // hyper reads on in these phases only if the head or the body is incomplete.
+        if matches!(self.state.phase(), Phase::ReadingHead | Phase::Handling)
+            && self.request_bytes != self.counted_bytes
+        {
+            self.counted_bytes = self.request_bytes;
+            self.state.count_unfinished(self.request_bytes);
         }
         let filled = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let read = buffer.filled().len() - filled;
         match self.state.phase() {
-            Phase::ReadingHead => self.head_bytes += read,
+            Phase::ReadingHead | Phase::Handling => self.request_bytes += read,
             phase @ (Phase::Idle | Phase::ResponseSent) => {
                 let read_before = if phase == Phase::Idle { 0 } else { self.read_bytes };
-                self.head_bytes = read_before + read;
+                self.request_bytes = read_before + read;
                 self.counted_bytes = 0;
                 self.state.enter(Phase::ReadingHead);
             }
-            Phase::Handling | Phase::WritingResponse => {}
+            Phase::WritingResponse => {}
         }
         self.read_bytes = read;
         Poll::Ready(Ok(()))

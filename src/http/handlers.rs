@@ -8,10 +8,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use tokio::time::timeout;
 
+use super::connection::body_is_complete;
 use super::host::check_host;
 use super::json::{Message, parse_date_of_birth};
 use super::telemetry::RequestMetrics;
@@ -81,7 +83,9 @@ impl Api {
             }
             (Route::Hello(name), &Method::GET | &Method::HEAD) => self.greet(name).await,
             // Boxed, so that the future of a greeting does not reserve memory for them.
-            (Route::Hello(name), &Method::PUT) => Box::pin(self.save_birthday(name, body)).await,
+            (Route::Hello(name), &Method::PUT) => {
+                Box::pin(self.save_birthday(name, body, &head.extensions)).await
+            }
             (Route::Health, &Method::GET | &Method::HEAD) => Box::pin(self.health()).await,
             (Route::OpenApi, &Method::GET | &Method::HEAD) => Ok(openapi()),
             // Only OPTIONS has this target (RFC 9112, section 3.2.4).
@@ -107,9 +111,11 @@ impl Api {
         &self,
         name: &str,
         body: &mut Option<Incoming>,
+        extensions: &Extensions,
     ) -> Result<Response, Problem> {
         // Before all else, so that an invalid username does not cost the connection.
         let body = read(body).await?;
+        body_is_complete(extensions);
         let username = Username::parse_percent_encoded(name)?;
         let date_of_birth = parse_date_of_birth(&body)?;
         let born = DateOfBirth::parse(&date_of_birth, self.clock.today())?;

@@ -33,7 +33,7 @@ pub trait Handler: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::connection::{
-        HEAD_TIMEOUT, IDLE_TIMEOUT, RESPONSE_WRITE_TIMEOUT, UNFINISHED_HEADS_BYTES_MAX,
+        HEAD_TIMEOUT, IDLE_TIMEOUT, RESPONSE_WRITE_TIMEOUT, UNFINISHED_BYTES_MAX,
     };
     use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
@@ -54,12 +54,12 @@ mod tests {
             [HEAD_TIMEOUT, BODY_TIMEOUT, IDLE_TIMEOUT, RESPONSE_WRITE_TIMEOUT, WAIT_MAX, DEADLINE]
                 .map(|limit| limit.as_secs());
         let (head_kib, body_kib) = (HEAD_BYTES_MAX / 1024, BODY_BYTES_MAX / 1024);
-        let heads_mib = UNFINISHED_HEADS_BYTES_MAX / 1024 / 1024;
+        let unfinished_mib = UNFINISHED_BYTES_MAX / 1024 / 1024;
         let queue = thousands(QUEUE_MAX);
         for row in [
             format!("| connections at once | {}, or", thousands(CONNECTIONS_MAX)),
             format!("| request line and headers | {head_kib} KiB, 100 headers, {head} s |"),
-            format!("| unfinished heads over all connections | {heads_mib} MiB |"),
+            format!("| unfinished requests over all connections | {unfinished_mib} MiB |"),
             format!("| body | {body_kib} KiB, {body} s |"),
             format!("| an idle connection | {idle} s,"),
             format!("| an answer the client does not take | {answer} s |"),

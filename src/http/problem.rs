@@ -67,11 +67,11 @@ impl Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
-    /// 408: the server holds too many unfinished heads, and this is the oldest.
-    pub fn head_shed() -> Problem {
+    /// 408: the server holds too many unfinished requests, and this is the oldest.
+    pub fn request_shed() -> Problem {
         Problem::new(
             StatusCode::REQUEST_TIMEOUT,
-            "the server is receiving too many incomplete requests: send the whole head at once",
+            "the server is receiving too many incomplete requests: send the whole request at once",
         )
     }
 

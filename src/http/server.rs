@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use hyper::body::Body;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -184,8 +185,11 @@ impl<H: Handler> Server<H> {
     /// Serves a connection until it ends or times out.
     async fn serve_connection(self: &Arc<Self>, stream: TcpStream) {
         let guard = self.connections.open();
-        let service = |request| {
+        let service = |mut request: Request| {
             guard.state.begin_request();
+            if !request.body().is_end_stream() {
+                request.extensions_mut().insert(guard.state.clone());
+            }
             let server = self.clone();
             let state = guard.state.clone();
             // Boxed, so that idle connections do not reserve memory for it.
@@ -217,19 +221,20 @@ impl<H: Handler> Server<H> {
         let stream = stream.into_stream();
         match timed_out {
             None => linger(stream).await,
-            Some(Phase::ReadingHead) => {
+            // A request that is being handled is shed while its body is incomplete.
+            Some(Phase::ReadingHead | Phase::Handling) => {
                 let problem = if guard.state.is_shed() {
-                    self.metrics.shed_heads.inc();
-                    Problem::head_shed()
+                    self.metrics.shed_requests.inc();
+                    Problem::request_shed()
                 } else {
                     self.metrics.timed_out_heads.inc();
                     Problem::request_timeout("head of the request", HEAD_TIMEOUT.as_secs())
                 };
-                guard.state.forget_head();
+                guard.state.finish_receiving();
                 send_problem(stream, problem).await;
             }
             Some(Phase::WritingResponse) => self.metrics.timed_out_responses.inc(),
-            Some(Phase::Idle | Phase::Handling | Phase::ResponseSent) => {}
+            Some(Phase::Idle | Phase::ResponseSent) => {}
         }
     }
 
@@ -320,7 +325,7 @@ mod tests {
     use tokio::net::UnixStream;
     use tokio::time::Instant;
 
-    use super::super::connection::UNFINISHED_HEADS_BYTES_MAX;
+    use super::super::connection::{UNFINISHED_BYTES_MAX, body_is_complete};
     use super::*;
     use crate::metrics::Metrics;
 
@@ -331,12 +336,18 @@ mod tests {
     const CHUNKED: &str = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
         5\r\n12345\r\n0\r\n\r\n";
 
-    /// Reads a request's body to its end, and answers 200.
+    /// Reads a request's body to its end, and answers 200; a second later, if the path is
+    /// `/slow`.
     struct Reading;
 
     impl Handler for Reading {
         async fn handle(&self, request: Request) -> Response {
-            request.into_body().collect().await.expect("a whole body");
+            let (head, body) = request.into_parts();
+            body.collect().await.expect("a whole body");
+            body_is_complete(&head.extensions);
+            if head.uri.path() == "/slow" {
+                sleep(SECOND).await;
+            }
             Response::new(Full::new(Bytes::from_static(b"read")))
         }
     }
@@ -352,7 +363,7 @@ mod tests {
     }
 
     fn server<H: Handler>(handler: H) -> Arc<Server<H>> {
-        let server = Server::new(handler, Metrics::new().listener("public"), 2000);
+        let server = Server::new(handler, Metrics::new().listener("public"), 4000);
         let server = Arc::new(server);
         let sweeping = server.clone();
         tokio::spawn(async move { sweeping.sweep().await });
@@ -468,51 +479,89 @@ mod tests {
         assert_eq!(server.metrics.timed_out_heads.get(), 0);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_oldest_unfinished_heads_are_shed() {
-        const CLIENTS: usize = 1500;
+    fn allow_many_files() {
         let mut files = getrlimit(Resource::Nofile);
         files.current = files.maximum;
         setrlimit(Resource::Nofile, files).unwrap();
+    }
 
-        let server = server(Reading);
-        let start = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(12 * 1024));
+    /// Sends `start` on so many connections, one after the other.
+    async fn send_starts(
+        server: &Arc<Server<Reading>>,
+        start: &str,
+        count: usize,
+    ) -> Vec<UnixStream> {
         let mut clients = Vec::new();
-        for _ in 0..CLIENTS {
-            let mut client = connect(&server);
-            send(&mut client, &start).await;
+        for _ in 0..count {
+            let mut client = connect(server);
+            send(&mut client, start).await;
             // The clock advances once every task waits.
             sleep(Duration::from_millis(1)).await;
             clients.push(client);
         }
-        let shed = CLIENTS - UNFINISHED_HEADS_BYTES_MAX / start.len();
-        assert!(shed > 100, "{shed}");
-        assert_eq!(server.metrics.shed_heads.get(), shed as u64);
-        for client in &mut clients[..shed] {
-            let end = read_to_end(client).await;
-            assert!(end.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{end}");
-            assert!(end.contains("incomplete requests"), "{end}");
-        }
-        for client in &mut clients[shed..] {
-            send(client, "\r\n\r\n").await;
-            expect_answers(client, 1).await;
-        }
-        assert_eq!(server.metrics.shed_heads.get(), shed as u64);
-        assert_eq!(server.metrics.timed_out_heads.get(), 0);
+        clients
+    }
 
-        // Finished heads are not counted any more.
-        for client in &mut clients[shed..] {
-            send(client, &start).await;
-            sleep(Duration::from_millis(1)).await;
-            send(client, "\r\n\r\n").await;
-            expect_answers(client, 1).await;
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_unfinished_requests_are_shed() {
+        const CLIENTS: usize = 1500;
+        allow_many_files();
+        let bytes = "x".repeat(12 * 1024);
+        let put = "PUT / HTTP/1.1\r\nHost: a\r\n";
+        for (start, rest) in [
+            (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {bytes}"), "\r\n\r\n"),
+            (format!("{GET}GET / HTTP/1.1\r\nHost: a\r\nX: {bytes}"), "\r\n\r\n"),
+            (format!("{put}Content-Length: {}\r\n\r\n{bytes}", bytes.len() + 1), "x"),
+            (format!("{put}Transfer-Encoding: chunked\r\n\r\n3001\r\n{bytes}"), "x\r\n0\r\n\r\n"),
+        ] {
+            let server = server(Reading);
+            let mut clients = send_starts(&server, &start, CLIENTS).await;
+            let before = if start.starts_with(GET) { GET.len() } else { 0 };
+            let shed = CLIENTS - UNFINISHED_BYTES_MAX / (start.len() - before);
+            if before == 0 {
+                assert_eq!(server.metrics.shed_requests.get(), shed as u64, "{}", &start[..60]);
+            }
+            let shed = usize::try_from(server.metrics.shed_requests.get()).unwrap();
+            assert!(shed > 100, "{shed}");
+            for client in &mut clients[..shed] {
+                let end = read_to_end(client).await;
+                assert!(end.contains("HTTP/1.1 408 Request Timeout\r\n"), "{end}");
+                assert!(end.contains("incomplete requests"), "{end}");
+            }
+            for client in &mut clients[shed..] {
+                send(client, rest).await;
+                expect_answers(client, 1 + usize::from(before > 0)).await;
+            }
+            // Those that were finished are not counted any more.
+            for client in &mut clients[shed..] {
+                send(client, &start[before..start.len() / 2]).await;
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(server.metrics.shed_requests.get(), shed as u64);
+            assert_eq!(server.metrics.timed_out_heads.get(), 0);
         }
-        let start = &start[..start.len() / 2];
-        for client in &mut clients[shed..] {
-            send(client, start).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_complete_request_is_not_shed() {
+        allow_many_files();
+        let server = server(Reading);
+        let mut client = connect(&server);
+        let put = PUT.replace("PUT /", "PUT /slow");
+        for piece in [&put[..30], &put[30..put.len() - 2], &put[put.len() - 2..]] {
+            send(&mut client, piece).await;
             sleep(Duration::from_millis(1)).await;
         }
-        assert_eq!(server.metrics.shed_heads.get(), shed as u64);
+        let start = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(15 * 1024));
+        let mut others = Vec::new();
+        for _ in 0..UNFINISHED_BYTES_MAX / start.len() + 100 {
+            let mut other = connect(&server);
+            send(&mut other, &start).await;
+            others.push(other);
+        }
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(server.metrics.shed_requests.get(), 100);
+        expect_answers(&mut client, 1).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -524,7 +573,7 @@ mod tests {
         assert_eq!(read_to_end(&mut client).await, "");
         assert_eq!(server.metrics.connections.get(), 1);
         assert_eq!(server.connections.count(), 1);
-        assert_eq!(server.permits.available_permits(), 1999);
+        assert_eq!(server.permits.available_permits(), 3999);
 
         other.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut other).await, "");
