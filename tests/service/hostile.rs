@@ -312,7 +312,7 @@ const TARGETS: &[Case] = &[
     ("authority GET", "GET localhost:80 HTTP/1.1\r\n{host}{close}\r\n", &[404], &[404]),
     ("word", "GET hello/John HTTP/1.1\r\n{host}{close}\r\n", &[400], &[400]),
     ("asterisk GET", "GET * HTTP/1.1\r\n{host}{close}\r\n", &[404], &[404]),
-    ("asterisk OPTIONS", "OPTIONS * HTTP/1.1\r\n{host}{close}\r\n", &[404], &[404]),
+    ("asterisk OPTIONS", "OPTIONS * HTTP/1.1\r\n{host}{close}\r\n", &[204], &[404]),
     ("TRACE", "TRACE {target} HTTP/1.1\r\n{host}{close}X-Secret: secret\r\n\r\n", &[405], &[405]),
     ("fragment", "GET {target}#x HTTP/1.1\r\n{host}{close}\r\n", &[200], &[200]),
     ("query", "GET {target}?../../x&%00 HTTP/1.1\r\n{host}{close}\r\n", &[200], &[200]),

@@ -8,6 +8,7 @@ mod openapi;
 mod patience;
 mod writers;
 
+mod access_log;
 mod api;
 mod cli;
 mod connections;
