@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use load_many::{MakeRequest, Until};
-use share::{Clients, Server, on_share};
+use share::{Server, ShareClients, on_share};
 use suite::*;
 use writing::ROUND_TRIP;
 
@@ -49,7 +49,7 @@ fn main() {
 }
 
 /// Requests a second, where each message takes its time.
-fn throughput(server: &mut Server, [client, ..]: &Clients) {
+fn throughput(server: &mut Server, [client, ..]: &ShareClients) {
     let services = ["--store-trip-max 1", ""].map(|flags| client.start(flags));
     let [alone, together] = services.each_ref().map(|service| service.address);
     load_many::run(together, CONNECTIONS, Until::Requests(USERS), "204", Arc::new(put));
@@ -95,7 +95,5 @@ fn put(number: u64, request: &mut Vec<u8>) {
 /// One user after the other, so that saves are spread over the file.
 fn name(number: u64) -> String {
     // Odd, so that every user has a turn.
-    let user = number.wrapping_mul(617) % USERS;
-    let letters = [user / 676, user / 26, user].map(|place| char::from(b'a' + (place % 26) as u8));
-    String::from_iter(letters)
+    harness::letters((number.wrapping_mul(617) % USERS) as usize)
 }

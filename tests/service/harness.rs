@@ -488,6 +488,12 @@ pub fn random(limit: u64) -> u64 {
     RandomState::new().build_hasher().finish() % limit
 }
 
+/// A number in five letters, of which usernames can be made.
+pub fn letters(number: usize) -> String {
+    let places = [1, 26, 676, 17_576, 456_976];
+    places.iter().map(|place| char::from(b'a' + (number / place % 26) as u8)).collect()
+}
+
 /// A folder for one test.
 pub fn new_folder() -> Arc<TempDir> {
     Arc::new(TempDir::new().unwrap())

@@ -1,11 +1,12 @@
-//! Clients that save and find users, and know what they must find.
+//! Clients that save and find users, and know what they must find: a save that was
+//! acknowledged, through whatever happens.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
-use crate::harness::{self, Answer, PATIENCE, wait_until};
+use crate::harness::{self, Answer, PATIENCE, letters, wait_until};
 
 /// Today's date for the service: the first day of a common year, like that in which
 /// everyone is born.
@@ -48,13 +49,26 @@ pub struct Clients {
     pub patient: bool,
 }
 
+/// They send a request as soon as they may.
+pub const BUSY: Clients =
+    Clients { count: 16, per_second: 1_000_000, catches_up: false, finds: true, patient: true };
+
 /// Clients at work, until they are stopped.
 pub struct Load {
     began: Instant,
-    stop: Arc<AtomicBool>,
-    /// Attempts that each client is done with.
-    done: Arc<[AtomicUsize]>,
+    progress: Arc<Progress>,
     thread: JoinHandle<Seen>,
+}
+
+/// What clients are to do and have done so far.
+struct Progress {
+    stop: AtomicBool,
+    /// Each client sends its requests to one of them.
+    servers: Mutex<Vec<SocketAddr>>,
+    /// Attempts that each client is done with.
+    done: Vec<AtomicUsize>,
+    acknowledged: AtomicUsize,
+    retried: AtomicUsize,
 }
 
 /// What the clients saw.
@@ -95,53 +109,84 @@ struct User {
 impl Load {
     /// Sends requests to `server` from now on.
     pub fn start(server: SocketAddr, clients: Clients) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let done: Arc<[_]> = (0..clients.count).map(|_| AtomicUsize::new(0)).collect();
+        Load::start_on(&[server], clients)
+    }
+
+    /// The same to several servers.
+    pub fn start_on(servers: &[SocketAddr], clients: Clients) -> Load {
+        let progress = Arc::new(Progress {
+            stop: AtomicBool::new(false),
+            servers: Mutex::new(servers.into()),
+            done: (0..clients.count).map(|_| AtomicUsize::new(0)).collect(),
+            acknowledged: AtomicUsize::new(0),
+            retried: AtomicUsize::new(0),
+        });
         let thread = thread::spawn({
-            let (stop, done) = (stop.clone(), done.clone());
+            let progress = progress.clone();
             move || {
                 let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(send_all(server, clients, stop, done))
+                runtime.block_on(send_all(clients, progress))
             }
         });
-        Load { began: Instant::now(), stop, done, thread }
+        Load { began: Instant::now(), progress, thread }
     }
 
     /// Waits until every client has an answer, whatever it says, to a request that it sends
     /// after this call.
     pub fn wait_for_round(&self) {
         let count = |done: &AtomicUsize| done.load(Ordering::Relaxed);
-        let before: Vec<_> = self.done.iter().map(count).collect();
-        wait_until("every client is answered", || {
-            assert!(!self.thread.is_finished(), "a client has failed");
+        let done = &self.progress.done;
+        let before: Vec<_> = done.iter().map(count).collect();
+        self.wait_until(|| {
             // The first of two may have been in flight.
-            let all = self.done.iter().zip(&before).all(|(done, before)| count(done) >= before + 2);
-            all.then_some(())
+            done.iter().zip(&before).all(|(done, before)| count(done) >= before + 2)
         });
+    }
+
+    /// Waits until that many more saves are acknowledged, and one that was sent after this
+    /// call.
+    pub fn wait_for_saves(&self, saves: usize) {
+        let acknowledged = || self.progress.acknowledged.load(Ordering::Relaxed);
+        // One of each client may have been in flight.
+        let enough = acknowledged() + saves.max(self.progress.done.len() + 1);
+        self.wait_until(|| acknowledged() >= enough);
+    }
+
+    /// Waits until an answer said to retry.
+    pub fn wait_for_retry(&self) {
+        self.wait_until(|| self.progress.retried.load(Ordering::Relaxed) > 0);
+    }
+
+    fn wait_until(&self, condition: impl Fn() -> bool) {
+        wait_until("clients are answered", || {
+            assert!(!self.thread.is_finished(), "a client has failed");
+            condition().then_some(())
+        });
+    }
+
+    /// Moves the clients to other servers, and waits until what they sent before is answered.
+    pub fn move_to(&self, servers: &[SocketAddr]) {
+        *self.progress.servers.lock().unwrap() = servers.into();
+        self.wait_for_round();
     }
 
     /// Finishes the requests in flight.
     pub fn stop(self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
+        self.progress.stop.store(true, Ordering::Relaxed);
         let elapsed = self.began.elapsed();
         let seen = self.thread.join().expect("every answer is as it should be");
         Seen { elapsed, ..seen }
     }
 }
 
-async fn send_all(
-    server: SocketAddr,
-    clients: Clients,
-    stop: Arc<AtomicBool>,
-    done: Arc<[AtomicUsize]>,
-) -> Seen {
+async fn send_all(clients: Clients, progress: Arc<Progress>) -> Seen {
     let Clients { count, per_second, catches_up, finds, patient } = clients;
     let period = Duration::from_secs(1) * count as u32 / per_second;
     let mut running = JoinSet::new();
     for number in 0..count {
         let phase = period * number as u32 / count as u32;
-        let mut client = Client::new(server, patient);
-        let (stop, done) = (stop.clone(), done.clone());
+        let mut client = Client::new(progress.server(number), patient);
+        let progress = progress.clone();
         running.spawn(async move {
             // Opens the connection, which a failure leaves to the first request.
             let _ = client.connection.exchange("GET", &client.user.path, "").await;
@@ -151,10 +196,12 @@ async fn send_all(
             }
             for request in 0.. {
                 turn.tick().await;
-                if stop.load(Ordering::Relaxed) {
+                if progress.stop.load(Ordering::Relaxed) {
                     break;
                 }
-                client.send(if finds { request } else { 2 * request }, &done[number]).await;
+                client.connection.move_to(progress.server(number));
+                let request = if finds { request } else { 2 * request };
+                client.send(request, &progress, number).await;
             }
             Seen { users: vec![client.user], ..client.seen }
         });
@@ -164,6 +211,14 @@ async fn send_all(
         all.add(client.expect("a client sees what it may see"));
     }
     all
+}
+
+impl Progress {
+    /// Where a client sends its next request.
+    fn server(&self, number: usize) -> SocketAddr {
+        let servers = self.servers.lock().unwrap();
+        servers[number % servers.len()]
+    }
 }
 
 impl Seen {
@@ -231,19 +286,14 @@ struct Client {
 impl Client {
     fn new(server: SocketAddr, patient: bool) -> Client {
         static USERS: AtomicUsize = AtomicUsize::new(0);
-        let mut number = USERS.fetch_add(1, Ordering::Relaxed);
-        let mut path = "/hello/".to_owned();
-        for _ in 0..5 {
-            path.push(char::from(b'a' + u8::try_from(number % 26).unwrap()));
-            number /= 26;
-        }
+        let path = format!("/hello/{}", letters(USERS.fetch_add(1, Ordering::Relaxed)));
         let user = User { path, acknowledged: None, maybe: Vec::new() };
         let connection = Connection::new(server);
         Client { connection, patient, user, seen: Seen::default() }
     }
 
     /// Saves with even numbers, and finds with odd ones.
-    async fn send(&mut self, number: usize, done: &AtomicUsize) {
+    async fn send(&mut self, number: usize, progress: &Progress, client: usize) {
         let days = 1 + u32::try_from(number / 2 % 364).unwrap();
         let sent = Instant::now();
         self.seen.requests += 1;
@@ -255,11 +305,12 @@ impl Client {
                 }
             };
             let answer = timeout(PATIENCE, answer).await;
-            done.fetch_add(1, Ordering::Relaxed);
+            progress.done[client].fetch_add(1, Ordering::Relaxed);
             let (why, pause) = match answer.unwrap_or_else(|late| Err(late.into())) {
                 Ok(answer) if [200, 204, 404].contains(&answer.status) => {
                     if answer.status == 204 {
                         self.seen.acknowledged += 1;
+                        progress.acknowledged.fetch_add(1, Ordering::Relaxed);
                     } else {
                         let user = &self.user;
                         assert!(user.is_answered_by(&answer), "{answer:?}: {user:?}");
@@ -285,6 +336,7 @@ impl Client {
                 return;
             }
             self.seen.retried += 1;
+            progress.retried.fetch_add(1, Ordering::Relaxed);
             sleep(pause).await;
         }
     }
@@ -326,6 +378,12 @@ pub struct Connection {
 impl Connection {
     pub fn new(server: SocketAddr) -> Connection {
         Connection { server, stream: None }
+    }
+
+    fn move_to(&mut self, server: SocketAddr) {
+        if self.server != server {
+            *self = Connection::new(server);
+        }
     }
 
     /// Sends a request, and reads its answer.
