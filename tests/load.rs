@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
-use crate::harness::{self, Answer, PATIENCE, letters, wait_until};
+use crate::harness::{self, Answer, PATIENCE, letters, request, wait_until};
 
 /// Today's date for the service: the first day of a common year, like that in which
 /// everyone is born.
@@ -398,11 +398,7 @@ impl Connection {
                 (socket.connect(self.server).await?, Some(permit))
             }
         };
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(request(method, path, "", body).as_bytes()).await?;
         let mut bytes = Vec::with_capacity(1024);
         while !is_whole(&bytes) {
             if stream.read_buf(&mut bytes).await? == 0 {

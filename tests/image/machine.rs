@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, exchange, wait_until};
+use crate::harness::{Client, PATIENCE, wait_until};
 use crate::image::{Copy, play};
 use crate::{command, said};
 
@@ -119,8 +119,7 @@ impl Machine {
 
     /// What the admin listener answers.
     pub fn ask_admin(&self, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: machine\r\nConnection: close\r\n\r\n");
-        exchange(self.admin, request.as_bytes()).expect_status(200).body
+        Client::new(self.admin).send("GET", path, "").unwrap().expect_status(200).body
     }
 
     /// The root folder, as it looks in the machine.

@@ -79,21 +79,19 @@ fn throughput(server: &mut Server, [client, ..]: &ShareClients) {
 }
 
 fn get(number: u64, request: &mut Vec<u8>) {
-    let name = name(number);
-    request.extend(format!("GET /hello/{name} HTTP/1.1\r\nhost: it\r\n\r\n").bytes());
+    request.extend(harness::request("GET", &path(number), "", "").bytes());
 }
 
 /// Saves dates that change, as SQLite does not write one that stays the same.
 fn put(number: u64, request: &mut Vec<u8>) {
-    let name = name(number);
     let (year, month, day) = (1920 + number % 97, 1 + number % 12, 1 + number % 28);
-    let head = format!("PUT /hello/{name} HTTP/1.1\r\nhost: it\r\ncontent-length: 28");
     let body = format!(r#"{{"dateOfBirth":"{year}-{month:02}-{day:02}"}}"#);
-    request.extend(format!("{head}\r\n\r\n{body}").bytes());
+    request.extend(harness::request("PUT", &path(number), "", &body).bytes());
 }
 
 /// One user after the other, so that saves are spread over the file.
-fn name(number: u64) -> String {
+fn path(number: u64) -> String {
     // Odd, so that every user has a turn.
-    harness::letters((number.wrapping_mul(617) % USERS) as usize)
+    let user = number.wrapping_mul(617) % USERS;
+    format!("/hello/{}", harness::letters(user as usize))
 }

@@ -198,7 +198,8 @@ fn a_request_of_the_corpus_is_answered_as_said_and_smuggles_nothing() {
         let listeners = [(service.address, "/", public), (service.admin, "/livez", admin)];
         for (listener, target, expected) in listeners {
             let sent = bytes(&text, target);
-            for piece in [sent.len(), 1] {
+            // Long ones not byte by byte, which would take longer than they are listened to.
+            for piece in [sent.len(), 1 + sent.len() / 1000] {
                 let answers = replay(listener, &sent, piece);
                 let is_told = answers.contains("\r\nconnection: close\r\n");
                 if statuses(&answers) != expected || !(is_told || text.contains("HTTP/1.0")) {
