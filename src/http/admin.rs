@@ -7,8 +7,8 @@ use hyper::Method;
 use super::handlers::{close_unless_read, text, with_body};
 use super::host::check_host;
 use super::{Handler, Problem, Request, Response};
+use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::shutdown::Lifecycle;
 
 /// The admin listener's answers.
 pub struct Admin {
@@ -52,9 +52,6 @@ impl Admin {
     fn readyz(&self) -> Result<Response, Problem> {
         if self.lifecycle.is_stopping() {
             return Err(Problem::unavailable("the service is stopping: send requests elsewhere"));
-        }
-        if !self.lifecycle.has_store_answered() {
-            return Err(Problem::unavailable("the store has not answered yet: ask again"));
         }
         Ok(text("OK"))
     }

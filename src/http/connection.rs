@@ -18,14 +18,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a connection may wait for its next request. Longer than the 60 s of
-/// an AWS load balancer, so that it is the balancer that closes and no request
-/// meets a closing connection
-/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#connection-idle-timeout>).
-pub const IDLE_MAX: Duration = Duration::from_secs(75);
-
-/// The same once the server is closing: long enough for the request that a busy
-/// client is about to send, which is then answered with `Connection: close`.
+/// How long a connection may be idle once the server is closing: long enough for the
+/// request that a busy client is about to send, which is then answered with
+/// `Connection: close`.
 pub const IDLE_MAX_CLOSING: Duration = Duration::from_secs(1);
 
 /// How long a request's head may take from its first byte.
@@ -57,8 +52,8 @@ pub(super) struct Pace {
 }
 
 /// What all connections of a server share.
-#[derive(Default)]
 struct ServerState {
+    keep_alive_timeout: Duration,
     /// Milliseconds since the server began, as of the last sweep: reading a real
     /// clock a few times per request would cost more than all else here.
     now: AtomicU64,
@@ -87,7 +82,7 @@ impl Pace {
         let phase = self.phase();
         let limit = match phase {
             Phase::Idle if self.server.closing.load(Ordering::Relaxed) => IDLE_MAX_CLOSING,
-            Phase::Idle => IDLE_MAX,
+            Phase::Idle => self.server.keep_alive_timeout,
             Phase::Head => HEAD_MAX,
             Phase::Handling => return None,
             Phase::Answer => ANSWER_MAX,
@@ -118,12 +113,18 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub fn new() -> Connections {
+    /// An idle connection is closed after `keep_alive_timeout`.
+    pub fn new(keep_alive_timeout: Duration) -> Connections {
+        let server = ServerState {
+            keep_alive_timeout,
+            now: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+        };
         Connections {
             open: Mutex::default(),
             next: AtomicU64::new(0),
             began: Instant::now(),
-            server: Arc::default(),
+            server: Arc::new(server),
         }
     }
 
@@ -269,8 +270,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_phase_is_overdue_right_after_its_limit() {
         let cases = [
-            // A balancer closes after 60 s, and must be the one that does.
-            (Phase::Idle, false, Some(75 * SECOND)),
+            (Phase::Idle, false, Some(600 * SECOND)),
             (Phase::Idle, true, Some(SECOND)),
             (Phase::Head, false, Some(10 * SECOND)),
             (Phase::Head, true, Some(10 * SECOND)),
@@ -280,7 +280,7 @@ mod tests {
             (Phase::Answer, true, Some(10 * SECOND)),
         ];
         for (phase, is_closing, limit) in cases {
-            let connections = Connections::new();
+            let connections = Connections::new(600 * SECOND);
             if is_closing {
                 connections.start_closing();
             }
@@ -299,7 +299,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_new_phase_has_its_whole_time() {
-        let connections = Connections::new();
+        let connections = Connections::new(600 * SECOND);
         let open = connections.open();
         let mut overdue = open.pace.overdue().boxed();
         for phase in [Phase::Head, Phase::Answer, Phase::Idle, Phase::Head] {

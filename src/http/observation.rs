@@ -6,6 +6,7 @@ use std::time::Instant;
 use hyper::{Method, StatusCode};
 
 use super::Route;
+use crate::logging::ACCESS_LOG_TARGET;
 use crate::metrics::{Metrics, RequestMetrics};
 
 /// Methods told apart; any other is one of its own, so that clients cannot make
@@ -75,7 +76,7 @@ impl Drop for Observation<'_> {
         if self.observed.access_log {
             tracing::info!(
                 name: "request",
-                target: "access",
+                target: ACCESS_LOG_TARGET,
                 {
                     http.method = self.method,
                     http.route = self.route,

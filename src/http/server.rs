@@ -22,6 +22,8 @@ use super::connection::{Connections, HEAD_MAX, Paced, Phase};
 use super::{Handler, Problem, Request, Response};
 use crate::metrics::ListenerMetrics;
 
+pub use crate::listener::Listener;
+
 /// Public connections at once, where that many files may be open. A balancer
 /// needs a few hundred; at about 11 KiB for an idle one, this many stay below
 /// 128 MiB.
@@ -48,20 +50,13 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 /// Bytes thrown away meanwhile.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-/// A bound socket.
-pub struct Listener {
-    /// Where connections arrive.
-    pub socket: TcpListener,
-    /// Whether the socket outlives this process, as one of systemd's does. Then
-    /// connections that wait are left to the next process.
-    pub inherited: bool,
-}
-
 /// How a listener is served.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections at once; the next waits to be accepted.
     pub connections_max: usize,
+    /// How long a connection may wait for its next request.
+    pub keep_alive_timeout: Duration,
     /// How long requests under way may take to finish.
     pub drain_timeout: Duration,
 }
@@ -78,7 +73,7 @@ pub async fn serve(
     let server = Arc::new(Server {
         handler,
         metrics,
-        connections: Connections::new(),
+        connections: Connections::new(limits.keep_alive_timeout),
         free: Arc::new(Semaphore::new(limits.connections_max)),
     });
     tokio::select! {

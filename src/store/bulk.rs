@@ -1,5 +1,4 @@
-//! The users of a database, thousands at a time and past the queues: for copying
-//! them all.
+//! All users of a database, thousands at a time and without its queues: for copying them.
 
 use std::path::PathBuf;
 
@@ -8,12 +7,12 @@ use super::sqlite::SqliteBulk;
 use super::{DatabaseUrl, Migrate, UrlSource, User};
 use crate::domain::{DateOfBirth, Username};
 
-/// What to do about users that are there already, with another date.
+/// What to do about users that exist already, with another date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Leave them alone.
+pub enum OnConflict {
+    /// Keeps the date that is there.
     Keep,
-    /// Give them the new date.
+    /// Overwrites it.
     Replace,
 }
 
@@ -68,10 +67,10 @@ impl Bulk {
     }
 
     /// Saves `users`, none of them twice, all or none.
-    pub async fn save(&mut self, users: &[User], existing: Existing) -> anyhow::Result<()> {
+    pub async fn save(&mut self, users: &[User], on_conflict: OnConflict) -> anyhow::Result<()> {
         match self {
-            Bulk::Sqlite(sqlite) => Ok(sqlite.save(users, existing)?),
-            Bulk::Postgres(postgres) => Ok(postgres.save(users, existing).await?),
+            Bulk::Sqlite(sqlite) => Ok(sqlite.save(users, on_conflict)?),
+            Bulk::Postgres(postgres) => Ok(postgres.save(users, on_conflict).await?),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Client, random};
+use crate::harness::{Client, random, wait_until};
 use crate::image::{Copy, UID};
 use crate::load::{BUSY, Clients, Load};
 use crate::machine::Machine;
@@ -67,7 +67,9 @@ fn a_host_learns_at_its_start_what_it_mounts_where_its_database_is_and_how_it_se
     machine.wait_until_healthy();
     assert!(machine.copy.mounted().join("another.db").exists());
     assert!(!machine.copy.mounted().join("hello-birthday.db").exists());
-    assert!(machine.journal().contains(r#""time_zone":"Europe/Paris""#), "{}", machine.journal());
+    wait_until("the time zone is logged", || {
+        machine.journal().contains(r#""time_zone":"Europe/Paris""#).then_some(())
+    });
 }
 
 /// Restarts the service under load: no request is refused or lost.
@@ -84,5 +86,7 @@ fn restart_under_load(machine: &Machine) {
     let seen = load.stop();
     seen.expect_no_failure();
     seen.expect_nothing_lost([machine.address]);
-    assert_eq!(machine.journal().matches("serving on").count(), 1 + ROUNDS);
+    wait_until("each start is logged", || {
+        (machine.journal().matches("serving on").count() == 1 + ROUNDS).then_some(())
+    });
 }

@@ -50,7 +50,7 @@ fn main() {
 
 /// Requests a second, where each message takes its time.
 fn throughput(server: &mut Server, [client, ..]: &ShareClients) {
-    let services = ["--store-trip-max 1", ""].map(|flags| client.start(flags));
+    let services = ["--store-batch-max 1", ""].map(|flags| client.start(flags));
     let [alone, together] = services.each_ref().map(|service| service.address);
     load_many::run(together, CONNECTIONS, Until::Requests(USERS), "204", Arc::new(put));
     server.set_round_trip(ROUND_TRIP);

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::cluster::{Session, execute, shared};
 use crate::harness::{BINARY, clean_environment, wait, wait_until};
+use crate::load::read_all;
 use crate::migrate::migrate;
-use crate::read_all;
 use crate::url::{password, role};
 
 /// Usernames and dates of birth, in the order of the names' bytes.
@@ -79,7 +79,7 @@ fn another_date_is_kept_and_reported_unless_replace_is_given() {
         let copied = folder.copy(&sqlite(&source), &to, &[]).expect_status(1);
         assert_eq!(copied.output, "");
         let sentence = copied.error.lines().last().unwrap();
-        assert!(sentence.contains("3 of 20,000 users had another date"), "{sentence}");
+        assert!(sentence.contains("3 of 20,000 users have a different date"), "{sentence}");
         assert!(sentence.contains("--replace"), "{sentence}");
         let mut expected = users.clone();
         expected.extend(there.clone());
