@@ -92,8 +92,7 @@ pub fn restart_and_cut_power(server: &mut Server, [one, other, _]: &ShareClients
 fn expect_no_loss(load: Load, services: &[Service<'_>; 2]) -> usize {
     let seen = load.stop();
     println!("  {seen}");
-    seen.expect_no_failure();
-    assert_eq!(seen.unanswered, 0);
+    seen.expect_all_answered();
     seen.expect_nothing_lost(services.each_ref().map(|service| service.address));
     seen.retried
 }

@@ -30,8 +30,7 @@ pub fn write_at_once(_: &mut Server, clients: &ShareClients) {
         for load in loads {
             let seen = load.stop();
             println!("one client of {writing}: {seen}");
-            seen.expect_no_failure();
-            assert_eq!(seen.unanswered, 0);
+            seen.expect_all_answered();
             seen.expect_nothing_lost(addresses);
         }
         clients.iter().for_each(|client| client.expect_sound());

@@ -8,13 +8,13 @@ mod suite;
 use std::time::Duration;
 
 use balancer::Timeouts;
-use load::{Clients, Seen};
+use load::{BUSY, Clients, Seen};
 use network::Network;
 use scenarios::{Blow, Database, Scale};
 use suite::*;
 
 const SCALE: Scale = Scale {
-    clients: Clients { count: 64, per_second: 2500, catches_up: true, finds: true, patient: false },
+    clients: Clients { count: 64, per_second: 2500, catches_up: true, patient: false, ..BUSY },
     timeouts: Timeouts {
         check_interval: Duration::from_millis(100),
         check: Duration::from_millis(500),

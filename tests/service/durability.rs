@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::harness::{Client, Service, new_folder, random};
-use crate::load::{BUSY, Clients, Load, TODAY};
+use crate::harness::{Client, Service, new_folder};
+use crate::load::{TODAY, kill_again_and_again};
 
 const ROUNDS: usize = 20;
 
@@ -26,26 +25,14 @@ fn kill_nine_loses_nothing_acknowledged_with_a_rollback_journal() {
     kill_with("truncate");
 }
 
-/// Kills the service under load, starts it again, and expects each time that all is there
-/// that was acknowledged.
 fn kill_with(journal: &str) {
     let folder = new_folder();
-    let start = || Service::start_in(&folder, &["--sqlite-journal", journal, "--today", TODAY]);
-    let mut acknowledged = 0;
-    let mut service = start();
-    for _ in 0..ROUNDS {
-        let load = Load::start(service.address, Clients { patient: false, ..BUSY });
-        load.wait_for_saves(1);
-        // Not a wait for something: the moment is to be any.
-        thread::sleep(Duration::from_millis(random(90)));
-        service.kill();
-        let seen = load.stop();
-        service = start();
-        seen.expect_nothing_lost([service.address]);
+    kill_again_and_again(ROUNDS, || {
+        let flags = ["--sqlite-journal", journal, "--today", TODAY];
+        let service = Service::start_in(&folder, &flags);
         expect_sound(&folder);
-        acknowledged += seen.acknowledged;
-    }
-    println!("{journal}: {acknowledged} saves acknowledged in {ROUNDS} rounds, none lost");
+        service
+    });
 }
 
 #[test]
