@@ -99,7 +99,8 @@ fn a_read_only_folder_is_refused() {
 
 #[test]
 fn a_file_that_is_not_its_database_is_left_as_it_is() {
-    let cases: [(&str, fn(&Path), &str); 3] = [
+    type Prepare = fn(&Path);
+    let cases: [(&str, Prepare, &str); 3] = [
         (
             "notes.txt",
             |file| fs::write(file, "Dear diary, ".repeat(1000)).unwrap(),
