@@ -33,7 +33,8 @@ pub struct Metrics {
     panics: IntCounterVec,
     connections: IntGaugeVec,
     accept_errors: IntCounterVec,
-    cut_off: IntCounterVec,
+    timed_out: IntCounterVec,
+    shed_requests: IntCounterVec,
     batch_seconds: HistogramVec,
     batch_requests: HistogramVec,
     queue_length: IntGaugeVec,
@@ -53,16 +54,18 @@ pub struct ListenerMetrics {
     pub connections: IntGauge,
     /// Connections that could not be accepted.
     pub accept_errors: IntCounter,
-    /// Connections closed because a head came too slowly.
-    pub slow_heads: IntCounter,
-    /// Connections closed because an answer was taken too slowly.
-    pub slow_answers: IntCounter,
-    /// Requests that met a bug.
+    /// Connections closed because a head arrived too slowly.
+    pub timed_out_heads: IntCounter,
+    /// Requests given up before they were complete, to bound memory.
+    pub shed_requests: IntCounter,
+    /// Connections closed because a response was taken too slowly.
+    pub timed_out_responses: IntCounter,
+    /// Requests whose handler panicked.
     pub panics: IntCounter,
 }
 
 /// What the requests of one route and method count.
-pub struct RequestMetrics {
+pub struct RouteMetrics {
     seconds: Histogram,
     // Beside `STATUSES`, so that an answer's counter is found without hashing.
     by_status: [OnceLock<IntCounter>; STATUSES.len()],
@@ -116,7 +119,7 @@ impl Metrics {
             request_seconds: histograms(
                 registry,
                 "http_request_seconds",
-                "Seconds from a request's head to its answer.",
+                "Seconds from a request's head to its response.",
                 &["route", "method"],
                 SECONDS_BUCKETS,
             ),
@@ -125,7 +128,7 @@ impl Metrics {
             panics: counters(
                 registry,
                 "http_panics_total",
-                "Requests that met a bug.",
+                "Requests whose handler panicked.",
                 &["listener"],
             ),
             connections: gauges(registry, "http_connections", "Open connections.", &["listener"]),
@@ -135,11 +138,17 @@ impl Metrics {
                 "Connections that could not be accepted.",
                 &["listener"],
             ),
-            cut_off: counters(
+            timed_out: counters(
                 registry,
-                "http_connections_cut_off_total",
-                "Connections closed because a head came, or an answer was taken, too slowly.",
+                "http_connections_timed_out_total",
+                "Connections closed because a head arrived, or a response was taken, too slowly.",
                 &["listener", "phase"],
+            ),
+            shed_requests: counters(
+                registry,
+                "http_requests_shed_total",
+                "Requests given up before they were complete, to bound memory.",
+                &["listener"],
             ),
             batch_seconds: histograms(
                 registry,
@@ -202,15 +211,16 @@ impl Metrics {
         ListenerMetrics {
             connections: self.connections.with_label_values(&[listener]),
             accept_errors: self.accept_errors.with_label_values(&[listener]),
-            slow_heads: self.cut_off.with_label_values(&[listener, "head"]),
-            slow_answers: self.cut_off.with_label_values(&[listener, "answer"]),
+            timed_out_heads: self.timed_out.with_label_values(&[listener, "head"]),
+            shed_requests: self.shed_requests.with_label_values(&[listener]),
+            timed_out_responses: self.timed_out.with_label_values(&[listener, "answer"]),
             panics: self.panics.with_label_values(&[listener]),
         }
     }
 
     /// What requests for `route`, a pattern, with `method` count.
-    pub fn requests(&self, route: &'static str, method: &'static str) -> RequestMetrics {
-        RequestMetrics {
+    pub fn requests(&self, route: &'static str, method: &'static str) -> RouteMetrics {
+        RouteMetrics {
             seconds: self.request_seconds.with_label_values(&[route, method]),
             by_status: [const { OnceLock::new() }; STATUSES.len()],
             requests: self.requests.clone(),
@@ -242,7 +252,7 @@ impl Metrics {
     }
 }
 
-impl RequestMetrics {
+impl RouteMetrics {
     /// Counts an answer with `status` that took `elapsed`.
     pub fn observe(&self, status: u16, elapsed: Duration) {
         self.seconds.observe(elapsed.as_secs_f64());

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::CopyPlan;
 use crate::domain::{DateOfBirth, Username};
-use crate::store::{Bulk, Migrate, OnConflict, User};
+use crate::store::{Bulk, Migrate, OnConflict, User, is_one_file};
 
 /// Users per batch: so many that the cost of a batch does not matter, and a few MiB of memory.
 const PAGE_USERS: u32 = 10_000;
@@ -20,6 +20,9 @@ const PAGE_USERS: u32 = 10_000;
 /// Carries out `plan`. Returns a sentence about the result.
 pub async fn copy(plan: CopyPlan) -> anyhow::Result<String> {
     let CopyPlan { from, to, on_conflict, postgres_ca_file: ca_file } = plan;
+    if is_one_file(&from, &to)? {
+        bail!("--from and --to name the same file: name another one to copy to");
+    }
     let mut from = Bulk::open(&from, ca_file.clone(), Migrate::Check)
         .await
         .context("cannot open the database to copy from")?;

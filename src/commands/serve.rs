@@ -13,8 +13,8 @@ use crate::cli::Options;
 use crate::clock::Clock;
 use crate::http::admin::Admin;
 use crate::http::handlers::Api;
-use crate::http::observation::Observed;
-use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, Limits};
+use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, ServerLimits};
+use crate::http::telemetry::RequestMetrics;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::logging;
 use crate::metrics::Metrics;
@@ -63,14 +63,14 @@ pub async fn serve(
         clock: Clock::new(options.time_zone, options.today),
         leap_day: options.leap_day_birthday,
         lifecycle: lifecycle.clone(),
-        observed: Observed::new(metrics.clone(), options.access_log),
+        metrics: RequestMetrics::new(metrics.clone(), options.access_log),
     };
     let (stop, stopped) = oneshot::channel();
     let mut public = tokio::spawn(server::serve(
         public,
         api,
         metrics.listener("public"),
-        Limits {
+        ServerLimits {
             connections_max: files.saturating_sub(RESERVED_FDS).clamp(1, CONNECTIONS_MAX),
             keep_alive_timeout: options.keep_alive_timeout,
             drain_timeout: options.drain_timeout,
@@ -81,7 +81,7 @@ pub async fn serve(
         admin,
         Admin { lifecycle: lifecycle.clone(), metrics: metrics.clone() },
         metrics.listener("admin"),
-        Limits {
+        ServerLimits {
             connections_max: ADMIN_CONNECTIONS_MAX,
             keep_alive_timeout: options.keep_alive_timeout,
             drain_timeout: Duration::ZERO,

@@ -1,4 +1,4 @@
-//! What operators and balancers ask, on a listener of its own.
+//! The admin listener: probes and metrics, for operators and load balancers.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use super::{Handler, Problem, Request, Response};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 
-/// The admin listener's answers.
+/// The handler of the admin listener.
 pub struct Admin {
-    /// Whether the instance may get traffic.
+    /// Whether the instance may receive traffic.
     pub lifecycle: Arc<Lifecycle>,
-    /// What `/metrics` shows.
+    /// Rendered by `/metrics`.
     pub metrics: Arc<Metrics>,
 }
 
@@ -33,7 +33,7 @@ impl Admin {
             "/livez" => Admin::livez,
             "/readyz" => Admin::readyz,
             "/metrics" => Admin::metrics,
-            _ => return Err(Problem::no_such_path()),
+            _ => return Err(Problem::not_found()),
         };
         match *request.method() {
             Method::GET | Method::HEAD => answer(self),
@@ -41,17 +41,18 @@ impl Admin {
         }
     }
 
-    /// The process runs its event loop.
+    /// Reports that the event loop runs.
     fn livez(&self) -> Result<Response, Problem> {
         Ok(text("OK"))
     }
 
-    /// This instance may get traffic. A later outage of the store does not
-    /// change that: all instances share it, and replacing them all would not
-    /// bring it back.
+    /// Reports whether this instance may receive traffic. A later outage of the store does
+    /// not change that: all instances share it, and replacing them would not help.
     fn readyz(&self) -> Result<Response, Problem> {
         if self.lifecycle.is_stopping() {
-            return Err(Problem::unavailable("the service is stopping: send requests elsewhere"));
+            return Err(Problem::unavailable(
+                "the service is stopping: send requests to another instance",
+            ));
         }
         Ok(text("OK"))
     }
@@ -59,7 +60,7 @@ impl Admin {
     fn metrics(&self) -> Result<Response, Problem> {
         let metrics = self.metrics.render().map_err(|error| {
             tracing::error!(%error, "cannot render the metrics");
-            Problem::bug()
+            Problem::internal_error()
         })?;
         // The format's own type (Prometheus, "Exposition formats").
         Ok(with_body("text/plain; version=0.0.4; charset=utf-8", metrics.into()))

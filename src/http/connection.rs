@@ -1,220 +1,393 @@
-//! What a connection is doing, and since when, so that those that take too
-//! long can be cut off.
+//! Tracks what each connection is doing and since when, and times out slow ones.
 //!
-//! One sweep looks at all connections a few times a second. That costs a busy
-//! connection one store of a number where a timer of its own would be set and
-//! cleared for every request.
+//! One sweep looks at all connections a few times a second. That costs a busy connection
+//! one atomic store, where a timer of its own would be set and cleared for every request.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use hyper::http::Extensions;
+use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a connection may be idle once the server is closing: long enough for the
-/// request that a busy client is about to send, which is then answered with
-/// `Connection: close`.
-pub const IDLE_MAX_CLOSING: Duration = Duration::from_secs(1);
+/// How long a connection may be idle while the server drains: long enough for the request that
+/// a busy client is about to send, which is then answered with `Connection: close`.
+pub const IDLE_TIMEOUT_DRAINING: Duration = Duration::from_secs(1);
 
-/// How long a request's head may take from its first byte.
-pub const HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long a request's head may take, from its first byte.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an answer may wait for the client to take it.
-pub const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Bytes of requests that have arrived in part, over all connections: 5,000 slow clients
+/// would otherwise take more than 128 MiB. A request that arrives in one read is not
+/// counted.
+pub const UNFINISHED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a response may wait for the client to take it.
+pub const RESPONSE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long after a response to look for the start of the next request among the bytes
+/// that hyper has read ahead. A busy client has sent its next request by then, which makes
+/// that unnecessary. Not longer than `IDLE_TIMEOUT_DRAINING`, so as not to delay a drain.
+const READ_AHEAD_CHECK_DELAY: Duration = IDLE_TIMEOUT_DRAINING;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub(super) enum Phase {
-    /// Waits for a request.
+    /// Waiting for a request.
     Idle,
-    /// Reads the head of a request.
-    Head,
-    /// Answers a request; bounded by the handler.
+    /// Reading the head of a request.
+    ReadingHead,
+    /// Handling a request; bounded by the handler.
     Handling,
-    /// Sends the answer.
-    Answer,
+    /// Writing the response.
+    WritingResponse,
+    /// The response is written. hyper may have read the start of the next request along
+    /// with the last one, and tells only when its connection is taken apart.
+    ResponseSent,
 }
 
 /// One connection's phase and when it began.
-pub(super) struct Pace {
-    /// Milliseconds on the server's clock, then two bits of `Phase`.
+pub(super) struct ConnectionState {
+    /// Milliseconds on the server's clock, followed by three bits of `Phase`.
     began: AtomicU64,
-    server: Arc<ServerState>,
-    overdue: Notify,
+    /// The sequence number of its unfinished request; zero if there is none.
+    unfinished_number: AtomicU64,
+    is_shed: AtomicBool,
+    server: Arc<SharedState>,
+    wake: Notify,
 }
 
 /// What all connections of a server share.
-struct ServerState {
+struct SharedState {
     keep_alive_timeout: Duration,
-    /// Milliseconds since the server began, as of the last sweep: reading a real
-    /// clock a few times per request would cost more than all else here.
+    /// Milliseconds since the server started, as of the last sweep. It avoids a clock read
+    /// per phase change.
     now: AtomicU64,
-    closing: AtomicBool,
+    draining: AtomicBool,
+    unfinished: Mutex<UnfinishedRequests>,
 }
 
-impl Pace {
-    /// Notes that the connection does something else from now on.
+/// Requests that have arrived in part.
+#[derive(Default)]
+struct UnfinishedRequests {
+    bytes: usize,
+    /// By sequence number, so that the oldest comes first.
+    by_age: BTreeMap<u64, (usize, Arc<ConnectionState>)>,
+    last: u64,
+}
+
+impl UnfinishedRequests {
+    fn remove(&mut self, number: u64) {
+        if let Some((bytes, _)) = self.by_age.remove(&number) {
+            self.bytes -= bytes;
+        }
+    }
+}
+
+impl ConnectionState {
+    /// Records that the head of a request is complete.
+    pub fn begin_request(&self) {
+        self.finish_receiving();
+        self.enter(Phase::Handling);
+    }
+
+    /// Records that `bytes` of an unfinished request have arrived. Sheds the oldest ones if
+    /// the server holds too many bytes of them.
+    fn count_unfinished(self: &Arc<ConnectionState>, bytes: usize) {
+        if self.is_shed() {
+            return;
+        }
+        let mut unfinished = lock(&self.server.unfinished);
+        let mut number = self.unfinished_number.load(Ordering::Relaxed);
+        if number == 0 {
+            unfinished.last += 1;
+            number = unfinished.last;
+            self.unfinished_number.store(number, Ordering::Relaxed);
+        }
+        unfinished.remove(number);
+        unfinished.bytes += bytes;
+        unfinished.by_age.insert(number, (bytes, self.clone()));
+        while unfinished.bytes > UNFINISHED_BYTES_MAX
+            && let Some((_, (bytes, oldest))) = unfinished.by_age.pop_first()
+        {
+            unfinished.bytes -= bytes;
+            oldest.is_shed.store(true, Ordering::Relaxed);
+            oldest.wake.notify_one();
+        }
+    }
+
+    /// Records that the request, as far as it is needed, is complete. From then on it is not
+    /// shed.
+    pub fn finish_receiving(&self) {
+        let number = self.unfinished_number.swap(0, Ordering::Relaxed);
+        if number != 0 {
+            lock(&self.server.unfinished).remove(number);
+            self.is_shed.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its unfinished request is given up to make room for others.
+    pub fn is_shed(&self) -> bool {
+        self.is_shed.load(Ordering::Relaxed)
+    }
+
+    /// Records that the connection enters `phase` now.
     pub fn enter(&self, phase: Phase) {
-        // Only the connection's own task writes; the sweep may read a little late.
+        // Only the connection's own task stores; the sweep may see it a little later.
         let now = self.server.now.load(Ordering::Relaxed);
-        self.began.store(now << 2 | phase as u64, Ordering::Relaxed);
+        self.store(now, phase);
+    }
+
+    /// Changes the phase, but not when it began.
+    fn correct(&self, phase: Phase) {
+        self.store(self.began(), phase);
+    }
+
+    fn store(&self, began: u64, phase: Phase) {
+        self.began.store(began << 3 | phase as u64, Ordering::Relaxed);
+    }
+
+    fn began(&self) -> u64 {
+        self.began.load(Ordering::Relaxed) >> 3
     }
 
     fn phase(&self) -> Phase {
-        match self.began.load(Ordering::Relaxed) & 3 {
+        match self.began.load(Ordering::Relaxed) & 7 {
             0 => Phase::Idle,
-            1 => Phase::Head,
+            1 => Phase::ReadingHead,
             2 => Phase::Handling,
-            _ => Phase::Answer,
+            3 => Phase::WritingResponse,
+            _ => Phase::ResponseSent,
         }
     }
 
-    /// The phase that lasts longer than it may.
-    fn overdue_phase(&self) -> Option<Phase> {
+    /// The current phase, if it has lasted too long.
+    fn timed_out_phase(&self) -> Option<Phase> {
         let phase = self.phase();
         let limit = match phase {
-            Phase::Idle if self.server.closing.load(Ordering::Relaxed) => IDLE_MAX_CLOSING,
+            Phase::Idle if self.server.draining.load(Ordering::Relaxed) => IDLE_TIMEOUT_DRAINING,
             Phase::Idle => self.server.keep_alive_timeout,
-            Phase::Head => HEAD_MAX,
+            Phase::ReadingHead | Phase::Handling if self.is_shed() => return Some(phase),
+            Phase::ReadingHead => HEAD_TIMEOUT,
             Phase::Handling => return None,
-            Phase::Answer => ANSWER_MAX,
+            Phase::WritingResponse => RESPONSE_WRITE_TIMEOUT,
+            Phase::ResponseSent => READ_AHEAD_CHECK_DELAY,
         };
         let now = self.server.now.load(Ordering::Relaxed);
-        let lasted = now.saturating_sub(self.began.load(Ordering::Relaxed) >> 2);
+        let lasted = now.saturating_sub(self.began());
         (Duration::from_millis(lasted) > limit).then_some(phase)
     }
 
-    /// Waits until a phase lasts longer than it may.
-    pub async fn overdue(&self) -> Phase {
+    /// Waits until a phase has lasted too long, and returns it.
+    pub async fn timed_out(&self) -> Phase {
         loop {
-            self.overdue.notified().await;
-            // It may have moved on since the sweep.
-            if let Some(phase) = self.overdue_phase() {
+            // The phase may have changed since the sweep.
+            if let Some(phase) = self.timed_out_phase() {
                 return phase;
             }
+            self.wake.notified().await;
         }
+    }
+}
+
+/// Records that the body of a request with these extensions is complete. Until then the
+/// request may be shed, in the middle of what its handler does.
+pub(super) fn body_is_complete(extensions: &Extensions) {
+    if let Some(state) = extensions.get::<Arc<ConnectionState>>() {
+        state.finish_receiving();
     }
 }
 
 /// All open connections of a server.
 pub(super) struct Connections {
-    open: Mutex<HashMap<u64, Arc<Pace>>>,
+    open: Mutex<HashMap<u64, Arc<ConnectionState>>>,
     next: AtomicU64,
     began: Instant,
-    server: Arc<ServerState>,
+    server: Arc<SharedState>,
+    gauge: IntGauge,
 }
 
 impl Connections {
-    /// An idle connection is closed after `keep_alive_timeout`.
-    pub fn new(keep_alive_timeout: Duration) -> Connections {
-        let server = ServerState {
-            keep_alive_timeout,
-            now: AtomicU64::new(0),
-            closing: AtomicBool::new(false),
-        };
+    /// Starts with none; `gauge` shows how many there are. One that is idle is closed after
+    /// `keep_alive_timeout`.
+    pub fn new(gauge: IntGauge, keep_alive_timeout: Duration) -> Connections {
         Connections {
+            gauge,
             open: Mutex::default(),
             next: AtomicU64::new(0),
             began: Instant::now(),
-            server: Arc::new(server),
+            server: Arc::new(SharedState {
+                keep_alive_timeout,
+                now: AtomicU64::new(0),
+                draining: AtomicBool::new(false),
+                unfinished: Mutex::default(),
+            }),
         }
     }
 
-    /// Adds a connection, which is removed when what is returned is dropped.
-    pub fn open(&self) -> Open<'_> {
+    /// Adds a connection, which is removed when the guard is dropped.
+    pub fn open(&self) -> ConnectionGuard<'_> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let pace = Arc::new(Pace {
+        let state = Arc::new(ConnectionState {
             began: AtomicU64::new(0),
+            unfinished_number: AtomicU64::new(0),
+            is_shed: AtomicBool::new(false),
             server: self.server.clone(),
-            overdue: Notify::new(),
+            wake: Notify::new(),
         });
-        pace.enter(Phase::Idle);
-        self.lock().insert(id, pace.clone());
-        Open { id, pace, connections: self }
+        state.enter(Phase::Idle);
+        self.lock().insert(id, state.clone());
+        self.gauge.inc();
+        ConnectionGuard { id, state, connections: self }
     }
 
-    /// Wakes the connections that take too long. Their clock advances with it.
+    /// Advances the clock of the connections, and wakes those that have timed out.
     pub fn sweep(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).expect("no server is that old");
         self.server.now.store(now, Ordering::Relaxed);
-        for pace in self.lock().values() {
-            if pace.overdue_phase().is_some() {
-                pace.overdue.notify_one();
+        for state in self.lock().values() {
+            if state.timed_out_phase().is_some() {
+                state.wake.notify_one();
             }
         }
     }
 
-    /// From now on an answer closes its connection, and idle ones close soon.
-    pub fn start_closing(&self) {
-        self.server.closing.store(true, Ordering::Relaxed);
+    /// From now on each response closes its connection, and idle connections close soon.
+    pub fn begin_drain(&self) {
+        self.server.draining.store(true, Ordering::Relaxed);
     }
 
-    pub fn are_closing(&self) -> bool {
-        self.server.closing.load(Ordering::Relaxed)
+    pub fn is_draining(&self) -> bool {
+        self.server.draining.load(Ordering::Relaxed)
     }
 
     pub fn count(&self) -> usize {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Pace>>> {
-        // Nothing panics while it holds the lock.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<ConnectionState>>> {
+        lock(&self.open)
     }
 }
 
-/// A connection's place among the others.
-pub(super) struct Open<'a> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds the lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps a connection among the open ones until it is dropped.
+pub(super) struct ConnectionGuard<'a> {
     id: u64,
-    pub pace: Arc<Pace>,
+    pub state: Arc<ConnectionState>,
     connections: &'a Connections,
 }
 
-impl Drop for Open<'_> {
+impl Drop for ConnectionGuard<'_> {
     fn drop(&mut self) {
         self.connections.lock().remove(&self.id);
+        self.state.finish_receiving();
+        self.connections.gauge.dec();
     }
 }
 
-/// A stream that notes when a request begins and when its answer is sent.
-pub(super) struct Paced {
-    stream: TokioIo<TcpStream>,
-    pace: Arc<Pace>,
+/// A TCP stream that records when a request starts and when its response is written.
+pub(super) struct TrackedStream {
+    stream: TcpStream,
+    state: Arc<ConnectionState>,
+    /// Bytes to read before those of `stream`.
+    read_ahead: Bytes,
+    /// Upper bound on the bytes that are held of the last request.
+    request_bytes: usize,
+    /// How many of these are counted as unfinished.
+    counted_bytes: usize,
+    /// Bytes of the last read. All earlier ones belong to requests that hyper has parsed.
+    read_bytes: usize,
 }
 
-impl Paced {
-    pub fn new(stream: TcpStream, pace: Arc<Pace>) -> Paced {
-        Paced { stream: TokioIo::new(stream), pace }
+impl TrackedStream {
+    pub fn new(stream: TcpStream, state: Arc<ConnectionState>) -> TrackedStream {
+        TrackedStream {
+            stream,
+            state,
+            read_ahead: Bytes::new(),
+            request_bytes: 0,
+            counted_bytes: 0,
+            read_bytes: 0,
+        }
+    }
+
+    /// Takes back `bytes` that hyper read after the last request: the start of the next
+    /// request, if any.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        // Some clients send an empty line after a body (RFC 9112, section 2.2).
+        if bytes.iter().all(|byte| b"\r\n".contains(byte)) {
+            self.state.correct(Phase::Idle);
+            self.request_bytes = 0;
+        } else {
+            self.state.correct(Phase::ReadingHead);
+            self.request_bytes = bytes.len();
+            self.read_bytes = bytes.len();
+            self.read_ahead = bytes;
+        }
+        self.counted_bytes = 0;
     }
 
     pub fn into_stream(self) -> TcpStream {
-        self.stream.into_inner()
+        self.stream
     }
 }
 
-impl Read for Paced {
+impl AsyncRead for TrackedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if self.pace.phase() == Phase::Idle {
-            self.pace.enter(Phase::Head);
+        if !self.read_ahead.is_empty() {
+            let length = self.read_ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.read_ahead.split_to(length));
+            if self.read_ahead.is_empty() {
+                // An empty slice would keep the whole buffer allocated.
+                self.read_ahead = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
         }
+        // hyper reads on in these phases only if the head or the body is incomplete.
+        if matches!(self.state.phase(), Phase::ReadingHead | Phase::Handling)
+            && self.request_bytes != self.counted_bytes
+        {
+            self.counted_bytes = self.request_bytes;
+            self.state.count_unfinished(self.request_bytes);
+        }
+        let filled = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let read = buffer.filled().len() - filled;
+        match self.state.phase() {
+            Phase::ReadingHead | Phase::Handling => self.request_bytes += read,
+            phase @ (Phase::Idle | Phase::ResponseSent) => {
+                let read_before = if phase == Phase::Idle { 0 } else { self.read_bytes };
+                self.request_bytes = read_before + read;
+                self.counted_bytes = 0;
+                self.state.enter(Phase::ReadingHead);
+            }
+            Phase::WritingResponse => {}
+        }
+        self.read_bytes = read;
         Poll::Ready(Ok(()))
     }
 }
 
-impl Write for Paced {
+impl AsyncWrite for TrackedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -226,7 +399,7 @@ impl Write for Paced {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
@@ -240,9 +413,9 @@ impl Write for Paced {
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        // The server flushes when it has handed all of an answer to the kernel.
-        if self.pace.phase() == Phase::Answer {
-            self.pace.enter(Phase::Idle);
+        // hyper flushes when it has handed the whole response to the kernel.
+        if self.state.phase() == Phase::WritingResponse {
+            self.state.enter(Phase::ResponseSent);
         }
         Poll::Ready(Ok(()))
     }
@@ -264,49 +437,63 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn connections() -> Connections {
+        let gauge = IntGauge::new("connections", "Open connections.").unwrap();
+        Connections::new(gauge, 600 * SECOND)
+    }
+
     /// The clock of connections counts these.
     const MILLISECOND: Duration = Duration::from_millis(1);
 
     #[tokio::test(start_paused = true)]
-    async fn a_phase_is_overdue_right_after_its_limit() {
+    async fn a_phase_times_out_right_after_its_limit() {
         let cases = [
             (Phase::Idle, false, Some(600 * SECOND)),
             (Phase::Idle, true, Some(SECOND)),
-            (Phase::Head, false, Some(10 * SECOND)),
-            (Phase::Head, true, Some(10 * SECOND)),
+            (Phase::ReadingHead, false, Some(10 * SECOND)),
+            (Phase::ReadingHead, true, Some(10 * SECOND)),
             (Phase::Handling, false, None),
             (Phase::Handling, true, None),
-            (Phase::Answer, false, Some(10 * SECOND)),
-            (Phase::Answer, true, Some(10 * SECOND)),
+            (Phase::WritingResponse, false, Some(10 * SECOND)),
+            (Phase::WritingResponse, true, Some(10 * SECOND)),
+            (Phase::ResponseSent, false, Some(SECOND)),
+            (Phase::ResponseSent, true, Some(SECOND)),
         ];
-        for (phase, is_closing, limit) in cases {
-            let connections = Connections::new(600 * SECOND);
-            if is_closing {
-                connections.start_closing();
+        for (phase, is_draining, limit) in cases {
+            let connections = connections();
+            if is_draining {
+                connections.begin_drain();
             }
-            let open = connections.open();
-            open.pace.enter(phase);
-            let mut overdue = open.pace.overdue().boxed();
+            let guard = connections.open();
+            guard.state.enter(phase);
+            let mut timed_out = guard.state.timed_out().boxed();
             advance(limit.unwrap_or(1000 * SECOND)).await;
             connections.sweep();
-            assert_eq!(overdue.as_mut().now_or_never(), None, "{phase:?} at {limit:?}");
+            assert_eq!(timed_out.as_mut().now_or_never(), None, "{phase:?} at {limit:?}");
             advance(MILLISECOND).await;
             connections.sweep();
             let expected = limit.map(|_| phase);
-            assert_eq!(overdue.as_mut().now_or_never(), expected, "{phase:?} after {limit:?}");
+            assert_eq!(timed_out.as_mut().now_or_never(), expected, "{phase:?} after {limit:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_phase_has_its_whole_time() {
-        let connections = Connections::new(600 * SECOND);
-        let open = connections.open();
-        let mut overdue = open.pace.overdue().boxed();
-        for phase in [Phase::Head, Phase::Answer, Phase::Idle, Phase::Head] {
-            open.pace.enter(phase);
-            advance(HEAD_MAX).await;
+    async fn a_new_phase_starts_with_its_full_time() {
+        let connections = connections();
+        let guard = connections.open();
+        let mut timed_out = guard.state.timed_out().boxed();
+        for phase in
+            [Phase::ReadingHead, Phase::WritingResponse, Phase::ResponseSent, Phase::ReadingHead]
+        {
+            guard.state.enter(phase);
+            advance(if phase == Phase::ResponseSent {
+                READ_AHEAD_CHECK_DELAY
+            } else {
+                HEAD_TIMEOUT
+            })
+            .await;
             connections.sweep();
-            assert_eq!(overdue.as_mut().now_or_never(), None, "{phase:?}");
+            assert_eq!(timed_out.as_mut().now_or_never(), None, "{phase:?}");
         }
     }
 }

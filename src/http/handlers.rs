@@ -8,59 +8,59 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use tokio::time::timeout;
 
+use super::connection::body_is_complete;
 use super::host::check_host;
 use super::json::{Message, parse_date_of_birth};
-use super::observation::Observed;
+use super::telemetry::RequestMetrics;
 use super::{Handler, Problem, Request, Response, Route};
 use crate::clock::Clock;
 use crate::domain::{DateOfBirth, LeapDayBirthday, Username};
 use crate::lifecycle::Lifecycle;
 use crate::store::Store;
 
-/// Bytes of a body. A date of birth takes 30; the rest is for members that are
-/// ignored.
+/// Bytes of a body. A date of birth takes 30; the rest allows for members that are ignored.
 pub const BODY_BYTES_MAX: usize = 8 * 1024;
 
-/// How long a body may take: it fits in a few packets.
-pub const BODY_MAX: Duration = Duration::from_secs(10);
+/// How long a body may take to arrive: it fits in a few packets.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the store may take to show that it answers, so that `/health` tells
-/// of an outage within 2 s.
-const PING_MAX: Duration = Duration::from_millis(1500);
+/// How long `/health` waits for the store, so that it reports an outage within 2 s.
+const PING_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// What the public API is served from.
+/// The handler of the public API.
 pub struct Api {
-    /// Where users are kept.
+    /// Finds and saves dates of birth.
     pub store: Arc<Store>,
-    /// What day it is.
+    /// Tells today's date.
     pub clock: Clock,
-    /// When those born on 29 February celebrate.
+    /// When people born on 29 February celebrate in common years.
     pub leap_day: LeapDayBirthday,
     /// Whether the process is stopping.
     pub lifecycle: Arc<Lifecycle>,
-    /// What is counted and logged of each request.
-    pub observed: Observed,
+    /// Counts and logs each request.
+    pub metrics: RequestMetrics,
 }
 
 impl Handler for Api {
     fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
-        // Taken apart out here, so that the future does not keep it whole as well.
+        // Split outside the future, which would otherwise hold the whole request as well.
         let (head, body) = request.into_parts();
-        // There for as long as it is not read to its end.
+        // `None` once it is read to its end.
         let mut body = Some(body);
         async move {
             let route = Route::parse(head.uri.path());
-            let observation = self.observed.begin(route, &head.method);
+            let timer = self.metrics.begin(route, &head);
             let mut response = match self.answer(route, &head, &mut body).await {
                 Ok(response) => response,
                 Err(problem) => problem.into(),
             };
             close_unless_read(&mut response, body.as_ref());
-            observation.end(response.status());
+            timer.end(response.status());
             response
         }
     }
@@ -74,18 +74,22 @@ impl Api {
         body: &mut Option<Incoming>,
     ) -> Result<Response, Problem> {
         check_host(&head.headers, head.version)?;
-        // hyper sends the head alone where the method is HEAD.
+        // hyper sends only the head of the response if the method is HEAD.
         match (route, &head.method) {
-            (Route::Unknown, _) => Err(Problem::no_such_path()),
+            (Route::Unknown, _) => Err(Problem::not_found()),
             (_, &Method::OPTIONS) => Ok(options(route)),
             (Route::Root, &Method::GET | &Method::HEAD) => {
                 Ok(message(format_args!("Hello, world!")))
             }
             (Route::Hello(name), &Method::GET | &Method::HEAD) => self.greet(name).await,
-            // Boxed, so that a greeting does not carry room for them.
-            (Route::Hello(name), &Method::PUT) => Box::pin(self.save_birthday(name, body)).await,
+            // Boxed, so that the future of a greeting does not reserve memory for them.
+            (Route::Hello(name), &Method::PUT) => {
+                Box::pin(self.save_birthday(name, body, &head.extensions)).await
+            }
             (Route::Health, &Method::GET | &Method::HEAD) => Box::pin(self.health()).await,
             (Route::OpenApi, &Method::GET | &Method::HEAD) => Ok(openapi()),
+            // Only OPTIONS has this target (RFC 9112, section 3.2.4).
+            (Route::Server, _) => Err(Problem::not_found()),
             (_, _) => Err(Problem::method_not_allowed(route.allow())),
         }
     }
@@ -98,7 +102,7 @@ impl Api {
             0 => message(format_args!("Hello, {name}! Happy birthday!")),
             days => message(format_args!("Hello, {name}! Your birthday is in {days} day(s)")),
         };
-        // It is about a person, and wrong tomorrow.
+        // It is personal, and wrong tomorrow.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(response)
     }
@@ -107,9 +111,11 @@ impl Api {
         &self,
         name: &str,
         body: &mut Option<Incoming>,
+        extensions: &Extensions,
     ) -> Result<Response, Problem> {
-        // First, so that a connection outlives a username that is refused.
+        // Before all else, so that an invalid username does not cost the connection.
         let body = read(body).await?;
+        body_is_complete(extensions);
         let username = Username::parse_percent_encoded(name)?;
         let date_of_birth = parse_date_of_birth(&body)?;
         let born = DateOfBirth::parse(&date_of_birth, self.clock.today())?;
@@ -119,27 +125,31 @@ impl Api {
 
     async fn health(&self) -> Result<Response, Problem> {
         if self.lifecycle.is_stopping() {
-            return Err(Problem::unavailable("the service is stopping: try another instance"));
+            return Err(Problem::unavailable(
+                "the service is stopping: send the request to another instance",
+            ));
         }
-        match timeout(PING_MAX, self.store.ping()).await {
+        match timeout(PING_TIMEOUT, self.store.ping()).await {
             Ok(answered) => answered?,
-            Err(_) => return Err(Problem::unavailable("the store does not answer: try again")),
+            Err(_) => {
+                return Err(Problem::unavailable("the store does not answer: try again"));
+            }
         }
         Ok(text("OK"))
     }
 }
 
-/// Reads a body, which is taken once all of it was read.
+/// Reads a body; sets `unread` to `None` once it is read to its end.
 async fn read(unread: &mut Option<Incoming>) -> Result<Vec<u8>, Problem> {
     let body = unread.as_mut().expect("a body is read once");
     let too_large = || Problem::body_too_large(BODY_BYTES_MAX);
-    // Refused unread where its length is known.
+    // If its length is known, it is rejected without being read.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(too_large());
     }
     let read = async {
-        // Copied: every piece holds on to the buffer that it was read into, so those
-        // of a body that comes a byte at a time would take a thousand times its size.
+        // Copied: each frame keeps the buffer that it was read into alive, so a body that
+        // arrives byte by byte would take a thousand times its size.
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| {
@@ -147,7 +157,7 @@ async fn read(unread: &mut Option<Incoming>) -> Result<Vec<u8>, Problem> {
                     "the body is cut short or badly chunked: send as many bytes as announced",
                 )
             })?;
-            // Anything but data is a trailer, which says nothing here.
+            // A frame without data holds trailers, which are ignored.
             let Ok(data) = frame.into_data() else { continue };
             if bytes.len() + data.len() > BODY_BYTES_MAX {
                 return Err(too_large());
@@ -156,15 +166,16 @@ async fn read(unread: &mut Option<Incoming>) -> Result<Vec<u8>, Problem> {
         }
         Ok(bytes)
     };
-    let read = timeout(BODY_MAX, read).await;
-    let bytes = read.unwrap_or_else(|_| Err(Problem::too_slow("body", BODY_MAX.as_secs())))?;
+    let read = timeout(BODY_TIMEOUT, read).await;
+    let bytes =
+        read.unwrap_or_else(|_| Err(Problem::request_timeout("body", BODY_TIMEOUT.as_secs())))?;
     *unread = None;
     Ok(bytes)
 }
 
-/// Unread body bytes make the connection unusable for another request: tells the client.
-/// `is_end_stream` alone does not do: it stays false after the last chunk of a body without
-/// a length.
+/// Adds `Connection: close` if a part of the body is unread, since no other request can
+/// follow on the connection then. `is_end_stream` is not enough to tell: it stays false
+/// after the last chunk of a body without a length.
 pub(super) fn close_unless_read(response: &mut Response, unread: Option<&Incoming>) {
     if unread.is_some_and(|body| !body.is_end_stream()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -186,7 +197,7 @@ fn message(message: fmt::Arguments) -> Response {
     with_body("application/json", body.into())
 }
 
-/// A short answer for scripts and probes.
+/// A plain-text response for scripts and probes.
 pub(super) fn text(text: &'static str) -> Response {
     with_body("text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
 }
@@ -227,7 +238,7 @@ mod tests {
             clock: Clock::new(TimeZone::UTC, None),
             leap_day: LeapDayBirthday::default(),
             lifecycle: Arc::default(),
-            observed: Observed::new(metrics, false),
+            metrics: RequestMetrics::new(metrics, false),
         };
         assert!(api.health().await.is_ok());
 
@@ -237,6 +248,10 @@ mod tests {
         let asked = Instant::now();
         assert!(api.health().await.is_err());
         // Tokio rounds up to whole milliseconds.
-        assert!(asked.elapsed() - PING_MAX <= Duration::from_millis(1), "{:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() - PING_TIMEOUT <= Duration::from_millis(1),
+            "{:?}",
+            asked.elapsed()
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The two JSON objects that travel: a date of birth in, a message out.
+//! The two JSON objects of the API: a date of birth in, a message out.
 
 use std::fmt;
 
@@ -15,10 +15,10 @@ pub(super) struct Message<'a> {
     pub message: fmt::Arguments<'a>,
 }
 
-/// Reads the `dateOfBirth` of a `PUT`; other members are ignored. The problem
-/// it may name quotes nothing of the body.
+/// Reads the `dateOfBirth` of a `PUT`; other members are ignored. The problem it may return
+/// quotes nothing of the body.
 pub(super) fn parse_date_of_birth(body: &[u8]) -> Result<String, Problem> {
-    // JSON is UTF-8 (RFC 8259, section 8.1), also where it is ignored.
+    // JSON is UTF-8 (RFC 8259, section 8.1), even in members that are ignored.
     let body = str::from_utf8(body)
         .map_err(|_| Problem::bad_request("the body is not UTF-8: send JSON in UTF-8"))?;
     let Body { values } = serde_json::from_str(body).map_err(|error| {
@@ -38,8 +38,8 @@ pub(super) fn parse_date_of_birth(body: &[u8]) -> Result<String, Problem> {
     }
 }
 
-/// An object, of which only the values of `dateOfBirth` are kept. A derived
-/// type would also take an array, and would quote the body in its errors.
+/// An object, of which only the values of `dateOfBirth` are kept. A derived type would also
+/// accept an array, and its errors would quote the body.
 struct Body<'a> {
     values: Vec<&'a RawValue>,
 }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_told_what_to_send() {
+    fn other_bodies_are_rejected_with_what_to_send() {
         let deep = "[".repeat(4000);
         let cases: &[(&[u8], &str)] = &[
             (b"", "not JSON"),
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// JSON, or nearly; a marker stands where it must not be quoted from.
+    /// JSON, or nearly; a marker stands for text that must not be quoted.
     fn near_bodies() -> impl Strategy<Value = String> {
         let value = prop_oneof![
             r#""[0-9]{4}-[0-9]{2}-[0-9]{2}""#,
@@ -136,8 +136,8 @@ mod tests {
         })
     }
 
-    /// What the body says, by the library's own idea of JSON. It keeps one member of
-    /// several with a name, so it knows nothing of those that are given twice.
+    /// The date of birth according to serde_json's own type, which keeps only one member of
+    /// several with the same name.
     fn date_of_birth(body: &[u8]) -> Option<String> {
         let body: serde_json::Value = serde_json::from_slice(body).ok()?;
         Some(body.as_object()?.get("dateOfBirth")?.as_str()?.to_owned())
@@ -145,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_body_is_taken_for_what_it_says_or_refused_without_being_quoted(
+        fn a_body_is_parsed_as_serde_json_does_or_rejected_without_quoting_it(
             body in prop_oneof![
                 near_bodies().prop_map(String::into_bytes),
                 proptest::collection::vec(any::<u8>(), 0..64),

@@ -1,14 +1,15 @@
-//! HTTP/1.1: a server loop with limits, and the two sets of routes it serves.
+//! HTTP/1.1: a server loop with limits, the public API and the admin endpoints.
 
 pub(crate) mod admin;
 mod connection;
 pub(crate) mod handlers;
 mod host;
 mod json;
-pub(crate) mod observation;
 mod problem;
+mod request_ids;
 mod router;
 pub mod server;
+pub mod telemetry;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -20,19 +21,19 @@ pub(crate) use router::Route;
 /// A request whose body is still to be read.
 pub type Request = hyper::Request<Incoming>;
 
-/// An answer, complete.
+/// A complete response.
 pub type Response = hyper::Response<Full<Bytes>>;
 
-/// Answers requests; the server takes care of everything around that.
+/// Answers requests; the server does everything else.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers `request`. A panic is answered with 500.
+    /// Answers `request`. If the future panics, the server answers 500.
     fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
 }
 
 #[cfg(test)]
 mod tests {
-    use super::connection::{ANSWER_MAX, HEAD_MAX};
-    use super::handlers::{BODY_BYTES_MAX, BODY_MAX};
+    use super::connection::{HEAD_TIMEOUT, RESPONSE_WRITE_TIMEOUT, UNFINISHED_BYTES_MAX};
+    use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
     use crate::store::{BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, STORE_TIMEOUT};
@@ -45,16 +46,18 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_and_the_description_tell_the_limits() {
+    fn the_readme_and_the_description_state_the_limits() {
         let readme = include_str!("../../README.md");
         let [head, body, answer, wait, store] =
-            [HEAD_MAX, BODY_MAX, ANSWER_MAX, QUEUE_DELAY_MAX, STORE_TIMEOUT]
+            [HEAD_TIMEOUT, BODY_TIMEOUT, RESPONSE_WRITE_TIMEOUT, QUEUE_DELAY_MAX, STORE_TIMEOUT]
                 .map(|limit| limit.as_secs());
         let (head_kib, body_kib) = (HEAD_BYTES_MAX / 1024, BODY_BYTES_MAX / 1024);
+        let unfinished_mib = UNFINISHED_BYTES_MAX / 1024 / 1024;
         let queue = thousands(QUEUE_MAX);
         for row in [
             format!("| connections at once | {}, or", thousands(CONNECTIONS_MAX)),
             format!("| request line and headers | {head_kib} KiB, 100 headers, {head} s |"),
+            format!("| unfinished requests over all connections | {unfinished_mib} MiB |"),
             format!("| body | {body_kib} KiB, {body} s |"),
             format!("| an answer the client does not take | {answer} s |"),
             format!("| requests waiting for the store | {queue} reads, {queue} writes |"),

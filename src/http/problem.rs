@@ -1,4 +1,4 @@
-//! What went wrong, told to the client (RFC 9457).
+//! Error responses (RFC 9457).
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,12 +10,12 @@ use super::Response;
 use crate::domain::{DateOfBirthError, UsernameError};
 use crate::store::StoreError;
 
-/// Seconds after which a client may retry: an overload is over by then, and a
-/// database that is away is not asked too often.
+/// Seconds after which a client may retry: an overload has usually passed by then, and an
+/// unavailable database is not queried too often.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// An answer that is not what the client wanted, and what it can do about it.
-/// Nothing else knows a status code of an error.
+/// An error response that tells the client what to do. No other type maps errors to status
+/// codes.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -42,7 +42,7 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 404: nobody saved a date of birth under this name.
+    /// 404: no date of birth is saved under this name.
     pub fn no_such_user() -> Problem {
         Problem::new(
             StatusCode::NOT_FOUND,
@@ -50,27 +50,32 @@ impl Problem {
         )
     }
 
-    /// 404: nothing is served under this path.
-    pub fn no_such_path() -> Problem {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "there is nothing at this path: /openapi.json describes what there is",
-        )
+    /// 404: there is no such path.
+    pub fn not_found() -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "not found: see /openapi.json for all paths")
     }
 
-    /// 405: the path offers other methods.
+    /// 405: the path supports other methods.
     pub fn method_not_allowed(allow: &'static str) -> Problem {
-        let detail = format!("this path does not offer that method: use one of {allow}");
+        let detail = format!("method not allowed for this path: use one of {allow}");
         Problem { allow: Some(allow), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
-    /// 408: the rest of the request did not come in time.
-    pub fn too_slow(what: &str, seconds: u64) -> Problem {
-        let detail = format!("the {what} took longer than {seconds} s: send it at once");
+    /// 408: the rest of the request did not arrive in time.
+    pub fn request_timeout(what: &str, seconds: u64) -> Problem {
+        let detail = format!("the {what} took longer than {seconds} s: send it without pausing");
         Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
-    /// 413: more bytes than any date of birth needs.
+    /// 408: the server holds too many unfinished requests, and this is the oldest.
+    pub fn request_shed() -> Problem {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the server is receiving too many incomplete requests: send the whole request at once",
+        )
+    }
+
+    /// 413: the body has more bytes than any date of birth needs.
     pub fn body_too_large(bytes_max: usize) -> Problem {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -78,15 +83,12 @@ impl Problem {
         )
     }
 
-    /// 500: a bug, which the log tells more about.
-    pub fn bug() -> Problem {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the service met a bug in itself: retrying will not help until it is mended",
-        )
+    /// 500: a bug. The log has the details.
+    pub fn internal_error() -> Problem {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error; it has been logged")
     }
 
-    /// 503: not now.
+    /// 503: the client may retry later.
     pub fn unavailable(detail: impl Into<String>) -> Problem {
         Problem { retry: true, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }

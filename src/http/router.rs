@@ -1,6 +1,6 @@
-//! Which paths there are, and which methods each offers.
+//! The paths of the public API and the methods that each supports.
 
-/// Where a request wants to go.
+/// The route of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
     /// `/`
@@ -11,14 +11,22 @@ pub enum Route<'a> {
     Health,
     /// `/openapi.json`
     OpenApi,
+    /// `*`, the server as a whole (RFC 9110, section 9.3.7).
+    Server,
     /// Anything else.
     Unknown,
 }
 
 impl Route<'_> {
     /// One of each, for tests and metrics.
-    pub const ALL: [Route<'static>; 5] =
-        [Route::Root, Route::Hello("{username}"), Route::Health, Route::OpenApi, Route::Unknown];
+    pub const ALL: [Route<'static>; 6] = [
+        Route::Root,
+        Route::Hello("{username}"),
+        Route::Health,
+        Route::OpenApi,
+        Route::Server,
+        Route::Unknown,
+    ];
 
     /// Finds the route of `path`, which has no query.
     pub fn parse(path: &str) -> Route<'_> {
@@ -30,37 +38,39 @@ impl Route<'_> {
             }
             [Some(""), Some("health"), None, None] => Route::Health,
             [Some(""), Some("openapi.json"), None, None] => Route::OpenApi,
+            [Some("*"), None, None, None] => Route::Server,
             _ => Route::Unknown,
         }
     }
 
-    /// The place among `ALL`.
+    /// The index in `ALL`.
     pub fn number(self) -> usize {
         match self {
             Route::Root => 0,
             Route::Hello(_) => 1,
             Route::Health => 2,
             Route::OpenApi => 3,
-            Route::Unknown => 4,
+            Route::Server => 4,
+            Route::Unknown => 5,
         }
     }
 
-    /// The pattern of the path, which names no one.
+    /// The pattern of the path, which contains no username.
     pub fn pattern(self) -> &'static str {
         match self {
             Route::Root => "/",
             Route::Hello(_) => "/hello/{username}",
             Route::Health => "/health",
             Route::OpenApi => "/openapi.json",
+            Route::Server => "*",
             Route::Unknown => "unknown",
         }
     }
 
-    /// The methods on offer, as the `Allow` header lists them; none where there
-    /// is nothing.
+    /// The supported methods, as in the `Allow` header; empty for an unknown path.
     pub fn allow(self) -> &'static str {
         match self {
-            Route::Hello(_) => "GET, HEAD, OPTIONS, PUT",
+            Route::Hello(_) | Route::Server => "GET, HEAD, OPTIONS, PUT",
             Route::Root | Route::Health | Route::OpenApi => "GET, HEAD, OPTIONS",
             Route::Unknown => "",
         }
@@ -83,7 +93,10 @@ mod tests {
             ("/health", Route::Health),
             ("/openapi.json", Route::OpenApi),
             ("", Route::Unknown),
-            ("*", Route::Unknown),
+            ("*", Route::Server),
+            ("/*", Route::Unknown),
+            ("*/", Route::Unknown),
+            ("**", Route::Unknown),
             ("//", Route::Unknown),
             ("/hello", Route::Unknown),
             ("/hello/", Route::Unknown),
@@ -102,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_has_its_place() {
+    fn the_number_of_a_route_is_its_index() {
         for (number, route) in Route::ALL.into_iter().enumerate() {
             assert_eq!(route.number(), number, "{route:?}");
         }
@@ -130,7 +143,7 @@ mod tests {
             .collect();
         let mut offered: Vec<(String, String)> = Route::ALL
             .into_iter()
-            .filter(|route| *route != Route::Unknown)
+            .filter(|route| !matches!(route, Route::Server | Route::Unknown))
             .map(|route| (route.pattern().to_owned(), route.allow().to_owned()))
             .collect();
         offered.sort();
@@ -139,9 +152,9 @@ mod tests {
     }
 
     proptest! {
-        /// Found again by looking at the whole path rather than at its segments.
+        /// Compares the whole path rather than its segments.
         #[test]
-        fn a_path_leads_where_it_says_and_nowhere_else(
+        fn a_path_has_the_route_that_a_whole_comparison_gives(
             path in prop_oneof![
                 "(/|hello|health|openapi.json|%2[fF]|\\.\\.?|[a-zé]){0,6}",
                 "/hello/[^/]{0,4}/?",
@@ -152,6 +165,7 @@ mod tests {
                 "/" => Route::Root,
                 "/health" => Route::Health,
                 "/openapi.json" => Route::OpenApi,
+                "*" => Route::Server,
                 path => match path.strip_prefix("/hello/") {
                     Some(name) if !name.is_empty() && !name.contains('/') => Route::Hello(name),
                     _ => Route::Unknown,

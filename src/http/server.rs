@@ -1,5 +1,5 @@
-//! The server loop: accepts connections, keeps every client to its limits, and
-//! ends without losing a request.
+//! The server loop: accepts connections, enforces limits on every client, and drains
+//! without losing a request.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -9,24 +9,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use hyper::body::Body;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connections, HEAD_MAX, Paced, Phase};
+use super::connection::{Connections, HEAD_TIMEOUT, Phase, TrackedStream};
 use super::{Handler, Problem, Request, Response};
 use crate::metrics::ListenerMetrics;
 
 pub use crate::listener::Listener;
 
-/// Public connections at once, where that many files may be open. A balancer
-/// needs a few hundred; at about 11 KiB for an idle one, this many stay below
-/// 128 MiB.
+/// Public connections at once, if that many files may be open. A balancer needs a few
+/// hundred; at about 11 KiB for an idle one, this many stay below 128 MiB.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
 /// Admin connections at once: probes and a few scrapers.
@@ -36,60 +37,55 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// hundred; the rest is for the headers that proxies add.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// How often connections are looked at for being too slow.
+/// How often connections are checked for timeouts.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
-/// How long to wait when no connection can be accepted, most likely for want of
-/// file descriptors, which only closing connections give back.
+/// How long to wait when no connection can be accepted, most likely because there are no
+/// file descriptors left until other connections close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a client may take to close after us. Closing before it has read the
-/// answer would destroy that answer (RFC 9112, section 9.6).
-const LINGER_MAX: Duration = Duration::from_secs(2);
+/// How long a client may take to close after the server has closed its side. Closing both
+/// before the client has read the response would destroy it (RFC 9112, section 9.6).
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes thrown away meanwhile.
+/// Bytes read and discarded meanwhile.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// How a listener is served.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Connections at once; the next waits to be accepted.
     pub connections_max: usize,
     /// How long a connection may wait for its next request.
     pub keep_alive_timeout: Duration,
-    /// How long requests under way may take to finish.
+    /// How long requests in flight may take to finish.
     pub drain_timeout: Duration,
 }
 
-/// Serves `listener` until `stop`, then answers what is under way, for as long
-/// as the limits allow. Returns how many connections were still open by then.
+/// Serves `listener` until `stop`, then drains for up to `drain_timeout`. Returns how many
+/// connections were still open after that.
 pub async fn serve(
     listener: Listener,
     handler: impl Handler,
     metrics: ListenerMetrics,
-    limits: Limits,
+    limits: ServerLimits,
     stop: impl Future<Output = ()>,
 ) -> usize {
-    let server = Arc::new(Server {
-        handler,
-        metrics,
-        connections: Connections::new(limits.keep_alive_timeout),
-        free: Arc::new(Semaphore::new(limits.connections_max)),
-    });
+    let server = Arc::new(Server::new(handler, metrics, limits));
     tokio::select! {
         never = server.accept_all(&listener.socket) => match never {},
         never = server.sweep() => match never {},
         () = stop => {}
     }
-    server.connections.start_closing();
+    server.connections.begin_drain();
     if !listener.inherited {
         server.accept_backlog(listener.socket);
     }
     let all = u32::try_from(limits.connections_max).expect("the limit is small");
     tokio::select! {
         never = server.sweep() => match never {},
-        // Elapsing means that some are left, which the count tells.
-        _ = timeout(limits.drain_timeout, server.free.acquire_many(all)) => {}
+        // If it elapses, the count below says how many are left.
+        _ = timeout(limits.drain_timeout, server.permits.acquire_many(all)) => {}
     }
     server.connections.count()
 }
@@ -98,10 +94,27 @@ struct Server<H> {
     handler: H,
     metrics: ListenerMetrics,
     connections: Connections,
-    free: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+    http: http1::Builder,
 }
 
 impl<H: Handler> Server<H> {
+    fn new(handler: H, metrics: ListenerMetrics, limits: ServerLimits) -> Server<H> {
+        let mut http = http1::Builder::new();
+        // A client may close its sending side and still wait for the response.
+        http.half_close(true)
+            .max_buf_size(HEAD_BYTES_MAX)
+            // `ConnectionState` bounds more than that, and answers 408.
+            .header_read_timeout(None);
+        Server {
+            handler,
+            connections: Connections::new(metrics.connections.clone(), limits.keep_alive_timeout),
+            metrics,
+            permits: Arc::new(Semaphore::new(limits.connections_max)),
+            http,
+        }
+    }
+
     async fn sweep(&self) -> Infallible {
         loop {
             sleep(SWEEP_EVERY).await;
@@ -112,12 +125,12 @@ impl<H: Handler> Server<H> {
     async fn accept_all(self: &Arc<Self>, socket: &TcpListener) -> Infallible {
         let mut failing = false;
         loop {
-            let place = self.free.clone().acquire_owned().await;
-            let place = place.expect("the semaphore is never closed");
+            let permit = self.permits.clone().acquire_owned().await;
+            let permit = permit.expect("the semaphore is never closed");
             match socket.accept().await {
                 Ok((stream, _)) => {
                     failing = false;
-                    self.start(stream, place);
+                    self.start(stream, permit);
                 }
                 Err(error) => {
                     self.metrics.accept_errors.inc();
@@ -139,13 +152,13 @@ impl<H: Handler> Server<H> {
     fn accept_backlog(self: &Arc<Self>, socket: TcpListener) {
         // It fails only where the socket is not registered, which it is.
         let Ok(socket) = socket.into_std() else { return };
-        while let Ok(place) = self.free.clone().try_acquire_owned() {
+        while let Ok(permit) = self.permits.clone().try_acquire_owned() {
             let accepted = socket.accept().and_then(|(stream, _)| {
                 stream.set_nonblocking(true)?;
                 TcpStream::from_std(stream)
             });
             match accepted {
-                Ok(stream) => self.start(stream, place),
+                Ok(stream) => self.start(stream, permit),
                 Err(error) if is_about_one_peer(&error) => {}
                 // There are no more, or no more can be accepted.
                 Err(_) => return,
@@ -153,68 +166,83 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn start(self: &Arc<Self>, stream: TcpStream, place: OwnedSemaphorePermit) {
-        // Without it, an answer may wait for the acknowledgement of the last one.
-        // A connection that is gone already says so when it is read.
+    fn start(self: &Arc<Self>, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        // With Nagle's algorithm a response may wait for the acknowledgement of the last
+        // one. If this fails the connection is gone, which the next read reports.
         let _ = stream.set_nodelay(true);
         let server = self.clone();
         tokio::spawn(async move {
-            server.metrics.connections.inc();
             server.serve_connection(stream).await;
-            server.metrics.connections.dec();
-            drop(place);
+            drop(permit);
         });
     }
 
-    /// Serves one client until it, or we, want no more of it.
+    /// Serves a connection until it ends or times out.
     async fn serve_connection(self: &Arc<Self>, stream: TcpStream) {
-        let open = self.connections.open();
-        let service = service_fn(|request| {
+        let guard = self.connections.open();
+        let service = |mut request: Request| {
+            guard.state.begin_request();
+            if !request.body().is_end_stream() {
+                request.extensions_mut().insert(guard.state.clone());
+            }
             let server = self.clone();
-            let pace = open.pace.clone();
-            // Boxed, so that an idle connection does not keep room for it.
+            let state = guard.state.clone();
+            // Boxed, so that idle connections do not reserve memory for it.
             Box::pin(async move {
-                pace.enter(Phase::Handling);
                 let response = server.answer(request).await;
-                pace.enter(Phase::Answer);
+                state.enter(Phase::WritingResponse);
                 Ok::<_, Infallible>(response)
             }) as Pin<Box<dyn Future<Output = _> + Send>>
-        });
-        let mut connection = http1::Builder::new()
-            // A client may close its sending side and still wait for the answer.
-            .half_close(true)
-            .max_buf_size(HEAD_BYTES_MAX)
-            // Ours cover more, and answer 408.
-            .header_read_timeout(None)
-            .serve_connection(Paced::new(stream, open.pace.clone()), service);
-        let overdue = tokio::select! {
-            biased;
-            // The error is the client's, and was answered where it could be.
-            _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
-            phase = open.pace.overdue() => Some(phase),
         };
-        let stream = connection.into_parts().io.into_stream();
-        match overdue {
-            None => linger(stream).await,
-            Some(Phase::Head) => {
-                self.metrics.slow_heads.inc();
-                send_too_slow(stream).await;
+        let mut stream = TrackedStream::new(stream, guard.state.clone());
+        let timed_out = loop {
+            let mut connection =
+                self.http.serve_connection(TokioIo::new(stream), service_fn(&service));
+            let timed_out = tokio::select! {
+                biased;
+                // hyper has already responded to protocol errors.
+                _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
+                phase = guard.state.timed_out() => Some(phase),
+            };
+            let parts = connection.into_parts();
+            stream = parts.io.into_inner();
+            if timed_out != Some(Phase::ResponseSent) {
+                break timed_out;
             }
-            Some(Phase::Answer) => self.metrics.slow_answers.inc(),
-            Some(Phase::Idle | Phase::Handling) => {}
+            // Nothing is in flight, so a new hyper connection can continue from here. The
+            // old one's read buffer, as large as the largest head so far, is freed.
+            stream.put_back(parts.read_buf);
+        };
+        let stream = stream.into_stream();
+        match timed_out {
+            None => linger(stream).await,
+            // A request that is being handled is shed while its body is incomplete.
+            Some(Phase::ReadingHead | Phase::Handling) => {
+                let problem = if guard.state.is_shed() {
+                    self.metrics.shed_requests.inc();
+                    Problem::request_shed()
+                } else {
+                    self.metrics.timed_out_heads.inc();
+                    Problem::request_timeout("head of the request", HEAD_TIMEOUT.as_secs())
+                };
+                guard.state.finish_receiving();
+                send_problem(stream, problem).await;
+            }
+            Some(Phase::WritingResponse) => self.metrics.timed_out_responses.inc(),
+            Some(Phase::Idle | Phase::ResponseSent) => {}
         }
     }
 
-    /// Answers a request, whatever becomes of the handler.
+    /// Calls the handler, and answers 500 if it panics.
     fn answer(&self, request: Request) -> impl Future<Output = Response> {
-        // No async block: it would keep room for the handler's future twice.
+        // No async block: it would reserve memory for the handler's future twice.
         let answer = AssertUnwindSafe(self.handler.handle(request)).catch_unwind();
         answer.map(|answer| {
             let mut response = answer.unwrap_or_else(|_| {
                 self.metrics.panics.inc();
-                Problem::bug().into()
+                Problem::internal_error().into()
             });
-            if self.connections.are_closing() {
+            if self.connections.is_draining() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response
@@ -222,9 +250,9 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// Whether an error of accept(2) is about the connection that was to be accepted: Linux
-/// reports what happened to it in the meantime ("Error handling" there). Others are not
-/// concerned, so they need not wait.
+/// Whether an error of accept(2) concerns only the connection to accept: Linux reports its
+/// pending network errors there ("Error handling" in the manual page). Other connections
+/// need not wait.
 fn is_about_one_peer(error: &std::io::Error) -> bool {
     const ABOUT_ONE_PEER: [Errno; 11] = [
         Errno::CONNABORTED,
@@ -242,9 +270,9 @@ fn is_about_one_peer(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|error| ABOUT_ONE_PEER.contains(&error))
 }
 
-/// Tells a client that its request's head took too long.
-async fn send_too_slow(mut stream: TcpStream) {
-    let body = Problem::too_slow("head of the request", HEAD_MAX.as_secs()).body();
+/// Sends a response without hyper, then closes the connection.
+async fn send_problem(mut stream: TcpStream, problem: Problem) {
+    let body = problem.body();
     let mut answer = format!(
         "HTTP/1.1 408 Request Timeout\r\n\
          content-type: application/problem+json\r\n\
@@ -254,36 +282,305 @@ async fn send_too_slow(mut stream: TcpStream) {
     )
     .into_bytes();
     answer.extend(body);
-    // Nothing was sent before, so there is room for it; a client that is gone
-    // misses nothing.
-    let _ = timeout(LINGER_MAX, stream.write_all(&answer)).await;
+    // The client has taken all earlier responses, so the kernel has room for this one. If
+    // the client is gone, nobody misses it.
+    let _ = timeout(LINGER_TIMEOUT, stream.write_all(&answer)).await;
     linger(stream).await;
 }
 
-/// Closes a connection so that the client can still read the last answer.
+/// Closes a connection so that the client can still read the last response.
 async fn linger(mut stream: TcpStream) {
     let closed = async {
         stream.shutdown().await?;
-        let mut thrown_away = 0;
-        while thrown_away < LINGER_BYTES_MAX {
+        let mut discarded = 0;
+        while discarded < LINGER_BYTES_MAX {
             stream.readable().await?;
-            // Not held while waiting, so that connections stay small.
+            // The buffer is not held while waiting, which keeps connections small.
             match stream.try_read(&mut [0; 4096]) {
                 Ok(0) => break,
-                Ok(bytes) => thrown_away += bytes,
+                Ok(bytes) => discarded += bytes,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     };
-    // However it ends, it is over.
-    let _: Result<std::io::Result<()>, _> = timeout(LINGER_MAX, closed).await;
+    // Whatever the outcome, the connection is closed now.
+    let _: Result<std::io::Result<()>, _> = timeout(LINGER_TIMEOUT, closed).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Full};
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+    use tokio::time::Instant;
+
+    use super::super::connection::{UNFINISHED_BYTES_MAX, body_is_complete};
     use super::*;
+    use crate::metrics::Metrics;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const PUT: &str = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12345";
+    const CHUNKED: &str = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        5\r\n12345\r\n0\r\n\r\n";
+
+    /// Reads a request's body to its end, and answers 200; a second later, if the path is
+    /// `/slow`.
+    struct Reading;
+
+    impl Handler for Reading {
+        async fn handle(&self, request: Request) -> Response {
+            let (head, body) = request.into_parts();
+            body.collect().await.expect("a whole body");
+            body_is_complete(&head.extensions);
+            if head.uri.path() == "/slow" {
+                sleep(SECOND).await;
+            }
+            Response::new(Full::new(Bytes::from_static(b"read")))
+        }
+    }
+
+    /// Panics outside of the future that is guarded, as a bug in hyper would.
+    struct Panicking;
+
+    impl Handler for Panicking {
+        fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
+            assert_ne!(request.uri().path(), "/", "met as intended");
+            async { Response::default() }
+        }
+    }
+
+    fn server<H: Handler>(handler: H) -> Arc<Server<H>> {
+        let limits = ServerLimits {
+            connections_max: 4000,
+            keep_alive_timeout: 75 * SECOND,
+            drain_timeout: Duration::ZERO,
+        };
+        let server = Server::new(handler, Metrics::new().listener("public"), limits);
+        let server = Arc::new(server);
+        let sweeping = server.clone();
+        tokio::spawn(async move { sweeping.sweep().await });
+        server
+    }
+
+    /// The client's end of a connection. It is a pair of Unix sockets: bytes arrive as soon
+    /// as they are written, so the stopped clock cannot run ahead of them.
+    fn connect<H: Handler>(server: &Arc<Server<H>>) -> UnixStream {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let theirs = std::net::TcpStream::from(OwnedFd::from(theirs));
+        let permit = server.permits.clone().try_acquire_owned().unwrap();
+        server.start(TcpStream::from_std(theirs).unwrap(), permit);
+        ours.set_nonblocking(true).unwrap();
+        UnixStream::from_std(ours).unwrap()
+    }
+
+    async fn send(client: &mut UnixStream, bytes: &str) {
+        client.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    /// Reads `count` answers of `Reading`.
+    async fn expect_answers(client: &mut UnixStream, count: usize) {
+        let mut answers = String::new();
+        while answers.matches("\r\n\r\nread").count() < count {
+            let mut bytes = [0; 1024];
+            let length = client.read(&mut bytes).await.unwrap();
+            answers += str::from_utf8(&bytes[..length]).unwrap();
+            assert_ne!(length, 0, "closed after {answers:?}");
+        }
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), count, "{answers}");
+    }
+
+    /// Everything that arrives until the server closes.
+    async fn read_to_end(client: &mut UnixStream) -> String {
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        answers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pipelined_partial_head_times_out_after_10_s() {
+        let server = server(Reading);
+        for request in [GET, PUT, CHUNKED] {
+            for start in ["G", "\r\nGET / HT", &GET[..GET.len() - 1], &PUT[..30]] {
+                let mut client = connect(&server);
+                let began = Instant::now();
+                send(&mut client, &format!("{request}{start}")).await;
+                expect_answers(&mut client, 1).await;
+                let end = read_to_end(&mut client).await;
+                assert!(end.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{start:?}: {end:?}");
+                let elapsed = began.elapsed();
+                assert!(elapsed > HEAD_TIMEOUT && elapsed < HEAD_TIMEOUT + SECOND, "{elapsed:?}");
+            }
+        }
+        assert_eq!(server.metrics.timed_out_heads.get(), 12);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pipelined_head_may_take_10_s() {
+        for is_draining in [false, true] {
+            let server = server(Reading);
+            let mut client = connect(&server);
+            send(&mut client, &format!("{PUT}{}", &GET[..20])).await;
+            expect_answers(&mut client, 1).await;
+            if is_draining {
+                server.connections.begin_drain();
+            }
+            sleep(9 * SECOND).await;
+            send(&mut client, &GET[20..]).await;
+            expect_answers(&mut client, 1).await;
+            if is_draining {
+                assert_eq!(read_to_end(&mut client).await, "");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_after_complete_requests_for_the_keep_alive_timeout() {
+        let cases: &[(&[&str], usize)] = &[
+            (&[GET], 1),
+            (&["GET / HT", "TP/1.1\r\nHost: a\r\n", "\r\n"], 1),
+            (&[GET, GET, GET], 3),
+            (&[&GET.repeat(40)], 40),
+            (&[&format!("{GET}{PUT}{CHUNKED}{GET}{}", &PUT[..40]), &PUT[40..]], 5),
+            (&[PUT], 1),
+            (&[&PUT[..PUT.len() - 5], "12", "345"], 1),
+            (&[&PUT[..PUT.len() - 3], "345"], 1),
+            (&[CHUNKED], 1),
+            (&[&CHUNKED[..56], &CHUNKED[56..60], &CHUNKED[60..66], &CHUNKED[66..]], 1),
+            (&[&format!("{}X: y\r\n\r\n", &CHUNKED[..CHUNKED.len() - 2])], 1),
+            // As some clients do (RFC 9112, section 2.2).
+            (&[&format!("{PUT}\r\n")], 1),
+        ];
+        let server = server(Reading);
+        for (pieces, count) in cases {
+            let mut client = connect(&server);
+            for piece in *pieces {
+                send(&mut client, piece).await;
+                // The clock advances once every task waits, so each piece is read alone.
+                sleep(Duration::from_millis(1)).await;
+            }
+            expect_answers(&mut client, *count).await;
+            sleep(74 * SECOND).await;
+            send(&mut client, GET).await;
+            expect_answers(&mut client, 1).await;
+            let began = Instant::now();
+            assert_eq!(read_to_end(&mut client).await, "", "{pieces:?}");
+            let elapsed = began.elapsed();
+            assert!(elapsed > 75 * SECOND && elapsed < 76 * SECOND, "{elapsed:?}: {pieces:?}");
+        }
+        assert_eq!(server.metrics.timed_out_heads.get(), 0);
+    }
+
+    fn allow_many_files() {
+        let mut files = getrlimit(Resource::Nofile);
+        files.current = files.maximum;
+        setrlimit(Resource::Nofile, files).unwrap();
+    }
+
+    /// Sends `start` on so many connections, one after the other.
+    async fn send_starts(
+        server: &Arc<Server<Reading>>,
+        start: &str,
+        count: usize,
+    ) -> Vec<UnixStream> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let mut client = connect(server);
+            send(&mut client, start).await;
+            // The clock advances once every task waits.
+            sleep(Duration::from_millis(1)).await;
+            clients.push(client);
+        }
+        clients
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_unfinished_requests_are_shed() {
+        const CLIENTS: usize = 1500;
+        allow_many_files();
+        let bytes = "x".repeat(12 * 1024);
+        let put = "PUT / HTTP/1.1\r\nHost: a\r\n";
+        for (start, rest) in [
+            (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {bytes}"), "\r\n\r\n"),
+            (format!("{GET}GET / HTTP/1.1\r\nHost: a\r\nX: {bytes}"), "\r\n\r\n"),
+            (format!("{put}Content-Length: {}\r\n\r\n{bytes}", bytes.len() + 1), "x"),
+            (format!("{put}Transfer-Encoding: chunked\r\n\r\n3001\r\n{bytes}"), "x\r\n0\r\n\r\n"),
+        ] {
+            let server = server(Reading);
+            let mut clients = send_starts(&server, &start, CLIENTS).await;
+            let before = if start.starts_with(GET) { GET.len() } else { 0 };
+            let shed = CLIENTS - UNFINISHED_BYTES_MAX / (start.len() - before);
+            if before == 0 {
+                assert_eq!(server.metrics.shed_requests.get(), shed as u64, "{}", &start[..60]);
+            }
+            let shed = usize::try_from(server.metrics.shed_requests.get()).unwrap();
+            assert!(shed > 100, "{shed}");
+            for client in &mut clients[..shed] {
+                let end = read_to_end(client).await;
+                assert!(end.contains("HTTP/1.1 408 Request Timeout\r\n"), "{end}");
+                assert!(end.contains("incomplete requests"), "{end}");
+            }
+            for client in &mut clients[shed..] {
+                send(client, rest).await;
+                expect_answers(client, 1 + usize::from(before > 0)).await;
+            }
+            // Those that were finished are not counted any more.
+            for client in &mut clients[shed..] {
+                send(client, &start[before..start.len() / 2]).await;
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(server.metrics.shed_requests.get(), shed as u64);
+            assert_eq!(server.metrics.timed_out_heads.get(), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_complete_request_is_not_shed() {
+        allow_many_files();
+        let server = server(Reading);
+        let mut client = connect(&server);
+        let put = PUT.replace("PUT /", "PUT /slow");
+        for piece in [&put[..30], &put[30..put.len() - 2], &put[put.len() - 2..]] {
+            send(&mut client, piece).await;
+            sleep(Duration::from_millis(1)).await;
+        }
+        let start = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(15 * 1024));
+        let mut others = Vec::new();
+        for _ in 0..UNFINISHED_BYTES_MAX / start.len() + 100 {
+            let mut other = connect(&server);
+            send(&mut other, &start).await;
+            others.push(other);
+        }
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(server.metrics.shed_requests.get(), 100);
+        expect_answers(&mut client, 1).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_task_panics_is_not_counted_as_open() {
+        let server = server(Panicking);
+        let mut client = connect(&server);
+        let mut other = connect(&server);
+        send(&mut client, GET).await;
+        assert_eq!(read_to_end(&mut client).await, "");
+        assert_eq!(server.metrics.connections.get(), 1);
+        assert_eq!(server.connections.count(), 1);
+        assert_eq!(server.permits.available_permits(), 3999);
+
+        other.shutdown().await.unwrap();
+        assert_eq!(read_to_end(&mut other).await, "");
+        drop(other);
+        sleep(SECOND).await;
+        assert_eq!(server.metrics.connections.get(), 0);
+    }
 
     #[test]
     fn an_aborted_connection_is_about_one_peer_and_a_lack_of_files_about_all() {

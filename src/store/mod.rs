@@ -16,7 +16,7 @@ use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 use batch::{BatchLimits, Batcher};
 
-pub use bulk::{Bulk, OnConflict};
+pub use bulk::{Bulk, OnConflict, is_one_file};
 pub use postgres::{PostgresError, PostgresUrl, PostgresUrlError};
 pub use schema::Migrate;
 pub use sqlite::{JournalChoice, SqliteError};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hello_birthday::http::server::{self, Limits, Listener};
+use hello_birthday::http::server::{self, Listener, ServerLimits};
 use hello_birthday::http::{Handler, Request, Response};
 use hello_birthday::metrics::Metrics;
 use http_body_util::{BodyExt, Full};
@@ -102,7 +102,7 @@ pub fn serve(handler: impl Handler) -> ! {
         sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]).expect("a listener");
         let metrics = Metrics::new().listener("public");
         let listener = Listener { socket, inherited: false };
-        let limits = Limits {
+        let limits = ServerLimits {
             connections_max: 1000,
             keep_alive_timeout: Duration::from_secs(60),
             drain_timeout: Duration::ZERO,

@@ -57,6 +57,18 @@ fn all_users_are_copied_both_ways_and_proved() {
 }
 
 #[test]
+fn a_file_is_not_copied_onto_itself() {
+    let users = some_users(10);
+    let folder = Folder::new();
+    let [file, link] = ["users.db", "link.db"].map(|name| folder.path(name));
+    make_sqlite(&file, &users);
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let refused = folder.copy(&sqlite(&file), &sqlite(&link), &[]).expect_status(1);
+    assert!(refused.error.contains("name the same file"), "{}", refused.error);
+    assert!(read_sqlite(&file) == users, "the file was changed");
+}
+
+#[test]
 fn another_date_is_kept_and_reported_unless_replace_is_given() {
     let users = some_users(USERS);
     let mut there = Users::new();

@@ -269,6 +269,21 @@ fn options_tells_the_methods_and_others_are_405() {
 }
 
 #[test]
+fn options_of_the_server_as_a_whole_tells_all_methods() {
+    let service = Service::start(&[]);
+    let ask = |method: &str| {
+        let head = format!("{method} * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        exchange(service.address, head.as_bytes())
+    };
+    let answer = ask("OPTIONS").expect_status(204);
+    assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS, PUT"));
+    assert_eq!(answer.body, "");
+    for method in ["GET", "PUT", "POST"] {
+        ask(method).expect_problem(404, "/openapi.json");
+    }
+}
+
+#[test]
 fn the_world_is_greeted() {
     let service = Service::start(&[]);
     service.get("/").expect_status(200).expect_json(json!({ "message": "Hello, world!" }));

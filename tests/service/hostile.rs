@@ -121,7 +121,7 @@ const CORPUS: &str = r##"
     * | localhost:80 | /{target} | /.{target} | /%2e%2e{target} | /hello/..{target}
     /%68ealth | /%6civez | /hello%2fJohn | /hello\x5cJohn | /hello/Jos\xc3\xa9 | {target};a=b
 404 404 CONNECT localhost:22 HTTP/1.1\r\n{host}{close}\r\n{hidden}
-404 404 OPTIONS * HTTP/1.1\r\n{host}{close}\r\n
+204 404 OPTIONS * HTTP/1.1\r\n{host}{close}\r\n
 
 # Fields. RFC 9110, section 5.5: no control character in a value; section 7.8: an offer to
 # speak another protocol may be left unanswered.

@@ -27,7 +27,7 @@ const THE_OTHER_HALF: &[u8] = b"\"1990-05-20\"}";
 const BUSY_CONNECTIONS: usize = 32;
 
 /// A service that stops closes connections that have been idle for so long.
-const IDLE_MAX_CLOSING: Duration = Duration::from_secs(1);
+const IDLE_TIMEOUT_DRAINING: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_drain_under_load_loses_no_request() {
@@ -67,7 +67,7 @@ fn keep_busy(server: SocketAddr, number: usize) -> u64 {
             Err(NoAnswer::Refused) => return answered,
             // A stopping service closes what was idle for a second: on a machine that keeps a
             // client from sending for that long, its request may meet the end.
-            Err(NoAnswer::Lost(_)) if began.elapsed() >= IDLE_MAX_CLOSING => return answered,
+            Err(NoAnswer::Lost(_)) if began.elapsed() >= IDLE_TIMEOUT_DRAINING => return answered,
             Err(NoAnswer::Lost(error)) => panic!("a request was lost: {error}"),
         }
     }

@@ -10,6 +10,7 @@ mod openapi;
 #[path = "../patience.rs"]
 mod patience;
 
+mod access_log;
 mod api;
 mod cli;
 mod connections;

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hello_birthday::http::server::{self, Limits, Listener};
+use hello_birthday::http::server::{self, Listener, ServerLimits};
 use hello_birthday::http::{Handler, Request, Response};
 use hello_birthday::metrics::Metrics;
 use http_body_util::Full;
@@ -31,7 +31,7 @@ async fn a_panic_is_answered_with_500_and_counted_and_its_connection_lives_on() 
         Listener { socket, inherited: false },
         Buggy,
         metrics.listener("public"),
-        Limits {
+        ServerLimits {
             connections_max: 10,
             keep_alive_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),

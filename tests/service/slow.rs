@@ -1,5 +1,5 @@
-//! Clients that take their time: those that may are waited for, the others are
-//! cut off, and neither keeps anybody else waiting.
+//! Slow clients: they are waited for as long as the limits allow, then cut off, and delay
+//! no other client.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -7,13 +7,20 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, Client, PATIENCE, Service, read_to_end};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::harness::{
+    Answer, Client, PATIENCE, Service, read_answers, read_to_end, value, wait_until,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const SLOW_HEADS: &str =
-    r#"hello_birthday_http_connections_cut_off_total{listener="public",phase="head"}"#;
+    r#"hello_birthday_http_connections_timed_out_total{listener="public",phase="head"}"#;
+const SHED_REQUESTS: &str = r#"hello_birthday_http_requests_shed_total{listener="public"}"#;
+const SLOW_BODIES: &str =
+    r#"hello_birthday_http_requests_total{method="PUT",route="/hello/{username}",status="408"}"#;
 const SLOW_ANSWERS: &str =
-    r#"hello_birthday_http_connections_cut_off_total{listener="public",phase="answer"}"#;
+    r#"hello_birthday_http_connections_timed_out_total{listener="public",phase="answer"}"#;
 const OPEN: &str = r#"hello_birthday_http_connections{listener="public"}"#;
 
 /// Slow clients are given 10 s; half of it allows for the coarse clock that connections are
@@ -52,11 +59,54 @@ fn a_request_that_comes_a_byte_a_second_is_cut_off() {
     service.get("/hello/John").expect_status(404);
 }
 
+/// Without a bound they would take 130 to 210 MiB.
+#[test]
+fn unfinished_requests_of_5000_clients_leave_the_service_below_128_mib() {
+    const CLIENTS: usize = 5000;
+    const UNFINISHED_BYTES_MAX: usize = 16 * 1024 * 1024;
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+
+    let header = format!("X: {}", "x".repeat(12 * 1024));
+    let body = " ".repeat(8000);
+    let put = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8192\r\n";
+    for start in [
+        format!("GET / HTTP/1.1\r\nHost: localhost\r\n{header}"),
+        format!("{GET}GET / HTTP/1.1\r\nHost: localhost\r\n{header}"),
+        format!("{put}\r\n{body}"),
+        format!("{put}{header}\r\n\r\n{body}"),
+    ] {
+        let service = Service::start(&[]);
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut stream = service.connect();
+            stream.write_all(start.as_bytes()).unwrap();
+            clients.push(stream);
+        }
+        let shed_min = CLIENTS - UNFINISHED_BYTES_MAX / (start.len() - GET.len());
+        wait_until("enough are cut off", || {
+            let metrics = service.ask_admin("/metrics").expect_status(200).body;
+            assert_eq!(value(&metrics, SLOW_ANSWERS), 0.0);
+            // On a slow machine some may time out first.
+            let cut_off = [SHED_REQUESTS, SLOW_HEADS, SLOW_BODIES].map(|it| value(&metrics, it));
+            (cut_off.iter().sum::<f64>() >= shed_min as f64).then_some(())
+        });
+        let oldest = read_answers(&mut clients[0]).pop().expect("an answer");
+        assert_eq!(oldest.header("connection"), Some("close"));
+        oldest.expect_status(408);
+        service.get("/").expect_status(200);
+        let peak = memory_kib(&service, "VmHWM") / 1024;
+        println!("{peak} MiB");
+        assert!(peak < 128, "{peak} MiB");
+    }
+}
+
 #[test]
 fn a_body_that_comes_a_byte_at_a_time_takes_no_more_memory_than_another() {
     const PIECES: usize = 2000;
     let service = Service::start(&[]);
-    let before = memory_kib(&service);
+    let before = memory_kib(&service, "VmRSS");
     let mut streams: Vec<TcpStream> = (0..10).map(|_| service.connect()).collect();
     let head = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8192\r\n\r\n";
     for stream in &mut streams {
@@ -70,13 +120,14 @@ fn a_body_that_comes_a_byte_at_a_time_takes_no_more_memory_than_another() {
         // It is served after the bytes that came before its request were read.
         other.send("GET", "/", "").unwrap().expect_status(200);
     }
-    let more = memory_kib(&service).saturating_sub(before);
+    let more = memory_kib(&service, "VmRSS").saturating_sub(before);
     assert!(more < 8 * 1024, "{more} KiB more for {} bytes", PIECES * streams.len());
 }
 
-fn memory_kib(service: &Service) -> u64 {
+/// KiB of memory: `VmRSS`, what there are now, or `VmHWM`, what there were at most.
+fn memory_kib(service: &Service, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 

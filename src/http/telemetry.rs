@@ -1,55 +1,60 @@
-//! What is counted and logged of each request: never its path.
+//! Metrics and the access log of requests. Neither contains a path.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use hyper::{Method, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode};
 
 use super::Route;
+use super::request_ids::RequestIds;
 use crate::logging::ACCESS_LOG_TARGET;
-use crate::metrics::{Metrics, RequestMetrics};
+use crate::metrics::{Metrics, RouteMetrics};
 
-/// Methods told apart; any other is one of its own, so that clients cannot make
-/// up labels.
+/// Methods with a label of their own. All others share one, so that clients cannot invent
+/// labels.
 const METHODS: [&str; 5] = ["GET", "PUT", "HEAD", "OPTIONS", "other"];
 
 /// Counts and logs requests.
-pub struct Observed {
+pub struct RequestMetrics {
     metrics: Arc<Metrics>,
     access_log: bool,
-    // Beside `METHODS` and the routes, so that nothing is hashed per request.
-    requests: [[OnceLock<RequestMetrics>; METHODS.len()]; Route::ALL.len()],
+    // By route and method, so that nothing is hashed per request.
+    requests: [[OnceLock<RouteMetrics>; METHODS.len()]; Route::ALL.len()],
 }
 
-/// A request under way. Dropped without an end, it has met a bug or the client
-/// has gone.
-pub(super) struct Observation<'a> {
-    observed: &'a Observed,
+/// A request in flight. If it is dropped without `end`, the handler panicked or the client
+/// closed the connection.
+pub(super) struct RequestTimer<'a> {
+    requests: &'a RequestMetrics,
     route: &'static str,
     method: &'static str,
-    metrics: &'a RequestMetrics,
+    headers: &'a HeaderMap,
+    metrics: &'a RouteMetrics,
     began: Instant,
     ended: Option<StatusCode>,
 }
 
-impl Observed {
+impl RequestMetrics {
     /// Counts into `metrics`, and logs each request if `access_log`.
-    pub fn new(metrics: Arc<Metrics>, access_log: bool) -> Observed {
+    pub fn new(metrics: Arc<Metrics>, access_log: bool) -> RequestMetrics {
         let requests = [const { [const { OnceLock::new() }; METHODS.len()] }; Route::ALL.len()];
-        Observed { metrics, access_log, requests }
+        RequestMetrics { metrics, access_log, requests }
     }
 
-    pub(super) fn begin(&self, route: Route<'_>, method: &Method) -> Observation<'_> {
+    pub(super) fn begin<'a>(&'a self, route: Route<'_>, head: &'a Parts) -> RequestTimer<'a> {
         self.metrics.in_flight.inc();
         let other = METHODS.len() - 1;
-        let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(other);
+        let method = head.method.as_str();
+        let method = METHODS.iter().position(|known| *known == method).unwrap_or(other);
         let pattern = route.pattern();
         let metrics = self.requests[route.number()][method]
             .get_or_init(|| self.metrics.requests(pattern, METHODS[method]));
-        Observation {
-            observed: self,
+        RequestTimer {
+            requests: self,
             route: pattern,
             method: METHODS[method],
+            headers: &head.headers,
             metrics,
             began: Instant::now(),
             ended: None,
@@ -57,15 +62,15 @@ impl Observed {
     }
 }
 
-impl Observation<'_> {
+impl RequestTimer<'_> {
     pub fn end(mut self, status: StatusCode) {
         self.ended = Some(status);
     }
 }
 
-impl Drop for Observation<'_> {
+impl Drop for RequestTimer<'_> {
     fn drop(&mut self) {
-        self.observed.metrics.in_flight.dec();
+        self.requests.metrics.in_flight.dec();
         let status = match self.ended {
             Some(status) => status.as_u16(),
             None if std::thread::panicking() => 500,
@@ -73,7 +78,8 @@ impl Drop for Observation<'_> {
         };
         let elapsed = self.began.elapsed();
         self.metrics.observe(status, elapsed);
-        if self.observed.access_log {
+        if self.requests.access_log {
+            let ids = RequestIds::read(self.headers);
             tracing::info!(
                 name: "request",
                 target: ACCESS_LOG_TARGET,
@@ -82,6 +88,9 @@ impl Drop for Observation<'_> {
                     http.route = self.route,
                     http.status = status,
                     duration_ms = elapsed.as_secs_f64() * 1e3,
+                    http.request_id = ids.request_id,
+                    traceparent = ids.traceparent,
+                    amzn_trace_id = ids.amzn_trace_id.as_deref(),
                 },
                 "answered"
             );
