@@ -21,6 +21,12 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Runs `ip` with these words.
+#[allow(dead_code, reason = "no test target needs all of it")]
+pub fn ip(arguments: &str) {
+    run(command("ip").args(arguments.split(' ')));
+}
+
 /// All that a command printed.
 pub fn said(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
