@@ -1,4 +1,4 @@
-//! Commands that tests run, none of them for ever.
+//! Commands that tests run, each with a timeout.
 
 use std::process::{Command, Output};
 

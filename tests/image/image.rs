@@ -99,7 +99,7 @@ pub fn play(playbook: &str, folder: &Path, settings: &Value, chroot: Option<&Pat
     ansible.output().unwrap()
 }
 
-/// Nothing of the settings of whoever runs the tests.
+/// None of the user's own settings.
 pub fn clean_environment<'a>(ansible: &'a mut Command, home: &Path) -> &'a mut Command {
     ansible
         .env("ANSIBLE_HOME", home)

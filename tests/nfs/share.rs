@@ -95,7 +95,7 @@ impl Server {
         let disk = self.folder.join("disk");
         let guest = Guest::boot("server", &self.folder, &[&self.cable], Some(&disk));
         guest.run(prepare);
-        // Who held locks is on the disk too, so that they may claim them again.
+        // The owners of locks are on the disk too, so that they may reclaim them.
         guest.run("mount /dev/ubda /mnt && mkdir -p /mnt/share /mnt/clients");
         guest.run("mount --bind /mnt/clients /var/lib/nfs && mkdir -p /run/rpc_pipefs");
         guest.run("mount -t rpc_pipefs pipefs /run/rpc_pipefs && modprobe -a nfsd sch_netem");

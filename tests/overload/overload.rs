@@ -30,7 +30,7 @@ const SLOW: [(Slow, usize, &str); 3] = [
     ),
 ];
 
-/// Busy clients, who together with the slow ones have 5,000 connections.
+/// Busy clients, which together with the slow ones have 5,000 connections.
 const COUNT: usize = 3500;
 
 /// What is zero when no client is connected.

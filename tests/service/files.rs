@@ -15,7 +15,7 @@ use crate::harness::{BINARY, Service, letters, new_folder, wait_until};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
-/// Somebody who may do nothing special.
+/// A user without privileges.
 const NOBODY: u32 = 65534;
 
 /// Starts the service on `database`, which must fail with a sentence that holds
@@ -35,7 +35,7 @@ fn serve(database: &str) -> Command {
     command
 }
 
-/// The same as somebody who is not root, since root may write everything.
+/// The same as a user that is not root, since root may write everything.
 fn serve_unprivileged(folder: &TempDir, database: &str) -> Command {
     let mut command = serve(database);
     if rustix::process::getuid().is_root() {

@@ -26,7 +26,7 @@ mod version;
 
 use std::path::Path;
 
-/// The database of those who work in `folder`: by default a file there.
+/// The database of processes in `folder`: by default a file there.
 fn database_url(_folder: &Path) -> Option<String> {
     None
 }

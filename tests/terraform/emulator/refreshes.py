@@ -2,7 +2,7 @@
 
 After the API reference of Amazon EC2 Auto Scaling and its guide's "Undo changes with a
 manual or auto rollback". There is no clock: a refresh goes on by one step each time
-that it is described, so that whoever looks at it sees every state once. All instances
+that it is described, so that every caller sees every state once. All instances
 are replaced in the last one.
 """
 
