@@ -3,10 +3,10 @@
 
 mod batch;
 mod bulk;
+mod database_url;
 mod postgres;
 mod schema;
 mod sqlite;
-mod url;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use crate::metrics::Metrics;
 use batch::{BatchLimits, Batcher};
 
 pub use bulk::{Bulk, OnConflict, is_one_file};
+pub use database_url::{DatabaseUrl, DatabaseUrlError, UrlSource, UrlSourceError};
 pub use postgres::{PostgresError, PostgresUrl, PostgresUrlError};
 pub use schema::Migrate;
 pub use sqlite::{JournalChoice, SqliteError};
-pub use url::{DatabaseUrl, DatabaseUrlError, UrlSource, UrlSourceError};
 
 /// Requests that may wait in one queue. Far more than a healthy database leaves
 /// waiting; their memory stays below a few MiB.

@@ -303,7 +303,7 @@ fn the_log_is_json_where_there_is_no_terminal_and_text_on_demand() {
 }
 
 #[test]
-fn the_access_log_is_off_by_default_and_names_no_one() {
+fn the_access_log_is_off_by_default_and_names_nobody() {
     let mut service = Service::start(&[]);
     service.save("Rumpelstiltskin", "1990-05-20");
     service.signal(Signal::TERM);

@@ -148,7 +148,7 @@ fn prepare_newer(file: &Path, works_with: u32) {
 }
 
 #[test]
-fn a_file_changes_its_journal_when_no_one_else_uses_it() {
+fn a_file_changes_its_journal_when_nobody_else_uses_it() {
     let folder = new_folder();
     let start = |journal: &str| {
         let mut command = serve("users.db");

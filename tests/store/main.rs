@@ -473,7 +473,7 @@ async fn a_closed_file_holds_all_that_was_saved(database: Sqlite) {
     assert_eq!(Instance::open(&copy).await.find(user(1)).await, Ok(Some(born(1990))));
 }
 
-async fn finders_hear_by_the_deadline_while_others_lock_the_file(database: Sqlite) {
+async fn finds_are_answered_by_their_deadline_while_others_lock_the_file(database: Sqlite) {
     let instance = Instance::open(&database).await;
     assert_eq!(instance.save(user(1), born(1990)).await, Ok(()));
     let lock = database.connect();
@@ -486,7 +486,7 @@ async fn finders_hear_by_the_deadline_while_others_lock_the_file(database: Sqlit
     assert_eq!(instance.find(user(1)).await, Ok(Some(born(1990))));
 }
 
-async fn a_commit_that_fails_saves_no_one(database: Sqlite) {
+async fn a_commit_that_fails_saves_nobody(database: Sqlite) {
     let instance = Instance::open(&database).await;
     let reader = database.connect();
     reader.execute_batch("begin; select * from users").unwrap();
@@ -621,8 +621,8 @@ mod sqlite_truncate {
     test_file_promises!(Sqlite::new(JournalChoice::Truncate));
     // A write-ahead log keeps readers and writers out of each other's way.
     test! { Sqlite::new(JournalChoice::Truncate);
-        finders_hear_by_the_deadline_while_others_lock_the_file
-        a_commit_that_fails_saves_no_one
+        finds_are_answered_by_their_deadline_while_others_lock_the_file
+        a_commit_that_fails_saves_nobody
     }
 }
 

@@ -378,12 +378,17 @@ async fn a_batch_with_too_few_answers_leaves_nobody_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn one_request_more_than_may_wait_is_rejected_at_once() {
+    let log = Log::default();
+    let _logging = log.start();
     let (batcher, mut batches) = start(LIMITS, 1);
     let first = send(&batcher, 0);
     let batch = batches.next().await;
     let admitted: Vec<_> = (1..=8).map(|request| send(&batcher, request)).collect();
-    assert_eq!(batcher.submit(9).now_or_never(), Some(Err(StoreError::Overloaded)));
-    assert_eq!(batches.metrics.overloaded.get(), 1);
+    for rejected in 1..=3 {
+        assert_eq!(batcher.submit(9).now_or_never(), Some(Err(StoreError::Overloaded)));
+        assert_eq!(batches.metrics.overloaded.get(), rejected);
+    }
+    assert_eq!(log.lines(), ["rejecting requests: the store is overloaded"]);
 
     batch.succeed();
     let batch = batches.next().await;

@@ -14,7 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::PostgresError;
 use super::tls::Tls;
 use super::url::{PostgresUrl, Server};
-use crate::store::url::{DatabaseUrl, UrlSource};
+use crate::store::database_url::{DatabaseUrl, UrlSource};
 
 /// `204` means flushed to disk, whatever the server, the database or the role has as its
 /// default. All values but `off` flush, and may wait for standbys

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
 use super::tls::TlsError;
-use crate::store::url::UrlSourceError;
+use crate::store::database_url::UrlSourceError;
 
 /// Why an operation on Postgres failed.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,7 @@ use self::queries::{FIND, Reader, SAVE, Writer};
 use self::replica::{Replica, ReplicaStatus};
 use self::tls::Tls;
 use super::batch::{BatchLimits, Batcher};
-use super::url::UrlSource;
+use super::database_url::UrlSource;
 use super::{Store, StoreOptions};
 use crate::metrics::Metrics;
 

@@ -77,3 +77,17 @@ impl SqliteError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_from_which_the_service_recovers_ask_for_no_restart() {
+        for code in [rusqlite::ffi::SQLITE_FULL, rusqlite::ffi::SQLITE_BUSY] {
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            let error = SqliteError::new("users.db".into(), error).to_string();
+            assert!(!error.contains("start"), "{error}");
+        }
+    }
+}
