@@ -30,7 +30,7 @@ with Picture("request", 940, 480):
     http = part(446, 142, 48, 96, "HTTP", line=INK)
     read = part(553, 116, 86, 34, "read queue", line=INK)
     write = part(553, 168, 86, 34, "write queue", line=INK)
-    trip = part(662, 142, 64, 96, "one trip\nfor all\nthat wait", line=INK)
+    batch = part(662, 142, 64, 96, "one batch\nof all\nthat wait", line=INK)
     ready = part(500, 234, 156, 28, "/readyz  /livez  /metrics", line=INK)
     box(833, 150, 158, 236, "One of the two", line=BLUE, fill="#f0f7ff")
     efs = icon(ElasticFileSystemEFSFileSystem, 833, 92, "SQLite on EFS", "sqlite.aws_efs_file_system.this")
@@ -47,7 +47,7 @@ with Picture("request", 940, 480):
         arrow(corner(470, y), queue)
         caption(488, y - 10, method)
         arrow(queue, corner(630, y))
-    arrow(trip, corner(754, 142), both=True)
+    arrow(batch, corner(754, 142), both=True)
 
     # A release.
     box(470, 383, 924, 178, "A release", line=GREY, fill="#fafbfc")

@@ -7,62 +7,65 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, OsStr};
+use clap::builder::{BoolishValueParser, OsStr, PossibleValue};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::SignedDuration;
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use crate::copy::Plan;
 use crate::domain::LeapDayBirthday;
 use crate::logging::{LogFormat, LogLevel};
 use crate::store::{
-    DatabaseUrl, DatabaseUrlError, Existing, JournalChoice, Migrate, PostgresUrl, StoreOptions,
-    TRIP_MAX, UrlSource,
+    BATCH_MAX, DatabaseUrl, DatabaseUrlError, JournalChoice, Migrate, OnConflict, PostgresUrl,
+    StoreOptions, UrlSource,
 };
+
+/// As in `0.1.0 (abc1234)`.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HELLO_BIRTHDAY_COMMIT"), ")");
 
 /// Keeps dates of birth and greets people.
 ///
-/// Without a command it serves HTTP until SIGTERM or SIGINT.
+/// Without a command, serves HTTP until SIGTERM or SIGINT.
 #[derive(Parser)]
-#[command(name = "hello-birthday", version, args_conflicts_with_subcommands = true)]
+#[command(name = "hello-birthday", version = VERSION, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to serve.
     #[command(flatten)]
     pub options: Options,
 }
 
-/// What to do instead of serving.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Ask a running service whether it works: exit status 0 if so, else 1
-    Health(Health),
-    /// Copy all users from one database to another, and check that they arrived
+    /// Check a running service: exit 0 if it works, else 1
+    Health(HealthArgs),
+    /// Create or update the database's schema, then exit
     ///
-    /// It may be stopped at any moment and started again. To leave nobody behind,
-    /// copy with the service stopped; or, where that takes too long, first while it
-    /// runs, then once more with it stopped and with --replace, before the other
-    /// database is served. Where a URL holds a password, pass it in its variable,
-    /// which is in no process list.
-    Copy(Copy),
-    /// Print a completion script for a shell
+    /// If the role that serves must not change the schema, run this as another role before
+    /// each release, and serve with --migrate=check. --migrate=only is an older name for
+    /// this command.
+    Migrate(MigrateArgs),
+    /// Copy all users from one database to another, and verify the result
+    ///
+    /// The copy can be interrupted and restarted. To miss no user, copy with the service
+    /// stopped. If that takes too long, copy while it runs, then stop it and copy again with
+    /// --replace before serving from the destination. If a URL holds a password, pass it in
+    /// its environment variable, which no process list shows.
+    Copy(CopyArgs),
+    /// Print a shell completion script
     Completions {
-        /// The shell
+        /// Shell to complete for
         shell: Shell,
     },
-    /// Print the manual page, in roff
+    /// Print the manual page in roff format
     Man,
 }
 
-/// How to ask a running service.
 #[derive(Debug, Args)]
-pub struct Health {
-    /// Address and port that the service listens on
+pub struct HealthArgs {
+    /// Address and port of the service
     #[arg(
         long,
         value_name = "ADDR",
@@ -70,7 +73,7 @@ pub struct Health {
         default_value = "127.0.0.1:8080"
     )]
     pub listen: SocketAddr,
-    /// How long to wait for the answer, as in 500ms or 2s
+    /// How long to wait for the response, as in 500ms or 2s
     #[arg(
         long,
         value_name = "TIME",
@@ -81,24 +84,30 @@ pub struct Health {
     pub timeout: Duration,
 }
 
-/// What to copy, and how.
 #[derive(Args)]
-pub struct Copy {
-    /// Where the users are: a URL as for --database-url
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+}
+
+#[derive(Args)]
+pub struct CopyArgs {
+    /// Source database URL, as for --database-url
     #[arg(long, value_name = "URL", env = "HELLO_BIRTHDAY_FROM", required = true)]
     from: String,
-    /// Where they shall be too
+    /// Destination database URL
     #[arg(long, value_name = "URL", env = "HELLO_BIRTHDAY_TO", required = true)]
     to: String,
-    /// Overwrite the date of users that have another one there [default: false]
+    /// Overwrite dates that differ in the destination [default: false]
     #[arg(long, env = "HELLO_BIRTHDAY_REPLACE", value_parser = BoolishValueParser::new())]
     replace: bool,
-    /// PEM file of who may sign Postgres's certificate [default: the machine's]
+    /// PEM file of the CA certificates to trust for Postgres [default: the machine's]
     #[arg(long, value_name = "FILE", env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE")]
     postgres_ca_file: Option<PathBuf>,
 }
 
-/// How to serve.
 #[derive(Args)]
 pub struct Options {
     /// Address and port of the public API; port 0 picks a free one
@@ -110,7 +119,7 @@ pub struct Options {
         help_heading = "Listening"
     )]
     pub listen: SocketAddr,
-    /// Address and port of /livez, /readyz and /metrics; keep it from the public
+    /// Address and port of /livez, /readyz and /metrics; do not expose it to the public
     #[arg(
         long,
         value_name = "ADDR",
@@ -119,34 +128,17 @@ pub struct Options {
         help_heading = "Listening"
     )]
     pub admin_listen: SocketAddr,
+    /// How long to keep an idle connection open, from 1s to 2h; must be longer than the
+    /// load balancer's idle timeout, or requests may meet a closed connection
+    #[arg(long, value_name = "TIME", env = "HELLO_BIRTHDAY_KEEP_ALIVE_TIMEOUT",
+          default_value = "75s", value_parser = parse_keep_alive_timeout,
+          help_heading = "Listening")]
+    pub keep_alive_timeout: Duration,
 
-    /// Where users are kept: sqlite:PATH or postgres://USER@HOST/DATABASE
-    ///
-    /// Where neither this nor its variable is given, DATABASE_URL is read. A
-    /// Postgres URL may name several hosts and have options as for libpq;
-    /// sslmode is disable, require or verify-full, which is the default for a host
-    /// that is not local.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "HELLO_BIRTHDAY_DATABASE_URL",
-        default_value = "sqlite:hello-birthday.db",
-        help_heading = "Database"
-    )]
-    database_url: String,
-    /// File that holds the database URL, so that it is in no process list; read
-    /// again at every new connection to Postgres [default: none]
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "HELLO_BIRTHDAY_DATABASE_URL_FILE",
-        conflicts_with = "database_url",
-        help_heading = "Database"
-    )]
-    database_url_file: Option<PathBuf>,
-    /// Replica of the Postgres database to find users in, which may lag behind; what
-    /// the URL leaves out of user, password and database is the primary's
-    /// [default: none]
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// URL of a Postgres replica to read from, which may lag behind; user, password and
+    /// database default to the primary's [default: none]
     #[arg(
         long,
         value_name = "URL",
@@ -154,15 +146,7 @@ pub struct Options {
         help_heading = "Database"
     )]
     read_database_url: Option<String>,
-    /// PEM file of who may sign Postgres's certificate [default: the machine's]
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE",
-        help_heading = "Database"
-    )]
-    postgres_ca_file: Option<PathBuf>,
-    /// What to do where the database lacks this release's schema
+    /// What to do if the schema is missing or outdated
     #[arg(
         long,
         value_name = "WHAT",
@@ -170,26 +154,16 @@ pub struct Options {
         default_value = "auto",
         help_heading = "Database"
     )]
-    pub migrate: Migrate,
-    /// How SQLite makes a save durable; auto: wal on a local disk, truncate on a
-    /// network file system
-    #[arg(
-        long,
-        value_name = "JOURNAL",
-        env = "HELLO_BIRTHDAY_SQLITE_JOURNAL",
-        default_value = "auto",
-        help_heading = "Database"
-    )]
-    sqlite_journal: JournalChoice,
-    /// Requests in one trip to the database
-    #[arg(long, hide = true, value_name = "REQUESTS", default_value_t = TRIP_MAX)]
-    store_trip_max: NonZeroUsize,
+    migrate: MigrateFlag,
+    /// Maximum requests in a batch
+    #[arg(long, hide = true, value_name = "REQUESTS", default_value_t = BATCH_MAX)]
+    store_batch_max: NonZeroUsize,
 
-    /// Time zone in which it is today, an IANA name
+    /// Time zone that decides today's date, an IANA name
     #[arg(long, value_name = "ZONE", env = "HELLO_BIRTHDAY_TIME_ZONE",
           default_value = "UTC", value_parser = parse_time_zone, help_heading = "Greeting")]
     pub time_zone: TimeZone,
-    /// Day on which those born on 29 February celebrate in common years
+    /// Day on which people born on 29 February celebrate in common years
     #[arg(
         long,
         value_name = "DAY",
@@ -198,21 +172,76 @@ pub struct Options {
         help_heading = "Greeting"
     )]
     pub leap_day_birthday: LeapDayBirthday,
-    /// Take this for today's date, for tests
+    /// Today's date, for tests
     #[arg(long, hide = true, value_name = "DATE", value_parser = parse_today)]
     pub today: Option<Date>,
 
-    /// Time between the first signal and the last accepted connection, for the
-    /// balancer to notice, as in 500ms or 15s
+    /// How long to keep accepting connections after SIGTERM or SIGINT, so that load
+    /// balancers stop sending, as in 500ms or 15s
     #[arg(long, value_name = "TIME", env = "HELLO_BIRTHDAY_DRAIN_DELAY",
           default_value = "0s", value_parser = parse_duration, help_heading = "Stopping")]
     pub drain_delay: Duration,
-    /// Time for requests under way to finish after that, as in 500ms or 20s
+    /// How long in-flight requests may then take to finish, as in 500ms or 20s
     #[arg(long, value_name = "TIME", env = "HELLO_BIRTHDAY_DRAIN_TIMEOUT",
           default_value = "20s", value_parser = parse_duration, help_heading = "Stopping")]
     pub drain_timeout: Duration,
 
-    /// How log lines on stderr look; auto: text on a terminal, json elsewhere
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+    /// Log every request at any log level: its route, status and duration in milliseconds
+    /// [default: false]
+    #[arg(long, env = "HELLO_BIRTHDAY_ACCESS_LOG",
+          value_parser = BoolishValueParser::new(), help_heading = "Logging")]
+    pub access_log: bool,
+}
+
+#[derive(Args)]
+pub struct DatabaseArgs {
+    /// Database URL: sqlite:PATH or postgres://USER@HOST/DATABASE
+    ///
+    /// If neither this flag nor its variable is set, DATABASE_URL is used. A Postgres URL
+    /// may name several hosts and have libpq's options; sslmode is disable, require or
+    /// verify-full, which is the default unless the host is local.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HELLO_BIRTHDAY_DATABASE_URL",
+        default_value = "sqlite:hello-birthday.db",
+        help_heading = "Database"
+    )]
+    database_url: String,
+    /// File with the database URL, which no process list then shows; read again for each
+    /// new connection to Postgres [default: none]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HELLO_BIRTHDAY_DATABASE_URL_FILE",
+        conflicts_with = "database_url",
+        help_heading = "Database"
+    )]
+    database_url_file: Option<PathBuf>,
+    /// PEM file of the CA certificates to trust for Postgres [default: the machine's]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE",
+        help_heading = "Database"
+    )]
+    postgres_ca_file: Option<PathBuf>,
+    /// SQLite journal mode; auto: wal on a local disk, truncate on a network file system
+    #[arg(
+        long,
+        value_name = "JOURNAL",
+        env = "HELLO_BIRTHDAY_SQLITE_JOURNAL",
+        default_value = "auto",
+        help_heading = "Database"
+    )]
+    sqlite_journal: JournalChoice,
+}
+
+#[derive(Args)]
+pub struct LoggingArgs {
+    /// Log format on stderr; auto: text on a terminal, json elsewhere
     #[arg(
         long,
         value_name = "FORMAT",
@@ -221,7 +250,7 @@ pub struct Options {
         help_heading = "Logging"
     )]
     pub log_format: LogFormat,
-    /// Least important lines to log
+    /// Minimum log level
     #[arg(
         long,
         value_name = "LEVEL",
@@ -230,27 +259,37 @@ pub struct Options {
         help_heading = "Logging"
     )]
     pub log_level: LogLevel,
-    /// Log every request: its route, status and milliseconds [default: false]
-    #[arg(long, env = "HELLO_BIRTHDAY_ACCESS_LOG",
-          value_parser = BoolishValueParser::new(), help_heading = "Logging")]
-    pub access_log: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MigrateFlag {
+    /// Create or update it, then serve
+    Auto,
+    /// Refuse to start
+    Check,
+    /// Run the command migrate
+    #[value(hide = true)]
+    Only,
 }
 
 impl Options {
+    /// Whether to run the command `migrate`, of which `--migrate=only` is an older name.
+    pub fn only_migrates(&self) -> bool {
+        self.migrate == MigrateFlag::Only
+    }
+
     /// The database and how to use it. The error does not quote a URL, which may
     /// hold a password.
     pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
-        let source = match &self.database_url_file {
-            Some(file) => UrlSource::File(file.clone()),
-            None => UrlSource::Text(self.database_url.clone()),
-        };
-        let database = source.read().map_err(invalid)?;
+        let (source, options) = self.database.store()?;
         let options = StoreOptions {
-            sqlite_journal: self.sqlite_journal,
-            read_url: self.read_url(&database)?,
-            postgres_ca_file: self.postgres_ca_file.clone(),
-            migrate: self.migrate,
-            trip_max: self.store_trip_max,
+            read_url: self.read_url(&source.read().map_err(invalid)?)?,
+            migrate: match self.migrate {
+                MigrateFlag::Auto | MigrateFlag::Only => Migrate::Auto,
+                MigrateFlag::Check => Migrate::Check,
+            },
+            batch_max: self.store_batch_max,
+            ..options
         };
         Ok((source, options))
     }
@@ -269,9 +308,39 @@ impl Options {
     }
 }
 
-impl Copy {
+impl DatabaseArgs {
+    /// The database and how to use it. The error does not quote a URL, which may
+    /// hold a password.
+    pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
+        let source = match &self.database_url_file {
+            Some(file) => UrlSource::File(file.clone()),
+            None => UrlSource::Text(self.database_url.clone()),
+        };
+        source.read().map_err(invalid)?;
+        let options = StoreOptions {
+            sqlite_journal: self.sqlite_journal,
+            postgres_ca_file: self.postgres_ca_file.clone(),
+            ..StoreOptions::default()
+        };
+        Ok((source, options))
+    }
+}
+
+/// What to copy, and how.
+pub struct CopyPlan {
+    /// Where the users are.
+    pub from: UrlSource,
+    /// Where they shall be. Users that are only here stay.
+    pub to: UrlSource,
+    /// What happens to users that are in both with different dates.
+    pub on_conflict: OnConflict,
+    /// As in [`StoreOptions`].
+    pub postgres_ca_file: Option<PathBuf>,
+}
+
+impl CopyArgs {
     /// The plan. The error does not quote a URL, which may hold a password.
-    pub fn plan(self) -> Result<Plan, clap::Error> {
+    pub fn plan(self) -> Result<CopyPlan, clap::Error> {
         let source = |flag, url| {
             let source = UrlSource::Text(url);
             let read = source.read().map_err(|error| invalid(format!("{flag}: {error}")));
@@ -280,11 +349,45 @@ impl Copy {
         if self.from == self.to {
             return Err(invalid("--from and --to are the same database"));
         }
-        Ok(Plan {
+        Ok(CopyPlan {
             from: source("--from", self.from)?,
             to: source("--to", self.to)?,
-            existing: if self.replace { Existing::Replace } else { Existing::Keep },
+            on_conflict: if self.replace { OnConflict::Replace } else { OnConflict::Keep },
             postgres_ca_file: self.postgres_ca_file,
+        })
+    }
+}
+
+impl ValueEnum for LeapDayBirthday {
+    fn value_variants<'a>() -> &'a [LeapDayBirthday] {
+        &[LeapDayBirthday::Feb28, LeapDayBirthday::Mar1]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            LeapDayBirthday::Feb28 => PossibleValue::new("feb-28").help("The last day of February"),
+            LeapDayBirthday::Mar1 => {
+                PossibleValue::new("mar-1").help("The day after the last day of February")
+            }
+        })
+    }
+}
+
+impl ValueEnum for JournalChoice {
+    fn value_variants<'a>() -> &'a [JournalChoice] {
+        &[JournalChoice::Auto, JournalChoice::Wal, JournalChoice::Truncate]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            JournalChoice::Auto => {
+                PossibleValue::new("auto").help("The one that suits the file system")
+            }
+            JournalChoice::Wal => PossibleValue::new("wal")
+                .help("A write-ahead log; refused on a network file system"),
+            JournalChoice::Truncate => {
+                PossibleValue::new("truncate").help("A rollback journal, truncated at each commit")
+            }
         })
     }
 }
@@ -299,32 +402,35 @@ pub fn parse() -> Cli {
     let mut command = command(std::env::var_os("DATABASE_URL"));
     let first = std::env::args_os().nth(1).unwrap_or_default();
     if command.find_subcommand(first).is_some() {
-        // What is wrong with the settings for serving is not this command's business.
+        // Invalid variables of flags that only serving has must not fail a command.
         command = command.mut_args(|arg| arg.env(None::<&str>));
     }
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| match error.kind() {
-        // A URL without its flag is not to be quoted: it may hold a password.
+        // clap would quote a URL without its flag, which may hold a password.
         ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument
             if error.to_string().contains("://") =>
         {
-            invalid("a URL goes with its flag, as in --database-url URL").exit()
+            invalid("a URL needs its flag, as in --database-url URL").exit()
         }
         _ => error.exit(),
     })
 }
 
-/// Describes the command line. `database_url` is the database where nothing of
-/// ours names one.
+/// Describes the command line. `database_url` is the default of `--database-url`, if given.
 pub fn command(database_url: Option<OsString>) -> clap::Command {
     // A value in the environment may be a secret.
     let command = Cli::command()
         .mut_args(|arg| arg.hide_env_values(true))
         .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
     match database_url {
-        Some(url) => command.mut_arg("database_url", |arg| {
-            arg.default_value(OsStr::from(url)).hide_default_value(true)
-        }),
+        Some(url) => {
+            let url = OsStr::from(url);
+            let default = |arg: clap::Arg| arg.default_value(&url).hide_default_value(true);
+            command
+                .mut_arg("database_url", default)
+                .mut_subcommand("migrate", |command| command.mut_arg("database_url", default))
+        }
         None => command,
     }
 }
@@ -344,24 +450,42 @@ pub fn manual() -> std::io::Result<Vec<u8>> {
 }
 
 /// Longer than any drain: more is most likely a wrong unit.
-const DURATION_MAX: SignedDuration = SignedDuration::from_hours(1);
+const DURATION_MAX: Duration = Duration::from_hours(1);
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
+    match parse_any_duration(text)? {
+        duration if duration <= DURATION_MAX => Ok(duration),
+        _ => Err("must be at most 1h".to_owned()),
+    }
+}
+
+/// Less would close connections between the requests of a client that is in use.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
+
+/// Longer than load balancers keep idle connections, which is 4,000 s at most for an ALB
+/// and 600 s for a Google Cloud load balancer.
+const KEEP_ALIVE_MAX: Duration = Duration::from_hours(2);
+
+fn parse_keep_alive_timeout(text: &str) -> Result<Duration, String> {
+    match parse_any_duration(text)? {
+        duration if duration < KEEP_ALIVE_MIN => Err("must be at least 1s".to_owned()),
+        duration if duration > KEEP_ALIVE_MAX => Err("must be at most 2h".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn parse_any_duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration = text
         .parse()
         .map_err(|_| "not a time: write a number and a unit, as in 500ms, 20s or 2m".to_owned())?;
-    match Duration::try_from(duration) {
-        Ok(time) if duration <= DURATION_MAX => Ok(time),
-        Ok(_) => Err("longer than 1h".to_owned()),
-        Err(_) => Err("less than no time".to_owned()),
-    }
+    Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())
 }
 
 fn parse_time_zone(name: &str) -> Result<TimeZone, String> {
     // The zone data in the binary, whatever the machine has installed.
     TimeZoneDatabase::bundled()
         .get(name)
-        .map_err(|_| "no such time zone: use an IANA name, as in Europe/Paris".to_owned())
+        .map_err(|_| "unknown time zone: use an IANA name, as in Europe/Paris".to_owned())
 }
 
 fn parse_today(text: &str) -> Result<Date, String> {
@@ -373,6 +497,8 @@ fn parse_today(text: &str) -> Result<Date, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ArgAction;
+
     use super::*;
 
     #[test]
@@ -418,5 +544,43 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text).ok(), time, "{text:?}");
         }
+    }
+
+    #[test]
+    fn connections_are_kept_for_a_second_to_two_hours() {
+        for (text, timeout) in [
+            ("1s", Ok(Duration::from_secs(1))),
+            ("4001s", Ok(Duration::from_secs(4001))),
+            ("2h", Ok(Duration::from_hours(2))),
+            ("999ms", Err("must be at least 1s")),
+            ("0s", Err("must be at least 1s")),
+            ("121m", Err("must be at most 2h")),
+            ("-1s", Err("must not be negative")),
+        ] {
+            let expected = timeout.map_err(str::to_owned);
+            assert_eq!(parse_keep_alive_timeout(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_readme_tells_the_defaults_of_the_flags_that_it_names() {
+        let readme = include_str!("../README.md");
+        let command = command(None);
+        let mut rows = 0;
+        for row in readme.lines().filter_map(|line| line.strip_prefix("| `--")) {
+            let (flag, rest) = row.split_once([' ', '`']).unwrap();
+            let told = rest.split('|').nth(1).unwrap().trim().trim_matches('`');
+            let found = |arg: &&clap::Arg| arg.get_long() == Some(flag);
+            let arg = command.get_arguments().find(found);
+            let arg = arg.unwrap_or_else(|| panic!("there is no --{flag}"));
+            let default = arg.get_default_values().first().and_then(|value| value.to_str());
+            let default = default.unwrap_or(match arg.get_action() {
+                ArgAction::SetTrue => "off",
+                _ => "",
+            });
+            assert_eq!(told, default, "--{flag}");
+            rows += 1;
+        }
+        assert!(rows > 5, "{rows} flags are told");
     }
 }

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-/// Knows what day it is where the service's users are.
+/// Tells today's date in the service's time zone.
 #[derive(Debug, Clone)]
 pub struct Clock {
     zone: TimeZone,
@@ -11,12 +11,11 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Tells today in `zone`, or `fixed` for ever.
+    /// Tells today in `zone`; always `fixed` if given.
     pub fn new(zone: TimeZone, fixed: Option<Date>) -> Clock {
         Clock { zone, fixed }
     }
 
-    /// Today's date.
     pub fn today(&self) -> Date {
         self.fixed.unwrap_or_else(|| self.zone.to_datetime(now()).date())
     }

@@ -1,20 +1,23 @@
 //! Keeps dates of birth and greets people.
 //!
-//! In reading order: [`domain`] knows names, dates and birthdays; [`store`]
-//! keeps them, many requests to a trip; [`http`] serves both over HTTP; [`app`]
-//! is the life of the process. The rest is at its edges: [`cli`], [`clock`],
-//! [`logging`], [`metrics`], [`shutdown`], [`systemd`], and the commands
-//! [`copy`] and [`health`].
+//! In reading order: `domain` knows names, dates and birthdays; `store` keeps them, many
+//! requests to a batch; `http` serves both over HTTP; `commands` is what the binary does, with
+//! the life of the service in `serve`. Imports go from the last to the first of these. The
+//! rest is at their edges: `cli`, `clock`, `lifecycle`, `listener`, `logging`, `metrics` and
+//! `systemd`.
+//!
+//! What is public is for the binary, the tests and the benches.
 
-pub mod app;
-pub mod cli;
-pub mod clock;
-pub mod copy;
+mod cli;
+mod clock;
+mod commands;
 pub mod domain;
-pub mod health;
 pub mod http;
-pub mod logging;
+mod lifecycle;
+mod listener;
+mod logging;
 pub mod metrics;
-pub mod shutdown;
 pub mod store;
-pub mod systemd;
+mod systemd;
+
+pub use commands::{build_runtime, main};

@@ -1,47 +1,5 @@
-//! The command: reads the flags and does what they say.
-
-use std::io::Write;
 use std::process::ExitCode;
 
-use hello_birthday::cli::{self, Cli, Command};
-use hello_birthday::{app, copy, health, logging};
-
 fn main() -> ExitCode {
-    match run(cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Who closed stderr does not want to know.
-            let _ = writeln!(std::io::stderr(), "hello-birthday: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
-    match command {
-        None => {
-            let (database, store) = options.store().unwrap_or_else(|error| error.exit());
-            logging::start(options.log_format, options.log_level);
-            app::event_loops()?.block_on(app::run(options, database, store))
-        }
-        Some(Command::Health(health)) => {
-            app::event_loops()?.block_on(health::ask(health.listen, health.timeout))?;
-            print(b"OK\n")
-        }
-        Some(Command::Copy(copy)) => {
-            let plan = copy.plan().unwrap_or_else(|error| error.exit());
-            let copied = app::event_loops()?.block_on(copy::copy(plan))?;
-            print(format!("{copied}\n").as_bytes())
-        }
-        Some(Command::Completions { shell }) => print(&cli::completions(shell)),
-        Some(Command::Man) => print(&cli::manual()?),
-    }
-}
-
-fn print(bytes: &[u8]) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(bytes) {
-        // Whoever reads has read enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
-    }
+    hello_birthday::main()
 }

@@ -16,7 +16,7 @@ const SECONDS_BUCKETS: &[f64] = &[
     5.0,
 ];
 
-/// Requests: from a lone one to a full trip.
+/// Requests: from a lone one to a full batch.
 const REQUESTS_BUCKETS: &[f64] =
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
@@ -35,14 +35,16 @@ pub struct Metrics {
     accept_errors: IntCounterVec,
     timed_out: IntCounterVec,
     shed_requests: IntCounterVec,
-    trip_seconds: HistogramVec,
-    trip_requests: HistogramVec,
-    queued: IntGaugeVec,
+    batch_seconds: HistogramVec,
+    batch_requests: HistogramVec,
+    queue_length: IntGaugeVec,
     rejected: IntCounterVec,
     store_errors: IntCounterVec,
     store_retries: IntCounterVec,
-    /// Trips that read from the primary because the replica did not answer.
+    /// Batches read from the primary because the replica did not answer.
     pub replica_fallbacks: IntCounter,
+    /// Log lines that stderr did not take.
+    pub log_lines_dropped: IntCounter,
 }
 
 /// What a listener counts.
@@ -71,18 +73,18 @@ pub struct RouteMetrics {
     labels: [&'static str; 2],
 }
 
-/// What one kind of trip counts.
-pub struct TripMetrics {
+/// What one kind of batch counts.
+pub struct BatchMetrics {
     /// `read`, `write` or `ping`.
     pub kind: &'static str,
     seconds: Histogram,
     requests: Histogram,
-    queued: IntGauge,
-    /// Requests refused because the queue was full.
+    queue_length: IntGauge,
+    /// Requests rejected because too many waited.
     pub overloaded: IntCounter,
     /// Requests not answered by their deadline.
-    pub late: IntCounter,
-    /// Trips that failed.
+    pub expired: IntCounter,
+    /// Batches that failed.
     pub errors: IntCounter,
 }
 
@@ -96,9 +98,14 @@ impl Metrics {
     /// Starts counting, at zero.
     pub fn new() -> Metrics {
         let registry = &Registry::new();
-        let build_info =
-            gauges(registry, "build_info", "The version that runs; always 1.", &["version"]);
-        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let build_info = gauges(
+            registry,
+            "build_info",
+            "The version that runs and its commit; always 1.",
+            &["version", "commit"],
+        );
+        let [version, commit] = [env!("CARGO_PKG_VERSION"), env!("HELLO_BIRTHDAY_COMMIT")];
+        build_info.with_label_values(&[version, commit]).set(1);
         registry
             .register(Box::new(ProcessCollector::for_self()))
             .expect("no other metric is a process's");
@@ -143,43 +150,55 @@ impl Metrics {
                 "Requests given up before they were complete, to bound memory.",
                 &["listener"],
             ),
-            trip_seconds: histograms(
+            batch_seconds: histograms(
                 registry,
-                "store_trip_seconds",
-                "Seconds that a trip to the database took.",
+                "store_batch_seconds",
+                "Seconds that a batch took.",
                 &["kind"],
                 SECONDS_BUCKETS,
             ),
-            trip_requests: histograms(
+            batch_requests: histograms(
                 registry,
-                "store_trip_requests",
-                "Requests that shared a trip to the database.",
+                "store_batch_requests",
+                "Requests that shared a batch.",
                 &["kind"],
                 REQUESTS_BUCKETS,
             ),
-            queued: gauges(
+            queue_length: gauges(
                 registry,
-                "store_queue_requests",
-                "Requests that wait for a trip.",
+                "store_queue_length",
+                "Requests that wait for a batch.",
                 &["kind"],
             ),
             rejected: counters(
                 registry,
                 "store_rejected_total",
-                "Requests not served: the queue was full, or the deadline passed.",
+                "Requests not served: too many waited, or the deadline passed.",
                 &["kind", "reason"],
             ),
-            store_errors: counters(registry, "store_errors_total", "Trips that failed.", &["kind"]),
+            store_errors: counters(
+                registry,
+                "store_errors_total",
+                "Batches that failed.",
+                &["kind"],
+            ),
             store_retries: counters(
                 registry,
                 "store_retries_total",
-                "Attempts of trips made again because the connection to Postgres failed.",
+                "Statements sent again because Postgres or the connection to it failed.",
                 &["kind"],
             ),
             replica_fallbacks: counters(
                 registry,
                 "store_replica_fallbacks_total",
-                "Trips that read from the primary because the replica did not answer.",
+                "Batches read from the primary because the replica did not answer.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
+            log_lines_dropped: counters(
+                registry,
+                "log_lines_dropped_total",
+                "Log lines lost because stderr took them too slowly or not at all.",
                 &[],
             )
             .with_label_values::<&str>(&[]),
@@ -209,20 +228,20 @@ impl Metrics {
         }
     }
 
-    /// Attempts of trips of `kind` made again.
+    /// Statements of `kind` sent again.
     pub fn retries(&self, kind: &'static str) -> IntCounter {
         self.store_retries.with_label_values(&[kind])
     }
 
-    /// What trips of `kind`, `read`, `write` or `ping`, count.
-    pub fn trips(&self, kind: &'static str) -> TripMetrics {
-        TripMetrics {
+    /// What batches of `kind`, `read`, `write` or `ping`, count.
+    pub fn batches(&self, kind: &'static str) -> BatchMetrics {
+        BatchMetrics {
             kind,
-            seconds: self.trip_seconds.with_label_values(&[kind]),
-            requests: self.trip_requests.with_label_values(&[kind]),
-            queued: self.queued.with_label_values(&[kind]),
+            seconds: self.batch_seconds.with_label_values(&[kind]),
+            requests: self.batch_requests.with_label_values(&[kind]),
+            queue_length: self.queue_length.with_label_values(&[kind]),
             overloaded: self.rejected.with_label_values(&[kind, "overloaded"]),
-            late: self.rejected.with_label_values(&[kind, "deadline"]),
+            expired: self.rejected.with_label_values(&[kind, "deadline"]),
             errors: self.store_errors.with_label_values(&[kind]),
         }
     }
@@ -248,15 +267,15 @@ impl RouteMetrics {
     }
 }
 
-impl TripMetrics {
-    pub(crate) fn show_queue(&self, requests: usize) {
+impl BatchMetrics {
+    pub(crate) fn set_queue_length(&self, requests: usize) {
         // A queue is far shorter than the numbers end.
-        self.queued.set(i64::try_from(requests).unwrap_or(i64::MAX));
+        self.queue_length.set(i64::try_from(requests).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn observe_trip(&self, elapsed: Duration, requests: usize) {
+    pub(crate) fn observe_batch(&self, elapsed: Duration, requests: usize) {
         self.seconds.observe(elapsed.as_secs_f64());
-        // Trips are far smaller than where an f64 loses count.
+        // Batches are far smaller than where an f64 loses count.
         self.requests.observe(requests as f64);
     }
 }

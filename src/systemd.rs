@@ -1,19 +1,14 @@
-//! What systemd is told, and the sockets it may have opened for us. Without
-//! systemd, all of it does nothing.
+//! Notifications to systemd, and sockets from its socket activation. Without systemd, none
+//! of it does anything.
 
 use std::net::SocketAddr;
 
 use anyhow::Context;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
-use crate::http::server::Listener;
-
-/// Connections that the kernel makes before they are accepted, as many as it allows by
-/// default (`net.core.somaxconn`, tcp(7)). Beyond that, clients wait for a second or more
-/// until they try again.
-const BACKLOG: u32 = 4096;
+use crate::listener::Listener;
 
 /// The sockets of systemd's socket activation (`LISTEN_FDS`), in the order of
 /// the socket unit's `ListenStream=` lines.
@@ -23,70 +18,55 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Takes what the environment names.
     pub fn from_environment() -> Sockets {
         Sockets { inherited: ListenFd::from_env(), taken: 0 }
     }
 
-    /// The next of systemd's sockets; once there are none left, a socket bound to
-    /// `address`.
-    pub async fn next_or_bind(&mut self, address: SocketAddr) -> anyhow::Result<Listener> {
+    /// Takes the next of systemd's sockets, or listens on `address` if none is left.
+    pub fn next_or_bind(&mut self, address: SocketAddr) -> anyhow::Result<Listener> {
         let inherited = self.next().context("cannot use the socket that systemd passed")?;
         if let Some(socket) = inherited {
             return Ok(Listener { socket, inherited: true });
         }
-        let socket = listen(address).with_context(|| {
-            format!("cannot listen on {address}: choose an address that is free")
-        })?;
-        Ok(Listener { socket, inherited: false })
+        Listener::bind(address)
+            .with_context(|| format!("cannot listen on {address}: choose an address that is free"))
     }
 
     fn next(&mut self) -> std::io::Result<Option<TcpListener>> {
-        let place = self.taken;
+        let index = self.taken;
         self.taken += 1;
-        if place >= self.inherited.len() {
+        if index >= self.inherited.len() {
             return Ok(None);
         }
-        let Some(socket) = self.inherited.take_tcp_listener(place)? else { return Ok(None) };
+        let Some(socket) = self.inherited.take_tcp_listener(index)? else { return Ok(None) };
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket).map(Some)
     }
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A restart need not wait for the connections of the last process to time out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Tells systemd that requests are served.
+/// Notifies systemd that the service accepts requests.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Tells systemd that the process is on its way out.
+/// Notifies systemd that the service is stopping.
 pub fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Shows systemd's watchdog, if it asks for that, that the event loop runs.
+/// Feeds systemd's watchdog, if it is enabled, for as long as the event loop runs.
 pub async fn feed_watchdog() {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     // Twice as often as needed (sd_watchdog_enabled(3)).
-    let mut beat = tokio::time::interval(limit / 2);
+    let mut interval = tokio::time::interval(limit / 2);
     loop {
-        beat.tick().await;
+        interval.tick().await;
         notify(&[NotifyState::Watchdog]);
     }
 }
 
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "cannot tell systemd");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }

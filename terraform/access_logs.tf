@@ -11,7 +11,7 @@ resource "aws_s3_bucket" "access_logs" {
   #checkov:skip=CKV_AWS_145: The balancer can write with S3's own keys alone.
   #checkov:skip=CKV_AWS_21: An older version would outlive the days that a log is kept.
   #checkov:skip=CKV_AWS_144: A copy in another region would be more personal data, and of use to nobody.
-  #checkov:skip=CKV_AWS_18: Who reads the account's buckets is for its CloudTrail to tell.
+  #checkov:skip=CKV_AWS_18: CloudTrail records reads of the account's buckets.
   #checkov:skip=CKV2_AWS_62: Nothing waits for these logs.
 
   bucket        = "${local.name}-logs-${local.account_id}-${var.region}"

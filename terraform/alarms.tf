@@ -71,12 +71,12 @@ locals {
       missing = "missing"
     }
     store-errors = {
-      says    = "Trips to the database fail. The log says why. A failover of Postgres takes about a minute and ends by itself."
+      says    = "Batches fail in the database. The log says why. A failover of Postgres takes about a minute and ends by itself."
       metrics = ["read_errors", "write_errors"]
       value   = "FILL(read_errors, 0) + FILL(write_errors, 0)"
-      unit    = "trips"
-      # A trip carries up to a thousand requests; the service repeats those that died with
-      # their connection, so what is counted here reached people.
+      unit    = "batches"
+      # A batch holds up to a thousand requests. The service retries those whose connection
+      # was lost, so a failure that is counted here was seen by clients.
       above   = 5
       seconds = 60
       of      = [3, 5]

@@ -46,11 +46,11 @@ locals {
       ]]
     },
     {
-      says = "## How is the database?\nFirst as the service sees it: trips that failed, and those repeated because their connection died."
+      says = "## How is the database?\nFirst as the service sees it: batches that failed, and those retried because their connection was lost."
       rows = [
         [
-          { title = "Trips failed", unit = "a minute", lines = ["read_errors", "write_errors"], alarm = "store-errors" },
-          { title = "Trips repeated", unit = "a minute", lines = ["read_retries", "write_retries"] },
+          { title = "Batches failed", unit = "a minute", lines = ["read_errors", "write_errors"], alarm = "store-errors" },
+          { title = "Batches retried", unit = "a minute", lines = ["read_retries", "write_retries"] },
         ],
         [
           { title = "EFS: share of its operations", unit = "%", lines = ["efs_io"], alarm = "efs-io" },

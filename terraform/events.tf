@@ -1,4 +1,4 @@
-# Who is told, and what AWS reports by itself: how rolls go, and backups that fail.
+# Notifications, and what AWS reports by itself: the progress of rolls, and backups that fail.
 
 resource "aws_sns_topic" "alarms" {
   name              = "${local.name}-alarms"

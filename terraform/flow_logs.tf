@@ -1,4 +1,4 @@
-# Who talked to whom, and who was turned away.
+# Which connections the network accepted, and which it rejected.
 
 resource "aws_flow_log" "this" {
   vpc_id               = aws_vpc.this.id

@@ -10,8 +10,8 @@ resource "aws_lb" "this" {
   subnets         = [for subnet in aws_subnet.public : subnet.id]
   security_groups = [aws_security_group.load_balancer.id]
 
-  # Shorter than the 75 s that the service keeps an idle connection: it is the balancer
-  # that closes it, and no request meets a closed one.
+  # Shorter than the service's --keep-alive-timeout, 75 s by default: it is the balancer
+  # that closes an idle connection, and no request meets a closed one.
   idle_timeout = 60
 
   drop_invalid_header_fields = true

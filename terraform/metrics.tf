@@ -81,8 +81,8 @@ locals {
       dimensions = { kind = "read" }
       metrics = {
         read_errors   = ["hello_birthday_store_errors_total", "Sum", "reads failed"]
-        read_rejected = ["hello_birthday_store_rejected_total", "Sum", "reads refused"]
-        read_retries  = ["hello_birthday_store_retries_total", "Sum", "reads repeated"]
+        read_rejected = ["hello_birthday_store_rejected_total", "Sum", "reads rejected"]
+        read_retries  = ["hello_birthday_store_retries_total", "Sum", "reads retried"]
       }
     }
 
@@ -92,8 +92,8 @@ locals {
       dimensions = { kind = "write" }
       metrics = {
         write_errors   = ["hello_birthday_store_errors_total", "Sum", "writes failed"]
-        write_rejected = ["hello_birthday_store_rejected_total", "Sum", "writes refused"]
-        write_retries  = ["hello_birthday_store_retries_total", "Sum", "writes repeated"]
+        write_rejected = ["hello_birthday_store_rejected_total", "Sum", "writes rejected"]
+        write_retries  = ["hello_birthday_store_retries_total", "Sum", "writes retried"]
       }
     }
 

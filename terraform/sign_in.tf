@@ -1,5 +1,5 @@
-# People who may use the service, where it is not for everybody. They are invited by who
-# administers the pool, and sign in with a password and a code of an authenticator.
+# People who may use the service, where it is not for everybody. The pool's administrator invites
+# them; they sign in with a password and a code from an authenticator.
 
 resource "aws_cognito_user_pool" "this" {
   count = var.sign_in ? 1 : 0

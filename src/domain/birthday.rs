@@ -4,14 +4,12 @@ use jiff::civil::Date;
 use super::DateOfBirth;
 
 /// The day on which those born on 29 February celebrate in common years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LeapDayBirthday {
     /// The last day of February.
     #[default]
-    #[value(name = "feb-28")]
     Feb28,
     /// The day after the last day of February.
-    #[value(name = "mar-1")]
     Mar1,
 }
 

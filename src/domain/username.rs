@@ -69,7 +69,7 @@ impl Username {
     }
 
     /// The name that no user can have, for asking a store whether it answers.
-    pub(crate) fn nobody() -> Username {
+    pub(crate) fn probe() -> Username {
         Username(Arc::default())
     }
 

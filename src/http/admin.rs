@@ -7,8 +7,8 @@ use hyper::Method;
 use super::handlers::{close_unless_read, text, with_body};
 use super::host::check_host;
 use super::{Handler, Problem, Request, Response};
+use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::shutdown::Lifecycle;
 
 /// The handler of the admin listener.
 pub struct Admin {
@@ -53,9 +53,6 @@ impl Admin {
             return Err(Problem::unavailable(
                 "the service is stopping: send requests to another instance",
             ));
-        }
-        if !self.lifecycle.has_store_answered() {
-            return Err(Problem::unavailable("the store has not answered yet: ask again"));
         }
         Ok(text("OK"))
     }

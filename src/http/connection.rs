@@ -19,14 +19,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a connection may wait for its next request. Longer than the 60 s of an AWS
-/// load balancer, so that the balancer closes first and sends no request into a
-/// connection that is being closed
-/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#connection-idle-timeout>).
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// The same while the server drains: long enough for the request that a busy client is
-/// about to send, which is then answered with `Connection: close`.
+/// How long a connection may be idle while the server drains: long enough for the request
+/// that a busy client is about to send, which is then answered with `Connection: close`.
 pub const IDLE_TIMEOUT_DRAINING: Duration = Duration::from_secs(1);
 
 /// How long a request's head may take, from its first byte.
@@ -74,8 +68,8 @@ pub(super) struct ConnectionState {
 }
 
 /// What all connections of a server share.
-#[derive(Default)]
 struct SharedState {
+    keep_alive_timeout: Duration,
     /// Milliseconds since the server started, as of the last sweep. It avoids a clock read
     /// per phase change.
     now: AtomicU64,
@@ -182,7 +176,7 @@ impl ConnectionState {
         let phase = self.phase();
         let limit = match phase {
             Phase::Idle if self.server.draining.load(Ordering::Relaxed) => IDLE_TIMEOUT_DRAINING,
-            Phase::Idle => IDLE_TIMEOUT,
+            Phase::Idle => self.server.keep_alive_timeout,
             Phase::ReadingHead | Phase::Handling if self.is_shed() => return Some(phase),
             Phase::ReadingHead => HEAD_TIMEOUT,
             Phase::Handling => return None,
@@ -224,14 +218,21 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Starts with none; `gauge` shows how many there are.
-    pub fn new(gauge: IntGauge) -> Connections {
+    /// Starts with none; `gauge` shows how many there are. An idle connection is closed
+    /// after `keep_alive_timeout`.
+    pub fn new(gauge: IntGauge, keep_alive_timeout: Duration) -> Connections {
+        let server = SharedState {
+            keep_alive_timeout,
+            now: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            unfinished: Mutex::default(),
+        };
         Connections {
             gauge,
             open: Mutex::default(),
             next: AtomicU64::new(0),
             began: Instant::now(),
-            server: Arc::default(),
+            server: Arc::new(server),
         }
     }
 
@@ -438,7 +439,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn connections() -> Connections {
-        Connections::new(IntGauge::new("connections", "Open connections.").unwrap())
+        Connections::new(IntGauge::new("connections", "Open connections.").unwrap(), 600 * SECOND)
     }
 
     /// The clock of connections counts these.
@@ -447,8 +448,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_phase_times_out_right_after_its_limit() {
         let cases = [
-            // A balancer closes after 60 s, and must be the first to close.
-            (Phase::Idle, false, Some(75 * SECOND)),
+            (Phase::Idle, false, Some(600 * SECOND)),
             (Phase::Idle, true, Some(SECOND)),
             (Phase::ReadingHead, false, Some(10 * SECOND)),
             (Phase::ReadingHead, true, Some(10 * SECOND)),

@@ -20,7 +20,7 @@ use super::telemetry::RequestMetrics;
 use super::{Handler, Problem, Request, Response, Route};
 use crate::clock::Clock;
 use crate::domain::{DateOfBirth, LeapDayBirthday, Username};
-use crate::shutdown::Lifecycle;
+use crate::lifecycle::Lifecycle;
 use crate::store::Store;
 
 /// Bytes of a body. A date of birth takes 30; the rest allows for members that are ignored.

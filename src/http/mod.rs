@@ -1,22 +1,22 @@
 //! HTTP/1.1: a server loop with limits, the public API and the admin endpoints.
 
-pub mod admin;
+pub(crate) mod admin;
 mod connection;
-pub mod handlers;
+pub(crate) mod handlers;
 mod host;
 mod json;
 mod problem;
 mod request_ids;
 mod router;
 pub mod server;
-pub mod telemetry;
+pub(crate) mod telemetry;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-pub use problem::Problem;
-pub use router::Route;
+pub(crate) use problem::Problem;
+pub(crate) use router::Route;
 
 /// A request whose body is still to be read.
 pub type Request = hyper::Request<Incoming>;
@@ -32,13 +32,11 @@ pub trait Handler: Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests {
-    use super::connection::{
-        HEAD_TIMEOUT, IDLE_TIMEOUT, RESPONSE_WRITE_TIMEOUT, UNFINISHED_BYTES_MAX,
-    };
+    use super::connection::{HEAD_TIMEOUT, RESPONSE_WRITE_TIMEOUT, UNFINISHED_BYTES_MAX};
     use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
-    use crate::store::{DEADLINE, QUEUE_MAX, TRIP_MAX, WAIT_MAX};
+    use crate::store::{BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, STORE_TIMEOUT};
 
     fn thousands(number: usize) -> String {
         match (number / 1000, number % 1000) {
@@ -50,8 +48,8 @@ mod tests {
     #[test]
     fn the_readme_and_the_description_state_the_limits() {
         let readme = include_str!("../../README.md");
-        let [head, body, idle, answer, wait, store] =
-            [HEAD_TIMEOUT, BODY_TIMEOUT, IDLE_TIMEOUT, RESPONSE_WRITE_TIMEOUT, WAIT_MAX, DEADLINE]
+        let [head, body, answer, wait, store] =
+            [HEAD_TIMEOUT, BODY_TIMEOUT, RESPONSE_WRITE_TIMEOUT, QUEUE_DELAY_MAX, STORE_TIMEOUT]
                 .map(|limit| limit.as_secs());
         let (head_kib, body_kib) = (HEAD_BYTES_MAX / 1024, BODY_BYTES_MAX / 1024);
         let unfinished_mib = UNFINISHED_BYTES_MAX / 1024 / 1024;
@@ -61,11 +59,10 @@ mod tests {
             format!("| request line and headers | {head_kib} KiB, 100 headers, {head} s |"),
             format!("| unfinished requests over all connections | {unfinished_mib} MiB |"),
             format!("| body | {body_kib} KiB, {body} s |"),
-            format!("| an idle connection | {idle} s,"),
             format!("| an answer the client does not take | {answer} s |"),
             format!("| requests waiting for the store | {queue} reads, {queue} writes |"),
-            format!("| the wait for others, once they fill a trip | {wait} s,"),
-            format!("| requests in one trip to the store | {} |", thousands(TRIP_MAX.get())),
+            format!("| the wait in the queue, once a full batch waits | {wait} s,"),
+            format!("| requests in one batch | {} |", thousands(BATCH_MAX.get())),
             format!("| a request's time in the store | {store} s |"),
             format!("A username is 1 to {} Unicode characters", Username::LEN_MAX),
         ] {

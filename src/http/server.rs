@@ -24,6 +24,8 @@ use super::connection::{Connections, HEAD_TIMEOUT, Phase, TrackedStream};
 use super::{Handler, Problem, Request, Response};
 use crate::metrics::ListenerMetrics;
 
+pub use crate::listener::Listener;
+
 /// Public connections at once, if that many files may be open. A balancer needs a few
 /// hundred; at about 11 KiB for an idle one, this many stay below 128 MiB.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -49,20 +51,13 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes read and discarded meanwhile.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-/// A bound socket.
-pub struct Listener {
-    /// Where connections arrive.
-    pub socket: TcpListener,
-    /// Whether the socket outlives this process, as one of systemd's does. Then waiting
-    /// connections are left to the next process.
-    pub inherited: bool,
-}
-
 /// How a listener is served.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
     /// Connections at once; the next waits to be accepted.
     pub connections_max: usize,
+    /// How long a connection may wait for its next request.
+    pub keep_alive_timeout: Duration,
     /// How long requests in flight may take to finish.
     pub drain_timeout: Duration,
 }
@@ -76,7 +71,7 @@ pub async fn serve(
     limits: ServerLimits,
     stop: impl Future<Output = ()>,
 ) -> usize {
-    let server = Arc::new(Server::new(handler, metrics, limits.connections_max));
+    let server = Arc::new(Server::new(handler, metrics, limits));
     tokio::select! {
         never = server.accept_all(&listener.socket) => match never {},
         never = server.sweep() => match never {},
@@ -104,7 +99,7 @@ struct Server<H> {
 }
 
 impl<H: Handler> Server<H> {
-    fn new(handler: H, metrics: ListenerMetrics, connections_max: usize) -> Server<H> {
+    fn new(handler: H, metrics: ListenerMetrics, limits: ServerLimits) -> Server<H> {
         let mut http = http1::Builder::new();
         // A client may close its sending side and still wait for the response.
         http.half_close(true)
@@ -113,9 +108,9 @@ impl<H: Handler> Server<H> {
             .header_read_timeout(None);
         Server {
             handler,
-            connections: Connections::new(metrics.connections.clone()),
+            connections: Connections::new(metrics.connections.clone(), limits.keep_alive_timeout),
             metrics,
-            permits: Arc::new(Semaphore::new(connections_max)),
+            permits: Arc::new(Semaphore::new(limits.connections_max)),
             http,
         }
     }
@@ -363,7 +358,12 @@ mod tests {
     }
 
     fn server<H: Handler>(handler: H) -> Arc<Server<H>> {
-        let server = Server::new(handler, Metrics::new().listener("public"), 4000);
+        let limits = ServerLimits {
+            connections_max: 4000,
+            keep_alive_timeout: 75 * SECOND,
+            drain_timeout: SECOND,
+        };
+        let server = Server::new(handler, Metrics::new().listener("public"), limits);
         let server = Arc::new(server);
         let sweeping = server.clone();
         tokio::spawn(async move { sweeping.sweep().await });

@@ -8,6 +8,7 @@ use hyper::{HeaderMap, StatusCode};
 
 use super::Route;
 use super::request_ids::RequestIds;
+use crate::logging::ACCESS_LOG_TARGET;
 use crate::metrics::{Metrics, RouteMetrics};
 
 /// Methods with a label of their own. All others share one, so that clients cannot invent
@@ -81,7 +82,7 @@ impl Drop for RequestTimer<'_> {
             let ids = RequestIds::read(self.headers);
             tracing::info!(
                 name: "request",
-                target: "access",
+                target: ACCESS_LOG_TARGET,
                 {
                     http.method = self.method,
                     http.route = self.route,

@@ -1,6 +1,6 @@
-//! The users of a database, thousands at a time and past the queues: for copying
-//! them all.
+//! All users of a database, thousands at a time and without its queues: for copying them.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::postgres::PostgresBulk;
@@ -8,12 +8,24 @@ use super::sqlite::SqliteBulk;
 use super::{DatabaseUrl, Migrate, UrlSource, User};
 use crate::domain::{DateOfBirth, Username};
 
-/// What to do about users that are there already, with another date.
+/// Whether both name one SQLite file. It must not be opened twice: when a process closes a file, it
+/// loses all its locks on it (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
+pub fn is_one_file(one: &UrlSource, other: &UrlSource) -> anyhow::Result<bool> {
+    let (DatabaseUrl::Sqlite(one), DatabaseUrl::Sqlite(other)) = (one.read()?, other.read()?)
+    else {
+        return Ok(false);
+    };
+    let id = |path: PathBuf| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    // A file that does not exist yet is another one.
+    Ok(matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other))
+}
+
+/// What to do about users that exist already, with another date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Leave them alone.
+pub enum OnConflict {
+    /// Keeps the date that is there.
     Keep,
-    /// Give them the new date.
+    /// Overwrites it.
     Replace,
 }
 
@@ -68,10 +80,10 @@ impl Bulk {
     }
 
     /// Saves `users`, none of them twice, all or none.
-    pub async fn save(&mut self, users: &[User], existing: Existing) -> anyhow::Result<()> {
+    pub async fn save(&mut self, users: &[User], on_conflict: OnConflict) -> anyhow::Result<()> {
         match self {
-            Bulk::Sqlite(sqlite) => Ok(sqlite.save(users, existing)?),
-            Bulk::Postgres(postgres) => Ok(postgres.save(users, existing).await?),
+            Bulk::Sqlite(sqlite) => Ok(sqlite.save(users, on_conflict)?),
+            Bulk::Postgres(postgres) => Ok(postgres.save(users, on_conflict).await?),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Where users are kept. Every database sits behind the same queues, so that
-//! many requests share one trip to it.
+//! Where users are kept. Every database is behind the same queues, so that many requests share
+//! one batch.
 
 mod batch;
 mod bulk;
@@ -14,25 +14,25 @@ use std::time::Duration;
 
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
-use batch::Limits;
+use batch::{BatchLimits, Batcher};
 
-pub use bulk::{Bulk, Existing};
-pub use postgres::{Postgres, PostgresError, PostgresUrl, PostgresUrlError};
+pub use bulk::{Bulk, OnConflict, is_one_file};
+pub use postgres::{PostgresError, PostgresUrl, PostgresUrlError};
 pub use schema::Migrate;
-pub use sqlite::{JournalChoice, OpenError, Sqlite};
+pub use sqlite::{JournalChoice, SqliteError};
 pub use url::{DatabaseUrl, DatabaseUrlError, UrlSource, UrlSourceError};
 
 /// Requests that may wait in one queue. Far more than a healthy database leaves
 /// waiting; their memory stays below a few MiB.
 pub const QUEUE_MAX: usize = 4096;
-/// Requests in one trip. More would gain little, and would keep the write lock
-/// from other processes for longer.
-pub const TRIP_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
-/// How long a request may have to wait for others, once those fill a trip. It may as
-/// well come again, as it is told to.
-pub const WAIT_MAX: Duration = Duration::from_secs(1);
-/// A balancer's client has given up by then, and a retry may do better.
-pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Requests in one batch. More would gain little, and would keep the write lock from other
+/// processes for longer.
+pub const BATCH_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+/// Longest predicted queueing delay; beyond it a request is rejected with `Retry-After`.
+pub const QUEUE_DELAY_MAX: Duration = Duration::from_secs(1);
+/// Time from a request's arrival to its answer. A balancer's client has given up by then, and a
+/// retry may do better.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How to use the database.
 #[derive(Debug, Clone)]
@@ -46,8 +46,8 @@ pub struct StoreOptions {
     pub postgres_ca_file: Option<PathBuf>,
     /// What to do about a schema that lacks steps.
     pub migrate: Migrate,
-    /// Requests in one trip, [`TRIP_MAX`] but for measurements.
-    pub trip_max: NonZeroUsize,
+    /// Requests in one batch, [`BATCH_MAX`] but for measurements.
+    pub batch_max: NonZeroUsize,
 }
 
 impl Default for StoreOptions {
@@ -57,29 +57,29 @@ impl Default for StoreOptions {
             read_url: None,
             postgres_ca_file: None,
             migrate: Migrate::default(),
-            trip_max: TRIP_MAX,
+            batch_max: BATCH_MAX,
         }
     }
 }
 
 /// The users and their dates of birth, in the database that a URL named.
-pub enum Store {
-    /// A file.
-    Sqlite(Sqlite),
-    /// A server.
-    Postgres(Postgres),
+pub struct Store {
+    reads: Batcher<Username, Option<DateOfBirth>>,
+    /// Reads that only ask whether the primary answers, where `reads` may go to a replica.
+    pings: Option<Batcher<Username, Option<DateOfBirth>>>,
+    writes: Batcher<User, ()>,
+    database: &'static str,
+    journal: Option<&'static str>,
 }
 
-/// Somebody, and when they were born.
+/// A user as the database keeps them.
+#[expect(missing_docs, reason = "the names say it")]
 pub struct User {
-    /// Who.
     pub username: Username,
-    /// When.
     pub born: DateOfBirth,
 }
 
-/// What a request hears when the store cannot serve it. The cause is logged
-/// once, where it happens.
+/// Why the store could not serve a request. The cause is logged once, where it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// As many requests wait as may.
@@ -88,8 +88,8 @@ pub enum StoreError {
     /// Not answered in time. A save may still be carried out.
     #[error("the store did not answer in time")]
     DeadlinePassed,
-    /// The trip to the database failed. A save was most likely not carried out; but
-    /// its commit may have been what was not answered.
+    /// The batch failed. A save was most likely not carried out, unless only the answer to its
+    /// commit was lost.
     #[error("the store is unavailable")]
     Unavailable,
     /// The process is stopping.
@@ -105,69 +105,55 @@ impl Store {
         options: StoreOptions,
         metrics: &Metrics,
     ) -> anyhow::Result<Store> {
-        let limits = Limits {
+        let limits = BatchLimits {
             queue_max: QUEUE_MAX,
-            trip_max: options.trip_max,
-            wait_max: WAIT_MAX,
-            deadline: DEADLINE,
+            batch_max: options.batch_max,
+            queue_delay_max: QUEUE_DELAY_MAX,
+            timeout: STORE_TIMEOUT,
         };
-        Ok(match source.read()? {
-            DatabaseUrl::Sqlite(path) => {
-                Store::Sqlite(Sqlite::open(path, options, limits, metrics).await?)
-            }
+        match source.read()? {
+            DatabaseUrl::Sqlite(path) => sqlite::open(path, options, limits, metrics).await,
             DatabaseUrl::Postgres(_) => {
-                Store::Postgres(Postgres::open(source.clone(), options, limits, metrics).await?)
+                postgres::open(source.clone(), options, limits, metrics).await
             }
-        })
+        }
     }
 
     /// Finds when `username` was born. Sees every save acknowledged before, unless
     /// a replica is read, which may lag behind.
     pub async fn find(&self, username: Username) -> Result<Option<DateOfBirth>, StoreError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.find(username).await,
-            Store::Postgres(postgres) => postgres.find(username).await,
-        }
+        self.reads.submit(username).await
     }
 
     /// Saves `born` for `username`, replacing any earlier date. Returns once the
     /// date is durable.
     pub async fn save(&self, username: Username, born: DateOfBirth) -> Result<(), StoreError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.save(username, born).await,
-            Store::Postgres(postgres) => postgres.save(username, born).await,
-        }
+        self.writes.submit(User { username, born }).await
     }
 
     /// Asks whether the store answers; needs no write lock.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.find(Username::nobody()).await.map(drop),
-            Store::Postgres(postgres) => postgres.ping().await,
+        if let Some(pings) = &self.pings {
+            pings.submit(Username::probe()).await?;
         }
+        self.reads.submit(Username::probe()).await.map(drop)
     }
 
-    /// Refuses new requests, carries out those that wait and closes the database.
+    /// Rejects new requests, carries out those that wait and closes the database.
     pub async fn close(&self) {
-        match self {
-            Store::Sqlite(sqlite) => sqlite.close().await,
-            Store::Postgres(postgres) => postgres.close().await,
+        tokio::join!(self.reads.close(), self.writes.close());
+        if let Some(pings) = &self.pings {
+            pings.close().await;
         }
     }
 
     /// The kind of database, for people.
     pub fn database(&self) -> &'static str {
-        match self {
-            Store::Sqlite(_) => "sqlite",
-            Store::Postgres(_) => "postgres",
-        }
+        self.database
     }
 
-    /// How a file makes a save durable, for people. A server settles that itself.
+    /// How a SQLite file makes a save durable, for people. A server decides that itself.
     pub fn journal(&self) -> Option<&'static str> {
-        match self {
-            Store::Sqlite(sqlite) => Some(sqlite.journal().as_str()),
-            Store::Postgres(_) => None,
-        }
+        self.journal
     }
 }

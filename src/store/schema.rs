@@ -4,15 +4,13 @@
 //! says which older releases still work with what it leaves behind.
 
 /// What to do where the database lacks this release's schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Migrate {
     /// Make it, then serve.
     #[default]
     Auto,
     /// Refuse to serve.
     Check,
-    /// Make it, then exit.
-    Only,
 }
 
 /// One step of a database's schema.
@@ -25,7 +23,7 @@ pub(super) struct Migration {
 
 /// What a database says of its schema; all zero when it is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Found {
+pub(super) struct SchemaVersion {
     pub version: u32,
     pub works_with: u32,
 }
@@ -37,7 +35,7 @@ pub(super) struct MadeByNewerRelease;
 /// The steps still to take, each with its version. `migrations` are this
 /// release's, the first of which makes version 1.
 pub(super) fn missing(
-    found: Found,
+    found: SchemaVersion,
     migrations: &[Migration],
 ) -> Result<impl Iterator<Item = (u32, &Migration)>, MadeByNewerRelease> {
     let versions = (1_u32..).zip(migrations);
@@ -65,7 +63,7 @@ mod tests {
             ((4, 3), Err(MadeByNewerRelease)),
         ];
         for ((version, works_with), expected) in cases {
-            let found = Found { version, works_with };
+            let found = SchemaVersion { version, works_with };
             let steps = missing(found, MIGRATIONS)
                 .map(|steps| steps.map(|(version, _)| version).collect::<Vec<_>>());
             assert_eq!(steps, expected, "{found:?}");

@@ -7,7 +7,7 @@ locals {
 }
 
 resource "aws_s3_bucket" "state" {
-  #checkov:skip=CKV_AWS_18: CloudTrail tells who reads a state; a bucket of logs would need one of its own.
+  #checkov:skip=CKV_AWS_18: CloudTrail records reads of a state; a bucket of logs would need one of its own.
   #checkov:skip=CKV_AWS_144: A lost state can be imported again; a copy elsewhere would be one more place to read it.
   #checkov:skip=CKV2_AWS_62: Nothing acts on a state that was written.
   bucket = local.state_bucket

@@ -48,9 +48,9 @@ resource "aws_db_parameter_group" "this" {
   }
 }
 
-# RDS would make them, to be kept for ever.
+# RDS would create them without a retention period.
 resource "aws_cloudwatch_log_group" "this" {
-  #checkov:skip=CKV_AWS_338: Whoever runs the stack says how long logs are kept.
+  #checkov:skip=CKV_AWS_338: The operator chooses how long logs are kept.
   for_each = { for pair in setproduct(local.identifiers, ["postgresql", "upgrade"]) : join("/", pair) => pair }
 
   name              = "/aws/rds/instance/${each.key}"
@@ -86,7 +86,7 @@ resource "aws_iam_role_policy_attachment" "monitoring" {
 
 # RDS manages no password of an instance that has a replica
 # (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html). It is
-# then made here, and made anew whenever the version of the secret is replaced.
+# then created here, and again whenever the version of the secret is replaced.
 
 data "aws_secretsmanager_random_password" "this" {
   count = var.read_replica ? 1 : 0

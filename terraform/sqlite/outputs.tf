@@ -1,5 +1,4 @@
-# Whoever uses the file system is told of it by way of its last backup, so that nobody
-# uses it any more when that is made.
+# Users of the file system depend on its last backup, so that none is left when that is made.
 
 output "file_system_id" {
   value       = aws_efs_file_system.this.id

@@ -1,7 +1,8 @@
 //! Measures the service beside what it is compared with, in one run on one
 //! machine: `cargo bench`, or `cargo bench -- PART...` for some of it.
 //!
-//! Absolute times differ between machines and moments; ratios hold.
+//! Absolute times differ between machines and moments; ratios hold. `BESIDE=BINARY` measures another
+//! build of the service in turn with this one.
 
 #[path = "../postgres/cluster.rs"]
 mod cluster;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::Cluster;
-use load::{MakeRequest, Until};
+use load::{MakeRequest, Seen, Until};
 use process::Server;
 use servers::{Constant, OneByOne};
 use tempfile::TempDir;
@@ -26,7 +27,7 @@ use tempfile::TempDir;
 const SERVICE: &str = env!("CARGO_BIN_EXE_hello-birthday");
 const CONNECTIONS: usize = 64;
 /// Rounds in which the servers take turns; figures are medians over them.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 const ROUND: Duration = Duration::from_secs(3);
 const USERS: u64 = 10_000;
 const MANY_USERS: u64 = 1_000_000;
@@ -40,9 +41,10 @@ fn main() {
         ["serve", "one-by-one", path] => servers::serve(OneByOne::open(Path::new(path))),
         _ => {}
     }
-    let parts: [(&str, fn()); 7] = [
+    let parts: [(&str, fn()); 8] = [
         ("get", get),
         ("put", put),
+        ("mixed", mixed),
         ("postgres", on_postgres),
         ("memory", memory),
         ("start", start),
@@ -82,7 +84,17 @@ struct Rounds {
     per_second: Vec<f64>,
     p50_millis: Vec<f64>,
     p99_millis: Vec<f64>,
+    slowest_millis: Vec<f64>,
     lone_micros: Vec<f64>,
+}
+
+impl Rounds {
+    fn observe(&mut self, seen: &Seen) {
+        self.per_second.push(seen.requests as f64 / seen.elapsed.as_secs_f64());
+        self.p50_millis.push(seen.latency(0.5).as_secs_f64() * 1e3);
+        self.p99_millis.push(seen.latency(0.99).as_secs_f64() * 1e3);
+        self.slowest_millis.push(seen.latency(1.0).as_secs_f64() * 1e3);
+    }
 }
 
 fn on_sqlite(kind: Kind) {
@@ -90,20 +102,74 @@ fn on_sqlite(kind: Kind) {
     let ours = start_service(folder.path(), "users.db", &[]);
     fill(ours.address, USERS);
     drop(ours);
-    for copy in ["copy", "ones"] {
+    for copy in ["copy", "ones", "beside"] {
         for suffix in ["", "-wal"] {
             let [from, to] = ["users", copy].map(|name| format!("{name}.db{suffix}"));
             std::fs::copy(folder.path().join(from), folder.path().join(to)).expect("a copy");
         }
     }
 
-    let servers = [
+    let mut servers = vec![
         ("constant answer", start_other(folder.path(), &["serve", "constant"])),
         ("one by one", start_other(folder.path(), &["serve", "one-by-one", "copy.db"])),
-        ("batches of one", start_service(folder.path(), "ones.db", &["--store-trip-max=1"])),
+        ("batches of one", start_service(folder.path(), "ones.db", &["--store-batch-max=1"])),
         ("hello-birthday", start_service(folder.path(), "users.db", &[])),
     ];
+    servers.extend(start_beside(folder.path(), "sqlite:beside.db", &[]));
     side_by_side(kind, &servers);
+}
+
+/// Half of the connections find and half save, in every kind of database.
+fn mixed() {
+    let folder = TempDir::new().expect("a folder");
+    let cluster = Cluster::start(&[]);
+    for journal in ["wal", "truncate"] {
+        let flag = format!("--sqlite-journal={journal}");
+        let [url, beside] = ["users", "beside"].map(|name| format!("sqlite:{journal}-{name}.db"));
+        mixed_on(journal, folder.path(), [&url, &beside], &[&flag]);
+    }
+    let urls = [cluster.new_database(), cluster.new_database()];
+    mixed_on("PostgreSQL", folder.path(), [&urls[0], &urls[1]], &[]);
+}
+
+fn mixed_on(name: &str, folder: &Path, [url, beside_url]: [&str; 2], flags: &[&str]) {
+    let mut servers = vec![("hello-birthday", start_service_on(folder, url, flags))];
+    servers.extend(start_beside(folder, beside_url, flags));
+    for (_, server) in &servers {
+        fill(server.address, USERS);
+    }
+    let mut rounds: Vec<[Rounds; 2]> = servers.iter().map(|_| Default::default()).collect();
+    for number in 0..ROUNDS {
+        for ((_, server), rounds) in servers.iter().zip(&mut rounds) {
+            std::thread::scope(|scope| {
+                for (kind, rounds) in [GET, PUT].into_iter().zip(rounds) {
+                    scope.spawn(move || {
+                        let make = requests(kind, USERS, number as u64 * 1_000_003);
+                        let until = Until::Elapsed(ROUND);
+                        let connections = CONNECTIONS / 2;
+                        let seen = load::run(server.address, connections, until, kind.status, make);
+                        rounds.observe(&seen);
+                    });
+                }
+            });
+        }
+    }
+    let half = CONNECTIONS / 2;
+    println!("\nMixed, {name}: {half} connections find, {half} save");
+    println!("| server | | requests/s | p50 ms | p99 ms | slowest ms |");
+    println!("|---|---|---|---|---|---|");
+    for ((server, _), rounds) in servers.iter().zip(&rounds) {
+        for (kind, rounds) in [GET, PUT].iter().zip(rounds) {
+            println!(
+                "| {server} | {} | {:.0} | {:.2} | {:.2} | {:.1} |",
+                kind.name,
+                median(&rounds.per_second),
+                median(&rounds.p50_millis),
+                median(&rounds.p99_millis),
+                rounds.slowest_millis.iter().copied().fold(0.0, f64::max),
+            );
+        }
+    }
 }
 
 /// The server and its database share the processors.
@@ -117,7 +183,7 @@ fn on_postgres() {
     };
     let servers = [
         ("constant answer", start_other(folder.path(), &["serve", "constant"])),
-        ("batches of one", start(&["--store-trip-max=1"])),
+        ("batches of one", start(&["--store-batch-max=1"])),
         ("hello-birthday", start(&[])),
     ];
     for kind in [GET, PUT] {
@@ -168,9 +234,7 @@ fn measure(server: &Server, kind: Kind, number: usize, rounds: &mut Rounds) {
     let seen = load::run(server.address, CONNECTIONS, until, kind.status, make.clone());
     let cpu = server.cpu_seconds() - before;
     rounds.cpu_micros.push(cpu * 1e6 / seen.requests as f64);
-    rounds.per_second.push(seen.requests as f64 / seen.elapsed.as_secs_f64());
-    rounds.p50_millis.push(seen.latency(0.5).as_secs_f64() * 1e3);
-    rounds.p99_millis.push(seen.latency(0.99).as_secs_f64() * 1e3);
+    rounds.observe(&seen);
     let lone = load::run(server.address, 1, Until::Requests(3000), kind.status, make);
     rounds.lone_micros.push(lone.latency(0.5).as_secs_f64() * 1e6);
 }
@@ -245,7 +309,21 @@ fn start_service(folder: &Path, database: &str, flags: &[&str]) -> Server {
 }
 
 fn start_service_on(folder: &Path, database_url: &str, flags: &[&str]) -> Server {
-    let mut command = Command::new(SERVICE);
+    start_binary(Path::new(SERVICE), folder, database_url, flags)
+}
+
+/// Another build of the service, if one was named.
+fn start_beside(
+    folder: &Path,
+    database_url: &str,
+    flags: &[&str],
+) -> Option<(&'static str, Server)> {
+    let binary = std::env::var_os("BESIDE")?;
+    Some(("beside", start_binary(Path::new(&binary), folder, database_url, flags)))
+}
+
+fn start_binary(binary: &Path, folder: &Path, database_url: &str, flags: &[&str]) -> Server {
+    let mut command = Command::new(binary);
     command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
     command.args(["--database-url", database_url]).args(flags);
     Server::start(command, folder)

@@ -96,13 +96,17 @@ impl r2d2::ManageConnection for File {
 
 /// Serves `handler` for ever, on a free port.
 pub fn serve(handler: impl Handler) -> ! {
-    hello_birthday::app::event_loops().expect("threads").block_on(async {
+    hello_birthday::build_runtime().expect("threads").block_on(async {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let status = format!("serving on {}", socket.local_addr().expect("an address"));
         sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]).expect("a listener");
         let metrics = Metrics::new().listener("public");
         let listener = Listener { socket, inherited: false };
-        let limits = ServerLimits { connections_max: 1000, drain_timeout: Duration::ZERO };
+        let limits = ServerLimits {
+            connections_max: 1000,
+            keep_alive_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::ZERO,
+        };
         server::serve(listener, handler, metrics, limits, pending()).await;
     });
     unreachable!("nothing stops it")

@@ -70,7 +70,9 @@ fn a_host_learns_at_its_start_what_it_mounts_where_its_database_is_and_how_it_se
     machine.wait_until_healthy();
     assert!(machine.mounted().join("another.db").exists());
     assert!(!machine.mounted().join("hello-birthday.db").exists());
-    assert!(machine.journal().contains(r#""time_zone":"Europe/Paris""#), "{}", machine.journal());
+    wait_until("the time zone is logged", || {
+        machine.journal().contains(r#""time_zone":"Europe/Paris""#).then_some(())
+    });
 }
 
 /// Clients that send one request after another.

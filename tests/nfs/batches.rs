@@ -59,7 +59,7 @@ fn count(
     kind: Kind,
     work: impl FnOnce() -> Vec<u16>,
 ) -> (Vec<u16>, f64, u64) {
-    let series = format!(r#"store_trip_requests_count{{kind="{}"}}"#, kind.batches);
+    let series = format!(r#"store_batch_requests_count{{kind="{}"}}"#, kind.batches);
     let before = (service.metric(&series), client.rpcs());
     let answers = work();
     (answers, service.metric(&series) - before.0, client.rpcs() - before.1)
@@ -67,7 +67,7 @@ fn count(
 
 /// Sends all requests while nothing reaches the share, so that they wait together.
 fn send_at_once(client: &ShareClient, service: &Service<'_>, kind: Kind, attempt: u32) -> Vec<u16> {
-    let queued = format!(r#"store_queue_requests{{kind="{}"}}"#, kind.batches);
+    let queued = format!(r#"store_queue_length{{kind="{}"}}"#, kind.batches);
     client.share.cut();
     thread::scope(|scope| {
         let send = |user| scope.spawn(move || send(service, kind, user, attempt));

@@ -2,14 +2,15 @@
 //!
 //! The scenarios are those of the tests, which print what they saw and how long it took.
 
-#[expect(dead_code, reason = "latencies are measured elsewhere")]
 #[path = "../bench/load.rs"]
 mod load_many;
 #[allow(dead_code, reason = "what needs no measuring is left to the tests")]
 #[path = "main.rs"]
 mod suite;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use load_many::{MakeRequest, Until};
@@ -50,7 +51,7 @@ fn main() {
 
 /// Requests a second, where each message takes its time.
 fn throughput(server: &mut Server, [client, ..]: &Clients) {
-    let services = ["--store-trip-max 1", ""].map(|flags| client.start(flags));
+    let services = ["--store-batch-max 1", ""].map(|flags| client.start(flags));
     let [alone, together] = services.each_ref().map(|service| service.address);
     load_many::run(together, CONNECTIONS, Until::Requests(USERS), "204", Arc::new(put));
     server.set_round_trip(ROUND_TRIP);
@@ -74,8 +75,28 @@ fn throughput(server: &mut Server, [client, ..]: &Clients) {
         });
         println!("| {method}s/s | {alone:.0} | {together:.0} | {ratio:.0} |");
     }
+    mixed(together);
     server.set_round_trip(Duration::ZERO);
     services.into_iter().for_each(share::Service::stop);
+}
+
+/// Half of the connections find and half save.
+fn mixed(service: SocketAddr) {
+    let half = CONNECTIONS / 2;
+    println!("mixed, {half} connections find, {half} save:");
+    println!("| | requests/s | p50 ms | p99 ms | slowest ms |\n|---|---|---|---|---|");
+    let run = move |status, make: MakeRequest| {
+        move || load_many::run(service, half, Until::Elapsed(ROUND * 3), status, make)
+    };
+    let finding = thread::spawn(run("200", Arc::new(get)));
+    let saving = thread::spawn(run("204", Arc::new(put)));
+    for (method, client) in [("GET", finding), ("PUT", saving)] {
+        let seen = client.join().expect("the load runs");
+        let per_second = seen.requests as f64 / seen.elapsed.as_secs_f64();
+        let [p50, p99, slowest] =
+            [0.5, 0.99, 1.0].map(|share| seen.latency(share).as_secs_f64() * 1e3);
+        println!("| {method} | {per_second:.0} | {p50:.0} | {p99:.0} | {slowest:.0} |");
+    }
 }
 
 fn get(number: u64, request: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! The journal follows the file system: on a share, nothing is written in WAL mode.
 
-use crate::harness::Client;
+use crate::harness::{Client, wait_until};
 use crate::share::{Clients, Server, Service};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
@@ -12,7 +12,9 @@ pub fn choose(_: &mut Server, [client, other, _]: &Clients) {
     let database = &client.database;
     let service = client.start("");
     Client::new(service.address).send("PUT", "/hello/Johannes", BORN).unwrap().expect_status(204);
-    assert!(service.log().contains(r#""journal":"truncate""#), "{}", service.log());
+    wait_until("the journal is logged", || {
+        service.log().contains(r#""journal":"truncate""#).then_some(())
+    });
     let journal = format!("stat --format=%s {database}-journal");
     assert_eq!(other.guest.run(&journal), "0", "truncated at each commit");
     service.stop();
@@ -30,7 +32,7 @@ pub fn convert(_: &mut Server, [client, other, _]: &Clients) {
     // Made on a disk of the client's own, and copied with a log that is not empty.
     let made = "/tmp/users.db";
     client.guest.run(&format!(
-        "hello-birthday --database-url sqlite:{made} --migrate only 2>&1 && \
+        "hello-birthday migrate --database-url sqlite:{made} 2>&1 && \
          printf '%s\\n' 'insert into users values (\"Johannes\", \"1990-05-20\");' \
          '.shell cp {made} {database}; cp {made}-wal {database}-wal' | sqlite3 {made}"
     ));

@@ -34,7 +34,8 @@ const OVERLOAD: Duration = Duration::from_secs(15);
 
 fn main() {
     let database = cluster::shared().new_database();
-    let service = start(&["--database-url", &database, "--store-trip-max", &BATCH_MAX.to_string()]);
+    let service =
+        start(&["--database-url", &database, "--store-batch-max", &BATCH_MAX.to_string()]);
     let seconds = BATCH_TAKES.as_secs_f64();
     cluster::execute(
         &database,

@@ -36,8 +36,8 @@ pub const BUSY: usize = 3500;
 const GAUGES: [&str; 4] = [
     r#"hello_birthday_http_connections{listener="public"}"#,
     "hello_birthday_http_requests_in_flight",
-    r#"hello_birthday_store_queue_requests{kind="read"}"#,
-    r#"hello_birthday_store_queue_requests{kind="write"}"#,
+    r#"hello_birthday_store_queue_length{kind="read"}"#,
+    r#"hello_birthday_store_queue_length{kind="write"}"#,
 ];
 
 /// How a service got over it.

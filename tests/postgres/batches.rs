@@ -46,9 +46,9 @@ fn expect_one_statement(
         lines.len()
     };
     let batches =
-        || service.metric(&format!("hello_birthday_store_trip_requests_count{{kind=\"{kind}\"}}"));
+        || service.metric(&format!("hello_birthday_store_batch_requests_count{{kind=\"{kind}\"}}"));
     let queued =
-        || service.metric(&format!("hello_birthday_store_queue_requests{{kind=\"{kind}\"}}"));
+        || service.metric(&format!("hello_birthday_store_queue_length{{kind=\"{kind}\"}}"));
     let before = (executed(), batches());
 
     let mut locking = Session::open(&url);

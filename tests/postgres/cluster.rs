@@ -228,6 +228,11 @@ impl Cluster {
         execute(&self.superuser(), sql)
     }
 
+    /// Opens a session of the superuser in a database.
+    pub fn session_in(&self, database: &str) -> Session {
+        Session::open(&self.superuser().replace("dbname=postgres", &format!("dbname={database}")))
+    }
+
     /// The connection string of the superuser on this machine.
     fn superuser(&self) -> String {
         let folder = self.folder.display();
@@ -320,7 +325,7 @@ impl Drop for Session {
 }
 
 /// The folder with the programs of the newest release on this machine.
-fn programs() -> &'static Path {
+pub fn programs() -> &'static Path {
     static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let parents = ["/usr/lib/postgresql", "/usr", "/usr/local", "/opt/homebrew/opt"];
@@ -397,7 +402,7 @@ fn run(command: &mut Command) -> Result<(), String> {
 
 /// A free port outside the range for outgoing connections: while the server is down, a
 /// client's own port could be that one, and it would reach itself.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let mut ports = std::iter::repeat_with(|| 20_000 + (random() % 10_000) as u16);
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("some port is free")
 }

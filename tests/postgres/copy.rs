@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::cluster::{Session, execute, shared};
 use crate::harness::{BINARY, clean_environment, wait, wait_until};
+use crate::load::read_all;
 use crate::migrate::migrate;
-use crate::read_all;
 use crate::url::{password, role};
 
 /// Usernames and dates of birth, in the order of the names' bytes.
@@ -57,6 +57,18 @@ fn all_users_are_copied_both_ways_and_proved() {
 }
 
 #[test]
+fn a_file_is_not_copied_onto_itself() {
+    let users = some_users(10);
+    let folder = Folder::new();
+    let [file, link] = ["users.db", "link.db"].map(|name| folder.path(name));
+    make_sqlite(&file, &users);
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let refused = folder.copy(&sqlite(&file), &sqlite(&link), &[]).expect_status(1);
+    assert!(refused.error.contains("name the same file"), "{}", refused.error);
+    assert!(read_sqlite(&file) == users, "the file was changed");
+}
+
+#[test]
 fn another_date_is_kept_and_reported_unless_replace_is_given() {
     let users = some_users(USERS);
     let mut there = Users::new();
@@ -79,7 +91,7 @@ fn another_date_is_kept_and_reported_unless_replace_is_given() {
         let copied = folder.copy(&sqlite(&source), &to, &[]).expect_status(1);
         assert_eq!(copied.output, "");
         let sentence = copied.error.lines().last().unwrap();
-        assert!(sentence.contains("3 of 20,000 users had another date"), "{sentence}");
+        assert!(sentence.contains("3 of 20,000 users have a different date"), "{sentence}");
         assert!(sentence.contains("--replace"), "{sentence}");
         let mut expected = users.clone();
         expected.extend(there.clone());

@@ -5,10 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::crashes::{wait_until_refused, write_during};
 use crate::harness::{Service, random};
-use crate::outages::wait_until_works;
-use crate::read_all;
+use crate::load::{read_all, wait_until_refused, wait_until_works, write_during};
+use crate::writers::Written;
 
 #[test]
 fn a_failover_loses_nothing_acknowledged() {
@@ -31,7 +30,7 @@ fn fail_over(attributes: &str, outage: fn(&Service)) {
         .replace(&format!(":{first}/"), &format!(":{first},127.0.0.1:{second}/"))
         + attributes;
     let service = Service::start(&["--database-url", &url]);
-    let mut known = write_during(service.address, 0, || {
+    let mut seen = write_during(service.address, 0, || {
         // Not a wait for something: the moment is to be any.
         thread::sleep(Duration::from_millis(200 + random(300)));
         primary.kill();
@@ -39,7 +38,8 @@ fn fail_over(attributes: &str, outage: fn(&Service)) {
         standby.promote();
         wait_until_works(&service);
     });
-    known.check(read_all(&url));
-    println!("{} saves acknowledged, none lost; {} refused", known.acknowledged, known.refused);
+    seen.written.check(read_all(&url));
+    let Written { acknowledged, refused, .. } = seen.written;
+    println!("{acknowledged} saves acknowledged, none lost; {refused} refused");
     service.stop();
 }

@@ -7,6 +7,7 @@ mod cluster;
 #[allow(dead_code, reason = "files and flags are tested elsewhere")]
 #[path = "../service/harness.rs"]
 mod harness;
+#[allow(dead_code, reason = "no test target needs all of it")]
 mod load;
 #[path = "../service/openapi.rs"]
 mod openapi;
@@ -24,6 +25,7 @@ mod api;
 mod lifecycle;
 
 mod batches;
+mod conflicts;
 mod copy;
 mod crashes;
 mod failover;
@@ -43,12 +45,4 @@ fn database_url(folder: &Path) -> Option<String> {
     let mut urls = URLS.lock().unwrap();
     let url = urls.entry(folder.to_owned()).or_insert_with(|| cluster::shared().new_database());
     Some(url.clone())
-}
-
-/// All users in a database with their dates of birth.
-fn read_all<Users: FromIterator<(String, String)>>(url: &str) -> Users {
-    let rows = cluster::execute(url, "select username, date_of_birth from users");
-    let user =
-        |row: &str| row.split_once('|').map(|(name, born)| (name.to_owned(), born.to_owned()));
-    rows.lines().map(|row| user(row).unwrap()).collect()
 }

@@ -1,9 +1,11 @@
 //! The schema: which service makes it, when, and with which rights.
 
+use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::cluster::{execute, shared};
-use crate::harness::{Service, new_folder};
+use crate::harness::{BINARY, Service, clean_environment, new_folder, wait, wait_until};
+use crate::outages::{sessions, waiting_for_locks};
 use crate::refusal::{failed, refusal};
 use crate::url::{password, role};
 
@@ -11,9 +13,37 @@ use crate::url::{password, role};
 const TABLES: &str = "select string_agg(relname, ',' order by relname) from pg_class
     where relnamespace = 'public'::regnamespace and relkind = 'r'";
 
+const VERSIONS: &str = "select * from schema_versions order by version";
+
 #[test]
 fn ten_services_that_start_at_once_migrate_once() {
-    let url = &shared().new_database();
+    start_ten_at_once(&shared().new_database());
+}
+
+#[test]
+fn an_engine_with_one_schema_change_in_a_transaction_and_no_advisory_locks_is_migrated() {
+    let url = shared().new_database();
+    let refuse_more = "
+        do $$ declare lock record; begin
+            for lock in select oid::regprocedure as function from pg_proc
+                where proname like 'pg%advisory%lock%'
+            loop
+                execute format('revoke execute on function %s from public', lock.function);
+            end loop;
+        end $$;
+        create function refuse_more() returns event_trigger language plpgsql as $$ begin
+            -- It has one as soon as something is written.
+            if pg_current_xact_id_if_assigned() is not null then
+                raise exception 'one schema change in a transaction, and no data'
+                    using errcode = '0A000';
+            end if;
+        end $$;
+        create event trigger refuse_more on ddl_command_start execute function refuse_more()";
+    shared().session_in(role(&url)).execute(refuse_more);
+    start_ten_at_once(&url);
+}
+
+fn start_ten_at_once(url: &str) {
     let services: Vec<Service> = thread::scope(|scope| {
         let starts: Vec<_> = (0..10)
             .map(|_| scope.spawn(move || Service::start(&["--database-url", url])))
@@ -24,32 +54,77 @@ fn ten_services_that_start_at_once_migrate_once() {
     for service in &services {
         service.get("/hello/John").expect_status(200);
     }
-    assert_eq!(execute(url, "select * from schema_versions"), "1|1\n");
+    assert_eq!(execute(url, VERSIONS), "0|0\n1|1\n");
+}
+
+#[test]
+fn an_instance_killed_while_it_migrates_keeps_no_other_from_it() {
+    const OTHERS: usize = 4;
+    let url = &shared().new_database();
+    let mut gate = shared().session_in(role(url));
+    // Whoever makes the table of users waits at the gate before it commits.
+    gate.execute(
+        "create function wait_at_gate() returns event_trigger language plpgsql as $$ begin
+             if exists (select from pg_event_trigger_ddl_commands()
+                 where object_identity = 'public.users')
+             then
+                 perform pg_advisory_xact_lock_shared(1);
+             end if;
+         end $$;
+         create event trigger wait_at_gate on ddl_command_end execute function wait_at_gate();
+         select pg_advisory_lock(1)",
+    );
+    let are_waiting = |count: usize| {
+        wait_until("so many wait", || (waiting_for_locks(shared(), url) == count).then_some(()));
+    };
+    let mut first = Command::new(BINARY);
+    clean_environment(&mut first).args(["--migrate=only", "--database-url", url]);
+    let mut first = first.stderr(Stdio::null()).spawn().unwrap();
+    are_waiting(1);
+    thread::scope(|scope| {
+        let others: Vec<_> =
+            (0..OTHERS).map(|_| scope.spawn(|| Service::start(&["--database-url", url]))).collect();
+        are_waiting(1 + OTHERS);
+        first.kill().unwrap();
+        wait(&mut first);
+        // The server does not notice while it waits at the gate. But the lock is free, and
+        // whoever has it next wants to make the same table.
+        wait_until("the lock's connection is closed", || {
+            let count = shared().execute(&format!("select count(*) {}", sessions(url)));
+            (count.trim() == (1 + 2 * OTHERS).to_string()).then_some(())
+        });
+        are_waiting(1 + OTHERS);
+        drop(gate);
+        for other in others {
+            other.join().unwrap().save("John", "1990-05-20");
+        }
+    });
+    assert_eq!(execute(url, VERSIONS), "0|0\n1|1\n");
 }
 
 #[test]
 fn check_refuses_an_empty_database_and_leaves_it_empty() {
     let url = shared().new_database();
     let refused = refusal(&["--database-url", &url, "--migrate=check"]);
-    assert!(refused.contains("--migrate=only"), "{refused}");
+    assert!(refused.contains("hello-birthday migrate"), "{refused}");
     assert_eq!(execute(&url, TABLES), "\n");
 
     let folder = new_folder();
     let file = folder.path().join("users.db");
     let refused =
         refusal(&["--database-url", &format!("sqlite:{}", file.display()), "--migrate=check"]);
-    assert!(refused.contains("--migrate=only"), "{refused}");
+    assert!(refused.contains("hello-birthday migrate"), "{refused}");
     assert!(!file.exists());
 }
 
 #[test]
-fn only_migrates_and_check_serves_from_then_on() {
+fn the_command_migrates_and_check_serves_from_then_on() {
     let folder = new_folder();
     let sqlite = format!("sqlite:{}", folder.path().join("users.db").display());
     for url in [shared().new_database(), sqlite] {
         migrate(&url);
-        // Nothing is left to do the second time.
-        migrate(&url);
+        // Nothing is left to do the second time, whichever way it is asked for.
+        expect_migrated(&["--database-url", &url, "--migrate=only"]);
         let service = Service::start(&["--database-url", &url, "--migrate=check"]);
         service.save("John", "1990-05-20");
         service.get("/hello/John").expect_status(200);
@@ -65,8 +140,8 @@ fn the_roles_of_the_readme_migrate_and_serve() {
     let [owner, serving] = [url("hello_owner:one"), url("hello:another")];
     for migrate in ["auto", "only"] {
         let refused = refusal(&["--database-url", &serving, "--migrate", migrate]);
-        assert!(refused.contains("this role may not make the schema"), "{refused}");
-        assert!(refused.contains("--migrate=only"), "{refused}");
+        assert!(refused.contains("this role may not create the schema"), "{refused}");
+        assert!(refused.contains("hello-birthday migrate"), "{refused}");
         assert_eq!(execute(&owner, TABLES), "\n");
     }
 
@@ -90,7 +165,7 @@ fn a_role_without_its_grants_learns_which_table_it_may_not_read() {
     let refused = refusal(&["--database-url", &serving]);
     assert!(refused.contains("schema_versions"), "{refused}");
     // The schema is there already, so making it is not the advice.
-    assert!(!refused.contains("--migrate=only"), "{refused}");
+    assert!(!refused.contains("hello-birthday migrate"), "{refused}");
 }
 
 #[test]
@@ -123,14 +198,18 @@ fn a_newer_release_is_served_beside_where_that_works() {
     execute(&url, "update schema_versions set works_with = 2 where version = 2");
     for migrate in ["auto", "check", "only"] {
         let refused = refusal(&["--database-url", &url, "--migrate", migrate]);
-        assert!(refused.contains("made by a newer release"), "{refused}");
+        assert!(refused.contains("migrated by a newer release"), "{refused}");
     }
-    assert_eq!(execute(&url, "select * from schema_versions order by version"), "1|1\n2|2\n");
+    assert_eq!(execute(&url, VERSIONS), "0|0\n1|1\n2|2\n");
 }
 
 /// Makes the schema, and does not serve.
 pub fn migrate(url: &str) {
-    let ended = failed(&["--database-url", url, "--migrate=only"]);
+    expect_migrated(&["migrate", "--database-url", url]);
+}
+
+fn expect_migrated(arguments: &[&str]) {
+    let ended = failed(arguments);
     assert!(ended.status.success(), "{}", ended.log);
     assert!(ended.log.contains("the database has this release's schema"), "{}", ended.log);
 }

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::cluster::{Cluster, Session, shared};
 use crate::harness::{Answer, Service, wait_until};
-use crate::load::Load;
+use crate::load::{Load, wait_until_unhealthy, wait_until_works};
 use crate::proxy::Proxy;
 use crate::url::role;
 
@@ -60,10 +60,10 @@ fn outlast(begin: fn(&Proxy)) {
 
     proxy.forward();
     wait_until_works(&service);
-    assert!(load.stop() > 0, "no request met the outage");
+    assert!(load.stop().refused > 0, "no request met the outage");
     let load = Load::start(&service);
     load.wait_for(200);
-    assert_eq!(load.stop(), 0, "requests refused after the outage");
+    load.stop().expect_none_refused(&service);
 }
 
 #[test]
@@ -146,30 +146,11 @@ pub fn waiting_for_locks(cluster: &Cluster, url: &str) -> usize {
 }
 
 /// The sessions of the service that has the database of `url`.
-fn sessions(url: &str) -> String {
+pub fn sessions(url: &str) -> String {
     let role = role(url);
     format!(
         "from pg_stat_activity where usename = '{role}' and application_name = 'hello-birthday'"
     )
-}
-
-pub fn wait_until_unhealthy(service: &Service) {
-    wait_until("health reports the outage", || {
-        (service.get("/health").status == 503).then_some(())
-    });
-}
-
-/// Waits until the service saves and finds again, and says so.
-pub fn wait_until_works(service: &Service) {
-    for (method, path, body, success) in [
-        ("PUT", "/hello/John", BORN, 204),
-        ("GET", "/hello/John", "", 200),
-        ("GET", "/health", "", 200),
-    ] {
-        wait_until("it works again", || {
-            (service.request(method, path, body).status == success).then_some(())
-        });
-    }
 }
 
 #[track_caller]

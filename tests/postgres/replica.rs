@@ -2,9 +2,8 @@
 
 use crate::cluster::{Cluster, execute, shared};
 use crate::harness::{Service, wait_until};
-use crate::load::{self, Load};
+use crate::load::{self, Load, wait_until_works};
 use crate::migrate::migrate;
-use crate::outages::wait_until_works;
 use crate::proxy::Proxy;
 use crate::url::role;
 
@@ -57,7 +56,7 @@ fn a_replica_killed_under_load_costs_no_request_and_is_logged_once() {
     pair.standby.start_again();
     wait_until("the replica is back", || (times(&service, AGAIN) > 0).then_some(()));
     load.wait_for(200);
-    assert_eq!(load.stop(), 0, "requests refused: {}", service.log());
+    load.stop().expect_none_refused(&service);
     let without = fallbacks(&service);
     println!("{without} batches went to the primary instead");
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 1), "{}", service.log());
@@ -80,6 +79,7 @@ fn a_replica_that_is_away_keeps_no_service_from_starting() {
     service.get("/hello/John").expect_status(200);
     service.get("/health").expect_status(200);
     assert!(fallbacks(&service) > 0.0);
+    service.wait_for_log(GONE);
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 0));
 
     proxy.forward();
@@ -104,10 +104,38 @@ fn a_replica_that_falls_silent_is_logged_once_and_the_primary_is_read() {
         service.get("/hello/John").expect_status(200);
     }
     assert_eq!(fallbacks(&service), f64::from(FINDS));
+    service.wait_for_log(GONE);
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 0));
 
     proxy.forward();
     wait_until_found(&service);
+}
+
+#[test]
+fn a_lookup_that_the_replica_cancels_for_a_conflict_goes_to_the_primary_and_the_next_does_not() {
+    let [primary, replica] = [(); 2].map(|()| shared().new_database());
+    migrate(&replica);
+    execute(
+        &replica,
+        "alter table users rename to known;
+         insert into known values ('John', '1990-05-20');
+         create sequence lookups;
+         create function conflict() returns boolean language plpgsql as $$ begin
+             if nextval('lookups') = 1 then
+                 raise exception using errcode = '40001';
+             end if;
+             return true;
+         end $$;
+         create view users as select username, date_of_birth from known where conflict()",
+    );
+    let service = Service::start(&["--database-url", &primary, "--read-database-url", &replica]);
+    service.save("John", "1990-05-20");
+    for _ in 0..3 {
+        service.get("/hello/John").expect_status(200);
+    }
+    assert_eq!(fallbacks(&service), 1.0);
+    assert_eq!((times(&service, GONE), times(&service, AGAIN)), (0, 0));
+    assert_eq!(execute(&replica, "select last_value from lookups"), "3\n");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::cluster::shared;
 use crate::harness::{Failed, Service, new_folder, random, wait_until};
-use crate::load::Load;
-use crate::outages::{count, expect_unavailable, wait_until_works};
+use crate::load::{Load, wait_until_works};
+use crate::outages::{count, expect_unavailable};
 use crate::refusal::{failed, refusal};
 use crate::url::{password, role};
 
@@ -38,7 +38,7 @@ fn requests_wait_while_a_password_is_rotated() {
         steps[1]();
         load.wait_for(200);
     }
-    assert_eq!(load.stop(), 0, "requests refused");
+    load.stop().expect_none_refused(&service);
     secret.expect_no_password(&service);
 }
 
@@ -63,11 +63,11 @@ fn turn_to_garbage(garbage: &str) {
     });
     secret.write(&secret.url);
     wait_until_works(&service);
-    let log = service.log();
     let error = match garbage.starts_with("sqlite:") {
-        true => "names no Postgres database any more".to_owned(),
+        true => "no longer names a Postgres database".to_owned(),
         false => format!("{}: ", secret.file().display()),
     };
+    let log = service.wait_for_log(&error);
     assert!(log.lines().any(|line| line.contains("ERROR") && line.contains(&error)), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
     secret.expect_no_password(&service);

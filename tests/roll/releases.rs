@@ -36,13 +36,8 @@ const EDITS: &[(&str, &str, &str)] = &[
     ("Cargo.toml", "[dev-dependencies]\n", "[target.'cfg(all())'.dependencies]\n"),
     ("src/store/sqlite/file.rs", FIRST_MIGRATION, SECOND_MIGRATION),
     ("src/store/postgres/migrate.rs", FIRST_MIGRATION, SECOND_MIGRATION),
-    ("src/lib.rs", "pub mod health;\n", "pub mod fault;\npub mod health;\n"),
-    ("src/app.rs", "    lifecycle.store_has_answered();\n", IS_READY),
-    (
-        "src/app.rs",
-        "    systemd::ready(&status);\n",
-        "    crate::fault::begin();\n    systemd::ready(&status);\n",
-    ),
+    ("src/lib.rs", "mod clock;\n", "mod clock;\nmod fault;\n"),
+    ("src/commands/serve.rs", "    systemd::ready(&status);\n", READY),
 ];
 
 const FIRST_MIGRATION: &str =
@@ -50,8 +45,11 @@ const FIRST_MIGRATION: &str =
 const SECOND_MIGRATION: &str =
     "    &[Migration { sql: include_str!(\"migrations/0001_users.sql\"), works_with: 1 },
       Migration { sql: include_str!(\"migrations/0002_language.sql\"), works_with: 1 }];\n";
-const IS_READY: &str =
-    "    if !crate::fault::is_unready() {\n        lifecycle.store_has_answered();\n    }\n";
+const READY: &str = "    crate::fault::begin();
+    if crate::fault::is_unready() {
+        lifecycle.stop();
+    }
+    systemd::ready(&status);\n";
 
 /// Files that are new in the next release.
 const ADDITIONS: &[(&str, &str)] = &[

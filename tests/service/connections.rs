@@ -1,7 +1,7 @@
 //! Many requests on one connection, and how a connection ends.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Instant;
@@ -10,8 +10,8 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use crate::harness::{
-    Answer, BINARY, Client, PATIENCE, Service, half_close, new_folder, read_answers, value,
-    wait_until,
+    Answer, BINARY, Client, PATIENCE, Service, half_close, new_folder, read_answers, read_to_end,
+    value, wait_until,
 };
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
@@ -38,6 +38,23 @@ fn pipelined_requests_are_answered_in_order() {
     }
     answers.next().unwrap().expect_json(json!({ "message": "Hello, world!" }));
     assert!(answers.next().is_none());
+}
+
+#[test]
+fn an_idle_connection_is_kept_for_as_long_as_the_flag_says() {
+    let [patient, hasty] =
+        ["2h", "1s"].map(|timeout| Service::start(&["--keep-alive-timeout", timeout]));
+    let get = request("GET /", "", "");
+    let [kept, mut closed] = [&patient, &hasty].map(|service| {
+        let mut stream = service.connect();
+        stream.write_all(get.as_bytes()).unwrap();
+        Answer::read(&mut stream).unwrap().expect_status(200);
+        stream
+    });
+    assert_eq!(read_to_end(&mut closed), b"");
+    kept.set_nonblocking(true).unwrap();
+    let nothing = kept.peek(&mut [0]).unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock, "it was opened before the other");
 }
 
 #[test]
@@ -197,7 +214,8 @@ fn without_file_descriptors_connections_wait_and_the_processor_rests() {
     // It waits 50 ms after each, so a machine of any speed sees no more of them.
     let pauses = began.elapsed().as_millis() as f64 / 50.0;
     assert!(errors <= pauses + 1.0, "{errors} errors in the time of {pauses} pauses");
-    assert_eq!(service.log().matches("cannot accept connections").count(), 1);
+    let log = service.wait_for_log("cannot accept connections");
+    assert_eq!(log.matches("cannot accept connections").count(), 1);
 
     drop(served);
     wait_for_answer(&waiting);

@@ -170,9 +170,17 @@ impl Service {
         self.child.wait().unwrap();
     }
 
-    /// What the service has logged so far.
+    /// What the service has written to its log so far. Lines may still be on their way,
+    /// except once it has ended.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until the log says `what`, and gives the whole log.
+    pub fn wait_for_log(&self, what: &str) -> String {
+        wait_until(&format!("the log says {what:?}"), || {
+            Some(self.log()).filter(|log| log.contains(what))
+        })
     }
 
     /// Waits until systemd would have been told `line`.

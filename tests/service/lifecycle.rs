@@ -99,6 +99,7 @@ fn the_drain_begins_after_its_delay() {
     service.signal(Signal::TERM);
     assert!(service.wait().success());
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(service.log().contains(r#""delay_ms":500"#), "{}", service.log());
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn the_drain_timeout_cuts_off_requests_that_do_not_finish() {
     let mut stream = start_half_a_put(&service);
     service.signal(Signal::TERM);
     assert!(service.wait().success());
-    assert!(service.log().contains("the drain timeout passed"), "{}", service.log());
+    assert!(service.log().contains("drain timeout exceeded"), "{}", service.log());
     let mut rest = Vec::new();
     // Reset or closed: either way there is no answer.
     let _ = stream.read_to_end(&mut rest);

@@ -16,9 +16,11 @@ mod durability;
 mod files;
 mod hostile;
 mod lifecycle;
+mod logs;
 mod malformed;
 mod panics;
 mod slow;
+mod version;
 
 use std::path::Path;
 

@@ -31,7 +31,11 @@ async fn a_panic_is_answered_with_500_and_counted_and_its_connection_lives_on() 
         Listener { socket, inherited: false },
         Buggy,
         metrics.listener("public"),
-        ServerLimits { connections_max: 10, drain_timeout: Duration::from_secs(10) },
+        ServerLimits {
+            connections_max: 10,
+            keep_alive_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
+        },
         async { drop(stopped.await) },
     ));
 

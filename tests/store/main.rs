@@ -21,7 +21,7 @@ use futures_util::future::{LocalBoxFuture, join_all, try_join_all};
 use hello_birthday::domain::{DateOfBirth, Username};
 use hello_birthday::metrics::Metrics;
 use hello_birthday::store::{
-    JournalChoice, QUEUE_MAX, Store, StoreError, StoreOptions, TRIP_MAX, UrlSource,
+    BATCH_MAX, JournalChoice, QUEUE_MAX, Store, StoreError, StoreOptions, UrlSource,
 };
 use jiff::civil::date;
 use rusqlite::Connection;
@@ -39,12 +39,12 @@ trait Database {
 
     async fn lock_writes(&self) -> Self::WriteLock;
 
-    /// Lets every trip fail until `mend`.
+    /// Makes every batch fail until `mend`.
     async fn break_down(&self);
 
     async fn mend(&self);
 
-    /// Lets every trip fail that saves this user.
+    /// Makes every batch fail that saves this user.
     async fn refuse(&self, username: &Username);
 
     /// What is on disk; it changes with every write.
@@ -53,8 +53,8 @@ trait Database {
     /// How many steps the schema has taken.
     async fn migrations(&self) -> u32;
 
-    /// How many trips carry a save that waits for another's lock, and those behind it.
-    fn trips_to_save_behind_a_lock(&self) -> usize;
+    /// How many batches execute a save that waits for another's lock, and those behind it.
+    fn batches_to_save_behind_a_lock(&self) -> usize;
 }
 
 /// A store and what it counts, as one process has them.
@@ -75,15 +75,15 @@ impl Instance {
     /// Queues a save; what is returned waits for its answer.
     fn send_save(&self, username: Username, born: DateOfBirth) -> Answer<'_, ()> {
         let mut answer = self.store.save(username, born).boxed_local();
-        assert_eq!(answer.as_mut().now_or_never(), None, "answered before any trip");
+        assert_eq!(answer.as_mut().now_or_never(), None, "answered before any batch");
         answer
     }
 
-    /// Sends a save and waits until it is on a trip.
+    /// Sends a save and waits until its batch runs.
     async fn set_out(&self, username: Username, born: DateOfBirth) -> Answer<'_, ()> {
         let answer = self.send_save(username, born);
         let setting_out = async {
-            while self.metric("store_queue_requests", "write") > 0 {
+            while self.metric("store_queue_length", "write") > 0 {
                 tokio::task::yield_now().await;
             }
         };
@@ -103,7 +103,7 @@ impl Instance {
         within(self.store.close()).await;
     }
 
-    /// The value of a metric of `read` or `write` trips.
+    /// The value of a metric of `read` or `write` batches.
     fn metric(&self, name: &str, kind: &str) -> usize {
         let series = format!("hello_birthday_{name}{{kind=\"{kind}\"");
         let metrics = self.metrics.render().unwrap();
@@ -111,11 +111,11 @@ impl Instance {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
-    /// How many trips there were, and how many requests they carried.
-    fn trips(&self, kind: &str) -> (usize, usize) {
+    /// How many batches there were, and how many requests they executed.
+    fn batches(&self, kind: &str) -> (usize, usize) {
         (
-            self.metric("store_trip_requests_count", kind),
-            self.metric("store_trip_requests_sum", kind),
+            self.metric("store_batch_requests_count", kind),
+            self.metric("store_batch_requests_sum", kind),
         )
     }
 }
@@ -186,45 +186,45 @@ async fn an_unchanged_date_writes_nothing(database: impl Database) {
     assert!(database.on_disk().await != before, "another date was not written");
 }
 
-async fn the_last_of_two_saves_in_one_trip_wins(database: impl Database) {
+async fn the_last_of_two_saves_in_one_batch_wins(database: impl Database) {
     let instance = Instance::open(&database).await;
     for (round, years) in [(1, [1990, 2001]), (2, [2001, 1990]), (3, [1985, 1990])] {
         let saves = years.map(|year| instance.send_save(user(1), born(year)));
         assert_eq!(within(join_all(saves)).await, [Ok(()), Ok(())]);
-        assert_eq!(instance.trips("write"), (round, 2 * round), "they shared no trip");
+        assert_eq!(instance.batches("write"), (round, 2 * round), "they shared no batch");
         assert_eq!(instance.find(user(1)).await, Ok(Some(born(years[1]))), "round {round}");
     }
 }
 
-async fn saves_that_queue_during_a_trip_share_one(database: impl Database) {
+async fn saves_that_queue_during_a_batch_share_one(database: impl Database) {
     let instance = Instance::open(&database).await;
     let lock = database.lock_writes().await;
     let first = instance.set_out(user(0), born(1990)).await;
     let many: Vec<_> = (1..=500).map(|it| instance.send_save(user(it), born(1990))).collect();
-    assert_eq!(instance.metric("store_queue_requests", "write"), 500);
+    assert_eq!(instance.metric("store_queue_length", "write"), 500);
     drop(lock);
     assert_eq!(within(first).await, Ok(()));
     assert!(within(try_join_all(many)).await.is_ok());
-    assert_eq!(instance.trips("write"), (database.trips_to_save_behind_a_lock(), 501));
+    assert_eq!(instance.batches("write"), (database.batches_to_save_behind_a_lock(), 501));
 }
 
-async fn finds_that_wait_together_share_a_trip(database: impl Database) {
+async fn finds_that_wait_together_share_a_batch(database: impl Database) {
     let instance = Instance::open(&database).await;
     assert_eq!(instance.save(user(7), born(1990)).await, Ok(()));
     let many = (0..500).map(|it| instance.store.find(user(it)));
     let found = within(join_all(many)).await;
     let known: Vec<_> = (0..500).filter(|it| found[*it] != Ok(None)).collect();
     assert_eq!((known, found[7]), (vec![7], Ok(Some(born(1990)))));
-    assert_eq!(instance.trips("read"), (1, 500));
+    assert_eq!(instance.batches("read"), (1, 500));
 }
 
-async fn a_failing_trip_tells_everyone_in_it_and_saves_no_one(database: impl Database) {
+async fn a_failing_batch_fails_all_its_requests_and_saves_nobody(database: impl Database) {
     let instance = Instance::open(&database).await;
     database.refuse(&user(7)).await;
-    assert_eq!(instance.save(user(0), born(1990)).await, Ok(()), "the trip before fails too");
+    assert_eq!(instance.save(user(0), born(1990)).await, Ok(()), "the batch before fails too");
     let failing: Vec<_> = (1..=10).map(|it| instance.send_save(user(it), born(1990))).collect();
     assert_eq!(within(join_all(failing)).await, [Err(StoreError::Unavailable); 10]);
-    assert_eq!(instance.trips("write"), (2, 11));
+    assert_eq!(instance.batches("write"), (2, 11));
     assert_eq!(instance.metric("store_errors_total", "write"), 1);
     for it in (1..=10).filter(|it| *it != 7) {
         assert_eq!(instance.find(user(it)).await, Ok(None), "user {it} was saved");
@@ -261,7 +261,7 @@ async fn a_full_queue_refuses_at_once_and_serves_the_admitted(database: impl Dat
     drop(lock);
     assert_eq!(within(first).await, Ok(()));
     assert!(within(try_join_all(admitted)).await.is_ok());
-    assert_eq!(instance.trips("write"), (1 + QUEUE_MAX.div_ceil(TRIP_MAX.get()), 1 + QUEUE_MAX));
+    assert_eq!(instance.batches("write"), (1 + QUEUE_MAX.div_ceil(BATCH_MAX.get()), 1 + QUEUE_MAX));
     assert_eq!(instance.find(user(QUEUE_MAX)).await, Ok(Some(born(1990))));
     assert_eq!(instance.find(user(QUEUE_MAX + 1)).await, Ok(None));
 }
@@ -272,7 +272,7 @@ async fn no_save_waits_for_a_lock_beyond_its_deadline(database: impl Database) {
     let mut answers = vec![instance.set_out(user(0), born(1990)).await];
     answers.extend((1..=10).map(|it| instance.send_save(user(it), born(1990))));
     expect_refusals(answers).await;
-    assert_eq!(instance.metric("store_queue_requests", "write"), 0);
+    assert_eq!(instance.metric("store_queue_length", "write"), 0);
     drop(lock);
     assert_eq!(instance.save(user(1), born(1991)).await, Ok(()));
     assert_eq!(instance.find(user(1)).await, Ok(Some(born(1991))));
@@ -337,11 +337,11 @@ async fn instances_see_what_the_others_saved_at_once(database: impl Database) {
     }
 }
 
-async fn instances_that_save_the_same_users_at_once_do_not_trip_each_other(
+async fn instances_that_save_the_same_users_at_once_do_not_fail_each_other(
     database: impl Database,
 ) {
     let instances = [Instance::open(&database).await, Instance::open(&database).await];
-    let upwards: Vec<_> = (0..TRIP_MAX.get()).collect();
+    let upwards: Vec<_> = (0..BATCH_MAX.get()).collect();
     let downwards = upwards.iter().rev().copied().collect();
     let saving = instances.iter().zip([upwards, downwards]).map(async |(instance, users)| {
         for year in 1990..2000 {
@@ -356,7 +356,7 @@ async fn instances_that_save_the_same_users_at_once_do_not_trip_each_other(
         let retries = "hello_birthday_store_retries_total{kind=\"write\"}";
         let line = metrics.lines().find(|line| line.starts_with(retries));
         assert!(line.is_none_or(|line| line.ends_with(" 0")), "{line:?}");
-        let all = (0..TRIP_MAX.get()).map(|it| instance.store.find(user(it)));
+        let all = (0..BATCH_MAX.get()).map(|it| instance.store.find(user(it)));
         let found = within(join_all(all)).await;
         assert!(found.into_iter().all(|found| found == Ok(Some(born(1999)))));
     }
@@ -438,9 +438,12 @@ impl Database for Sqlite {
         self.connect().query_row(count, [], |row| row.get(0)).unwrap()
     }
 
-    fn trips_to_save_behind_a_lock(&self) -> usize {
-        // A trip can take more until it has the lock.
-        1
+    fn batches_to_save_behind_a_lock(&self) -> usize {
+        match self.journal {
+            // A batch accepts requests until it has the lock.
+            JournalChoice::Truncate => 1,
+            _ => 2,
+        }
     }
 }
 
@@ -547,10 +550,13 @@ impl Database for Postgres {
     }
 
     async fn migrations(&self) -> u32 {
-        self.execute("select count(*) from schema_versions").trim().parse().unwrap()
+        self.execute("select count(*) from schema_versions where version > 0")
+            .trim()
+            .parse()
+            .unwrap()
     }
 
-    fn trips_to_save_behind_a_lock(&self) -> usize {
+    fn batches_to_save_behind_a_lock(&self) -> usize {
         // The statement that waits has its rows.
         2
     }
@@ -576,10 +582,10 @@ macro_rules! test_promises {
             usernames_and_dates_come_back_as_they_were_saved
             a_later_save_replaces_an_earlier_one
             an_unchanged_date_writes_nothing
-            the_last_of_two_saves_in_one_trip_wins
-            saves_that_queue_during_a_trip_share_one
-            finds_that_wait_together_share_a_trip
-            a_failing_trip_tells_everyone_in_it_and_saves_no_one
+            the_last_of_two_saves_in_one_batch_wins
+            saves_that_queue_during_a_batch_share_one
+            finds_that_wait_together_share_a_batch
+            a_failing_batch_fails_all_its_requests_and_saves_nobody
             a_database_that_comes_back_needs_no_restart
             a_full_queue_refuses_at_once_and_serves_the_admitted
             no_save_waits_for_a_lock_beyond_its_deadline
@@ -587,7 +593,7 @@ macro_rules! test_promises {
             closing_carries_out_what_waits_and_refuses_the_rest
             what_was_saved_is_there_after_reopening
             instances_see_what_the_others_saved_at_once
-            instances_that_save_the_same_users_at_once_do_not_trip_each_other
+            instances_that_save_the_same_users_at_once_do_not_fail_each_other
             instances_that_start_at_once_migrate_once
         }
     };

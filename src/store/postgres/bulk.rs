@@ -2,16 +2,16 @@ use std::path::PathBuf;
 
 use jiff::civil::Date;
 
-use super::connect::{Connector, Session};
+use super::connect::{Connection, Connector};
 use super::error::PostgresError;
 use super::migrate::migrate;
+use super::queries::{ADD, FIND, SAVE, read};
 use super::tls::Tls;
-use super::trips::{ADD, FIND, SAVE, read};
 use crate::domain::{DateOfBirth, Username};
-use crate::store::{Existing, Migrate, UrlSource, User};
+use crate::store::{Migrate, OnConflict, UrlSource, User};
 
-/// A server, open for copying.
-pub struct PostgresBulk(Session);
+/// A connection for copying.
+pub struct PostgresBulk(Connection);
 
 impl PostgresBulk {
     pub async fn open(
@@ -20,9 +20,9 @@ impl PostgresBulk {
         how: Migrate,
     ) -> Result<PostgresBulk, PostgresError> {
         let tls = Tls::new(ca_file.as_deref())?;
-        let mut session = Connector::new(source, tls).connect().await?;
-        migrate(&mut session.client, how).await?;
-        Ok(PostgresBulk(session))
+        let connector = Connector::new(source, tls);
+        migrate(&connector, how).await?;
+        Ok(PostgresBulk(connector.connect().await?))
     }
 
     pub async fn count(&self) -> Result<u64, PostgresError> {
@@ -47,10 +47,10 @@ impl PostgresBulk {
         Ok(read(&rows, &names)?)
     }
 
-    pub async fn save(&self, users: &[User], existing: Existing) -> Result<(), PostgresError> {
-        let sql = match existing {
-            Existing::Keep => ADD,
-            Existing::Replace => SAVE,
+    pub async fn save(&self, users: &[User], on_conflict: OnConflict) -> Result<(), PostgresError> {
+        let sql = match on_conflict {
+            OnConflict::Keep => ADD,
+            OnConflict::Replace => SAVE,
         };
         let dates: Vec<Date> = users.iter().map(|user| user.born.date()).collect();
         self.0.client.execute(sql, &[&names(users), &dates]).await?;

@@ -1,4 +1,4 @@
-//! Connections to Postgres: where to, and what is settled before they are used.
+//! Opens connections to Postgres and sets them up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,79 +16,82 @@ use super::tls::Tls;
 use super::url::{PostgresUrl, Server};
 use crate::store::url::{DatabaseUrl, UrlSource};
 
-/// `204` means flushed to disk, whatever is or becomes the default of the server,
-/// the database or the role. All settings but `off` flush, and may wait for standbys
-/// (<https://www.postgresql.org/docs/current/runtime-config-wal.html>). A server
-/// that does not know the setting keeps its own.
-const PIN_FLUSH: &str = "select set_config(
+/// `204` means flushed to disk, whatever the server, the database or the role has as its
+/// default. All values but `off` flush, and may wait for standbys
+/// (<https://www.postgresql.org/docs/current/runtime-config-wal.html>). Does nothing on a
+/// server without the setting.
+const SET_SYNCHRONOUS_COMMIT: &str = "select set_config(
         'synchronous_commit', case setting when 'off' then 'on' else setting end, false)
     from current_setting('synchronous_commit', true) as setting where setting is not null";
 
-/// How long a server may take over a farewell before it is left without one.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
+/// How long to wait for a connection to close cleanly.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connects to one database, with the URL of the moment.
+/// Connects to one database, with the URL as it is at that time.
 #[derive(Clone)]
 pub(super) struct Connector {
     source: Arc<UrlSource>,
     replica: Option<Arc<PostgresUrl>>,
     tls: Arc<Tls>,
-    statement_max: Option<Duration>,
-    /// Which server to try first: the one that let us in last, or the one after the
-    /// last that did not.
-    first: Arc<AtomicUsize>,
+    statement_timeout: Option<Duration>,
+    /// Index of the host to try first: the last one that accepted a connection, or the one
+    /// after the last that failed.
+    preferred_host: Arc<AtomicUsize>,
 }
 
-/// A connection, for one statement again and again. It is closed when it is
-/// dropped.
-pub(super) struct Session {
+/// A connection on which one statement is executed repeatedly. Dropping it closes it.
+pub(super) struct Connection {
     pub client: Client,
     statement: Option<Statement>,
     tls: MakeRustlsConnect,
-    connect_max: Duration,
-    _wire: Wire,
+    connect_timeout: Duration,
+    _task: ConnectionTask,
 }
 
-/// What goes into a statement.
+/// Parameters of a statement.
 pub(super) type Values<'a> = [&'a (dyn ToSql + Sync)];
 
 impl Connector {
-    /// Connects to the database at `source` for as long statements as may be.
+    /// Connects to the database at `source`, without a statement timeout.
     pub fn new(source: UrlSource, tls: Tls) -> Connector {
         Connector {
             source: source.into(),
             replica: None,
             tls: tls.into(),
-            statement_max: None,
-            first: Arc::default(),
+            statement_timeout: None,
+            preferred_host: Arc::default(),
         }
     }
 
-    /// Lets the server itself give up statements after `max`: those that no one
-    /// waits for any more neither pile up there, nor overtake what comes later.
-    pub fn with_statement_max(&self, max: Duration) -> Connector {
-        Connector { statement_max: Some(max), ..self.clone() }
+    /// Has the server cancel statements after `timeout`, so that abandoned ones neither
+    /// accumulate there nor take effect later than newer ones.
+    pub fn with_statement_timeout(&self, timeout: Duration) -> Connector {
+        Connector { statement_timeout: Some(timeout), ..self.clone() }
     }
 
-    /// Connects to `replica` instead. What that URL leaves out is taken from the
-    /// primary's.
+    /// Connects to `replica` instead. What its URL lacks is taken from the primary's.
     pub fn to_replica(&self, replica: PostgresUrl) -> Connector {
-        Connector { replica: Some(replica.into()), first: Arc::default(), ..self.clone() }
+        Connector { replica: Some(replica.into()), preferred_host: Arc::default(), ..self.clone() }
     }
 
-    /// Connects to the first server that lets us in and is as the URL wants it.
-    pub async fn connect(&self) -> Result<Session, PostgresError> {
+    /// Connects to the first host that accepts and has the attributes that the URL asks for.
+    pub async fn connect(&self) -> Result<Connection, PostgresError> {
         let servers = self.url()?.servers;
         let mut failed = None;
         for _ in 0..servers.len() {
-            let at = self.first.load(Ordering::Relaxed);
+            let at = self.preferred_host.load(Ordering::Relaxed);
             match self.connect_to(&servers[at % servers.len()]).await {
-                Ok(session) => return Ok(session),
+                Ok(connection) => return Ok(connection),
                 Err(error) => failed = Some(error),
             }
-            // Unless another connection that failed there was quicker.
+            // Unless a concurrent attempt that failed has moved it already.
             let next = (at + 1) % servers.len();
-            let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.preferred_host.compare_exchange(
+                at,
+                next,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
         Err(failed.expect("a URL names a server"))
     }
@@ -100,7 +103,7 @@ impl Connector {
         if let Some(replica) = &self.replica {
             return Ok(PostgresUrl::clone(replica).completed_by(&primary));
         }
-        // Of several servers it is the primary that takes saves.
+        // Of several hosts, the primary takes saves.
         if primary.servers.len() > 1 {
             for Server { config, .. } in &mut primary.servers {
                 config.target_session_attrs(TargetSessionAttrs::ReadWrite);
@@ -109,76 +112,74 @@ impl Connector {
         Ok(primary)
     }
 
-    async fn connect_to(&self, server: &Server) -> Result<Session, PostgresError> {
+    async fn connect_to(&self, server: &Server) -> Result<Connection, PostgresError> {
         let tls = self.tls.connector(server.tls)?;
-        let connect_max = server.connect_max;
-        let connecting = timeout(connect_max, async {
+        let connect_timeout = server.connect_timeout;
+        let connecting = timeout(connect_timeout, async {
             let (client, connection) = server.config.connect(tls.clone()).await?;
-            let wire = Wire::lay(connection);
-            client.batch_execute(PIN_FLUSH).await?;
-            if let Some(max) = self.statement_max {
-                let max = max.as_millis();
-                client.batch_execute(&format!("set statement_timeout = {max}")).await?;
+            let task = ConnectionTask::spawn(connection);
+            client.batch_execute(SET_SYNCHRONOUS_COMMIT).await?;
+            if let Some(timeout) = self.statement_timeout {
+                let timeout = timeout.as_millis();
+                client.batch_execute(&format!("set statement_timeout = {timeout}")).await?;
             }
-            Ok((client, wire))
+            Ok((client, task))
         });
         match connecting.await {
-            Ok(Ok((client, wire))) => {
-                Ok(Session { client, statement: None, tls, connect_max, _wire: wire })
+            Ok(Ok((client, task))) => {
+                Ok(Connection { client, statement: None, tls, connect_timeout, _task: task })
             }
             Ok(Err(cause)) => Err(PostgresError::Connect { server: server.to_string(), cause }),
-            Err(_) => {
-                Err(PostgresError::NoConnection { server: server.to_string(), after: connect_max })
-            }
+            Err(_) => Err(PostgresError::ConnectTimeout {
+                server: server.to_string(),
+                after: connect_timeout,
+            }),
         }
     }
 }
 
-impl Session {
-    /// Runs `sql`, which is the same every time, so that it is parsed once.
+impl Connection {
+    /// Executes `sql`, which must be the same every time: it is prepared once.
     pub async fn query(
         &mut self,
         sql: &str,
         values: &Values<'_>,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let statement = match self.statement.take() {
+        let statement = match &self.statement {
             Some(statement) => statement,
-            None => self.client.prepare(sql).await?,
+            None => self.statement.insert(self.client.prepare(sql).await?),
         };
-        let rows = self.client.query(&statement, values).await?;
-        self.statement = Some(statement);
-        Ok(rows)
+        self.client.query(statement, values).await
     }
 
-    /// Gives up a statement that was not answered: a server that still listens
-    /// stops working on it. That is tried but not waited for.
+    /// Closes the connection and asks the server, in the background, to cancel the statement
+    /// that it has not answered.
     pub fn abandon(self) {
         let token = self.client.cancel_token();
-        let Session { tls, connect_max, .. } = self;
-        tokio::spawn(async move { timeout(connect_max, token.cancel_query(tls)).await });
+        let Connection { tls, connect_timeout, .. } = self;
+        tokio::spawn(async move { timeout(connect_timeout, token.cancel_query(tls)).await });
     }
 }
 
-/// What carries a session's bytes, in a task of its own. The client library would
-/// keep it, and its socket, for as long as the server owes an answer; here it ends
-/// soon after the session.
-struct Wire {
+/// The task that reads from and writes to a connection's socket. The client library keeps it
+/// running until the server has answered everything; this one ends soon after it is dropped.
+struct ConnectionTask {
     _dropped: oneshot::Sender<()>,
 }
 
-impl Wire {
-    fn lay(
+impl ConnectionTask {
+    fn spawn(
         mut connection: impl Future<Output = Result<(), tokio_postgres::Error>> + Send + Unpin + 'static,
-    ) -> Wire {
+    ) -> ConnectionTask {
         let (hold, held) = oneshot::channel();
         tokio::spawn(async move {
             tokio::select! {
-                // An error of the connection is the client's too.
+                // The client gets the connection's error as well.
                 _ = &mut connection => {}
-                _ = held => drop(timeout(FAREWELL_MAX, connection).await),
+                _ = held => drop(timeout(CLOSE_TIMEOUT, connection).await),
             }
         });
-        Wire { _dropped: hold }
+        ConnectionTask { _dropped: hold }
     }
 }
 
@@ -193,9 +194,9 @@ impl Connector {
 }
 
 #[cfg(test)]
-impl Session {
-    /// A session with a server that accepted it and says nothing more.
-    pub async fn with_silent_server() -> Session {
+impl Connection {
+    /// A connection to a server that accepted it and then falls silent.
+    pub async fn with_silent_server() -> Connection {
         use tokio::io::AsyncWriteExt;
 
         let (client, mut server) = tokio::io::duplex(4096);
@@ -209,8 +210,14 @@ impl Session {
             std::future::pending::<()>().await
         });
         let tls = Tls::new(None).unwrap().connector(super::tls::TlsMode::Disable).unwrap();
-        let connect_max = Duration::from_secs(1);
-        Session { client, statement: None, tls, connect_max, _wire: Wire::lay(connection) }
+        let connect_timeout = Duration::from_secs(1);
+        Connection {
+            client,
+            statement: None,
+            tls,
+            connect_timeout,
+            _task: ConnectionTask::spawn(connection),
+        }
     }
 }
 

@@ -1,5 +1,4 @@
-//! What goes wrong with Postgres, in words for operators that hold no secret and
-//! name no user.
+//! Errors of Postgres, for operators: they contain no secret and no personal data.
 
 use std::error::Error;
 use std::io;
@@ -10,70 +9,71 @@ use tokio_postgres::error::SqlState;
 use super::tls::TlsError;
 use crate::store::url::UrlSourceError;
 
-/// Why Postgres did not do what it was asked to.
+/// Why an operation on Postgres failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    /// There is no URL to connect with.
+    /// The URL cannot be read.
     #[error(transparent)]
     Url(#[from] UrlSourceError),
-    /// The URL was of Postgres when the process started.
-    #[error("the database URL names no Postgres database any more: start the service again")]
+    /// The URL named a Postgres database when the process started.
+    #[error(
+        "the database URL no longer names a Postgres database: correct it, or restart the service to use another database"
+    )]
     OtherDatabase,
-    /// TLS cannot be set up.
+    /// TLS cannot be configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// No connection.
+    /// Connecting failed.
     #[error("cannot connect to {server}: {}{}", describe(cause), advice(cause))]
     Connect {
         /// Its host and port.
         server: String,
-        /// What the client library says. It is not `#[source]`: the database's own
-        /// words may quote a row.
+        /// Not `#[source]`, because a message of the database may quote a row.
         cause: tokio_postgres::Error,
     },
-    /// No answer while connecting.
+    /// Connecting took too long.
     #[error(
-        "cannot connect to {server}: no answer within {after:?}; check the host, the port and the firewalls between"
+        "cannot connect to {server}: no answer within {after:?}; check the host, the port and the firewalls in between"
     )]
-    NoConnection {
+    ConnectTimeout {
         /// Its host and port.
         server: String,
-        /// How long was waited.
+        /// The timeout.
         after: Duration,
     },
-    /// A statement that failed.
+    /// A statement failed.
     #[error("{}", describe(.0))]
     Statement(tokio_postgres::Error),
-    /// A statement that was not answered.
+    /// A statement was not answered.
     #[error("the database did not answer within {0:?}")]
-    NoAnswer(Duration),
-    /// Everything on the way here took all the time there was.
-    #[error("no time was left to ask the database")]
-    NoTimeLeft,
-    /// The schema is that of a release that this one cannot work beside.
+    AnswerTimeout(Duration),
+    /// The request's deadline passed before the statement was sent.
+    #[error("the deadline passed before the database was reached")]
+    DeadlinePassed,
+    /// The schema is of a newer release with which this one is incompatible.
     #[error(
-        "the database was made by a newer release that this one cannot work beside: it was left as it is; run the newer release"
+        "the database was migrated by a newer release that is incompatible with this one; it was not changed: run the newer release"
     )]
     MadeByNewerRelease,
-    /// The schema is not there yet, and may not be made.
+    /// The schema is missing or outdated, and must not be migrated.
     #[error(
-        "the database lacks this release's schema: make it with hello-birthday --migrate=only, as a role that may"
+        "the database lacks this release's schema: run hello-birthday migrate as a role that may create tables"
     )]
     NotMigrated,
-    /// The schema is not there yet, and this role may not make it.
-    #[error("this role may not make the schema: make it with hello-birthday --migrate=only, as a role that may; {}", describe(.0))]
+    /// The schema is missing or outdated, and this role lacks the privileges to migrate it.
+    #[error("this role may not create the schema: run hello-birthday migrate as a role that may create tables; {}", describe(.0))]
     MayNotMigrate(tokio_postgres::Error),
-    /// This role may not even look.
+    /// This role lacks the privileges to read the schema's version.
     #[error("this role may not read the schema: grant it select, insert and update on all tables in it; {}", describe(.0))]
     MayNotRead(tokio_postgres::Error),
-    /// Some letters have no place in it.
+    /// The encoding does not have every letter.
     #[error(
-        "the database is not in UTF-8, so it cannot hold every name: create it with encoding 'UTF8' template template0"
+        "the database's encoding is not UTF-8, so it cannot store every name: create it with encoding 'UTF8' template template0"
     )]
     NotUtf8,
-    /// Tables of another program are in the way.
+    /// Another program has tables of the same names.
     #[error(
-        "the database holds tables of another program named users or schema_versions: it was left as it is; name another database, or a schema with ?options=-csearch_path%3DNAME"
+        "the database has tables of another program named users or schema_versions; it was not changed: name another database, or a schema with ?options=-csearch_path%3DNAME"
     )]
     NotOurs,
 }
@@ -85,19 +85,26 @@ impl From<tokio_postgres::Error> for PostgresError {
 }
 
 impl PostgresError {
-    /// Whether a new connection may do better at once: the old one died, or led to
-    /// a server that is starting, stopping or no longer the primary.
-    pub(super) fn may_pass(&self) -> bool {
+    /// Whether a new connection may succeed at once: this one was lost, or its server is
+    /// starting, stopping or no longer the primary.
+    pub(super) fn is_transient(&self) -> bool {
         match self {
-            PostgresError::Connect { .. } | PostgresError::NoConnection { .. } => true,
-            // The file may be about to be replaced.
+            PostgresError::Connect { .. } | PostgresError::ConnectTimeout { .. } => true,
+            // The file may be replaced in a moment.
             PostgresError::Url(_) => true,
             PostgresError::Statement(error) => match error.code() {
-                Some(state) => is_passing(state),
+                Some(state) => is_transient_state(state),
                 None => error.is_closed() || is_io(error),
             },
             _ => false,
         }
+    }
+
+    /// Whether the statement was rolled back because of a concurrent one: a serialization
+    /// failure or a deadlock. On the same connection it may succeed.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, PostgresError::Statement(error)
+            if error.code().is_some_and(|state| state.code().starts_with("40")))
     }
 }
 
@@ -105,26 +112,25 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     error.source().is_some_and(|cause| cause.is::<io::Error>())
 }
 
-/// States that say nothing against the statement
+/// States that are not the statement's fault
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-fn is_passing(state: &SqlState) -> bool {
+fn is_transient_state(state: &SqlState) -> bool {
     match *state {
-        // It waited for a lock, and would again.
+        // It waited for a lock until its timeout, and would again.
         SqlState::QUERY_CANCELED => false,
         // The primary became a standby.
         SqlState::READ_ONLY_SQL_TRANSACTION => true,
-        // What was prepared no longer fits the schema, or a pooler lost it.
+        // The prepared statement no longer fits the schema, or a pooler lost it.
         SqlState::FEATURE_NOT_SUPPORTED
         | SqlState::INVALID_SQL_STATEMENT_NAME
         | SqlState::DUPLICATE_PSTATEMENT => true,
-        // Connection exception, transaction rollback, insufficient resources,
-        // operator intervention, system error.
-        _ => ["08", "40", "53", "57", "58"].contains(&&state.code()[..2]),
+        // Connection exception, insufficient resources, operator intervention, system error.
+        _ => ["08", "53", "57", "58"].contains(&&state.code()[..2]),
     }
 }
 
-/// The error on one line. The database's words are left out unless they are of a
-/// kind that quotes nothing of a row.
+/// The error on one line. A message of the database is left out unless its class never
+/// quotes a row.
 fn describe(error: &tokio_postgres::Error) -> String {
     let Some(refusal) = error.as_db_error() else {
         let causes = std::iter::successors(error.source(), |&cause| cause.source());
@@ -141,17 +147,17 @@ fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// What to do about a connection that failed, where the error does not say so.
+/// What to do about a connection that failed, if the error does not say so.
 fn advice(error: &tokio_postgres::Error) -> &'static str {
     let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) else {
         return "";
     };
     match cause.get_ref() {
         Some(cause) if cause.is::<rustls::Error>() => {
-            "; name its authority with --postgres-ca-file, or see sslmode"
+            "; name the CA that signed it with --postgres-ca-file, or change sslmode"
         }
         // It runs, but is not what target_session_attrs asks for.
         _ if cause.kind() == io::ErrorKind::PermissionDenied => "",
-        _ => "; check the host, the port and that it runs",
+        _ => "; check the host and the port, and that the server runs",
     }
 }

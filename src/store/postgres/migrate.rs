@@ -1,51 +1,124 @@
-//! Brings the schema to this release's. Instances that start at once migrate once.
+//! Migrates the schema. Instances that start at the same time migrate once.
+//!
+//! An instance that migrates holds a row lock, in a transaction that stays open on a
+//! connection of its own. The server releases it when that connection ends, so an instance
+//! that dies leaves nothing to clean up. An advisory lock would do as well, but not every
+//! engine that speaks Postgres's protocol has them.
+//!
+//! Every step is one statement in its own transaction, because some engines (Aurora DSQL)
+//! allow one schema change in a transaction, and no data with it. Every step can be executed
+//! twice: an instance may die between two steps, the server may still execute the last
+//! statement of an instance that died, and with optimistic concurrency a row lock excludes
+//! nobody. A step that loses such a race is retried.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, GenericClient, IsolationLevel};
 
+use super::connect::{Connection, Connector};
 use super::error::PostgresError;
-use crate::store::schema::{self, Found, Migrate, Migration};
+use crate::store::schema::{self, Migrate, Migration, SchemaVersion};
 
 /// This release's schema, in steps.
 const MIGRATIONS: &[Migration] =
     &[Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 }];
 
-/// Held by who migrates: "HBDY" among the advisory locks of the database.
-const LOCK: i64 = 0x4842_4459;
+/// The applied steps. Version 0 is the empty schema, whose row is the one to lock.
+const CREATE_VERSIONS: &str = "create table if not exists schema_versions (
+        version integer primary key,
+        works_with integer not null
+    )";
+const LOCK: &str = "select version from schema_versions where version = 0 for update";
 
-/// Takes the steps that are missing, as far as `how` allows that.
-pub(super) async fn migrate(client: &mut Client, how: Migrate) -> Result<(), PostgresError> {
+/// Has the server notice within a minute, rather than two hours, that the host of an instance
+/// that migrates is gone. Does nothing on a server without these settings.
+const NOTICE_DEAD_CLIENT: &str = "select set_config(
+        name, case name when 'tcp_keepalives_count' then '3' else '15' end, false)
+    from pg_settings
+    where name in ('tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count')";
+
+/// Attempts at a step that other instances execute too; each time one of them succeeds.
+const ATTEMPTS_MAX: u32 = 50;
+
+/// Longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// Executes the missing steps, if `how` allows that.
+pub(super) async fn migrate(connector: &Connector, how: Migrate) -> Result<(), PostgresError> {
+    let Connection { client, .. } = &connector.connect().await?;
     check_encoding(client).await?;
-    if missing(look(client).await?)?.next().is_none() {
+    if missing(read_version(client).await?)?.next().is_none() {
         return Ok(());
     }
     if how == Migrate::Check {
         return Err(PostgresError::NotMigrated);
     }
-    // At other levels it would not see what another instance did while it waited.
-    let transaction =
-        client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    transaction.execute("select pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    // Another instance may have been quicker.
-    for (version, migration) in missing(look(&transaction).await?)? {
-        apply(&transaction, version, migration).await.map_err(|error| match error.code() {
-            Some(&SqlState::DUPLICATE_TABLE) => PostgresError::NotOurs,
-            Some(&SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::INVALID_SCHEMA_NAME) => {
-                PostgresError::MayNotMigrate(error)
-            }
-            _ => error.into(),
-        })?;
+    execute_step(client, CREATE_VERSIONS).await?;
+    record(client, 0, 0).await?;
+    let _lock = lock(connector).await?;
+    // Another instance may have migrated meanwhile.
+    for (version, migration) in missing(read_version(client).await?)? {
+        execute_step(client, migration.sql).await?;
+        record(client, version, migration.works_with).await?;
     }
-    Ok(transaction.commit().await?)
+    Ok(())
 }
 
-fn missing(found: Found) -> Result<impl Iterator<Item = (u32, &'static Migration)>, PostgresError> {
+/// Waits until no other instance migrates. The lock is held until the connection is dropped.
+async fn lock(connector: &Connector) -> Result<Connection, PostgresError> {
+    let connection = connector.connect().await?;
+    connection.client.batch_execute(NOTICE_DEAD_CLIENT).await?;
+    connection.client.batch_execute("begin").await?;
+    connection.client.batch_execute(LOCK).await?;
+    Ok(connection)
+}
+
+async fn record(client: &Client, version: u32, works_with: u32) -> Result<(), PostgresError> {
+    let insert = format!(
+        "insert into schema_versions values ({version}, {works_with}) on conflict do nothing"
+    );
+    execute_step(client, &insert).await
+}
+
+async fn execute_step(client: &Client, sql: &str) -> Result<(), PostgresError> {
+    let mut attempts = 0;
+    loop {
+        let Err(error) = client.batch_execute(sql).await else { return Ok(()) };
+        attempts += 1;
+        let error = match error.code() {
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::INVALID_SCHEMA_NAME) => {
+                return Err(PostgresError::MayNotMigrate(error));
+            }
+            Some(state) if is_lost_race(state) && attempts < ATTEMPTS_MAX => error,
+            _ => return Err(error.into()),
+        };
+        tracing::debug!(error = %PostgresError::from(error), "another instance migrates at the same time");
+        sleep(PAUSE_MAX.mul_f64(rand::random_range(0.0..=1.0))).await;
+    }
+}
+
+/// Whether another instance executed the same step at the same time: `if not exists` does not
+/// see what another transaction has not committed yet.
+fn is_lost_race(state: &SqlState) -> bool {
+    matches!(
+        *state,
+        SqlState::UNIQUE_VIOLATION
+            | SqlState::DUPLICATE_TABLE
+            | SqlState::DUPLICATE_OBJECT
+            | SqlState::DUPLICATE_COLUMN
+    ) || state.code().starts_with("40")
+}
+
+fn missing(
+    found: SchemaVersion,
+) -> Result<impl Iterator<Item = (u32, &'static Migration)>, PostgresError> {
     schema::missing(found, MIGRATIONS)
         .map_err(|schema::MadeByNewerRelease| PostgresError::MadeByNewerRelease)
 }
 
-/// A database that cannot hold every letter would fail all who share a trip with
-/// one that it lacks.
+/// In another encoding, one unsupported letter would fail its whole batch.
 async fn check_encoding(client: &Client) -> Result<(), PostgresError> {
     let encoding = "select current_setting('server_encoding', true)";
     let encoding: Option<String> = client.query_one(encoding, &[]).await?.try_get(0)?;
@@ -55,12 +128,18 @@ async fn check_encoding(client: &Client) -> Result<(), PostgresError> {
     }
 }
 
-async fn look(client: &impl GenericClient) -> Result<Found, PostgresError> {
-    // Not `to_regclass`: it may remember that there was no table before the lock.
-    let is_new = "select not exists (select from pg_catalog.pg_tables
-        where tablename = 'schema_versions' and schemaname = any(current_schemas(false)))";
-    if client.query_one(is_new, &[]).await?.try_get(0)? {
-        return Ok(Found::default());
+async fn read_version(client: &Client) -> Result<SchemaVersion, PostgresError> {
+    // schema_versions is created first, so a table of users without it is not ours.
+    let tables = "select
+            exists (select from pg_catalog.pg_tables
+                where tablename = 'schema_versions' and schemaname = any(current_schemas(false))),
+            exists (select from pg_catalog.pg_tables
+                where tablename = 'users' and schemaname = current_schema())";
+    let row = client.query_one(tables, &[]).await?;
+    match [row.try_get(0)?, row.try_get(1)?] {
+        [true, _] => {}
+        [false, true] => return Err(PostgresError::NotOurs),
+        [false, false] => return Ok(SchemaVersion::default()),
     }
     let versions = "select coalesce(max(version), 0), coalesce(max(works_with), 0)
         from schema_versions";
@@ -70,23 +149,20 @@ async fn look(client: &impl GenericClient) -> Result<Found, PostgresError> {
         _ => error.into(),
     })?;
     let [version, works_with]: [i32; 2] = [row.try_get(0)?, row.try_get(1)?];
-    Ok(Found { version: version.unsigned_abs(), works_with: works_with.unsigned_abs() })
+    Ok(SchemaVersion { version: version.unsigned_abs(), works_with: works_with.unsigned_abs() })
 }
 
-async fn apply(
-    transaction: &impl GenericClient,
-    version: u32,
-    migration: &Migration,
-) -> Result<(), tokio_postgres::Error> {
-    if version == 1 {
-        let create = "create table schema_versions (
-            version integer primary key,
-            works_with integer not null
-        )";
-        transaction.batch_execute(create).await?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_is_one_statement_that_may_run_twice() {
+        for Migration { sql, .. } in MIGRATIONS {
+            let lines = sql.lines().filter(|line| !line.trim_start().starts_with("--"));
+            let statement: String = lines.collect();
+            assert_eq!(statement.find(';'), Some(statement.len() - 1), "{sql}");
+            assert!(statement.contains("if not exists"), "{sql}");
+        }
     }
-    transaction.batch_execute(migration.sql).await?;
-    let works_with = migration.works_with;
-    let insert = format!("insert into schema_versions values ({version}, {works_with})");
-    transaction.batch_execute(&insert).await
 }

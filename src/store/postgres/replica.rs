@@ -1,4 +1,4 @@
-//! A replica that is read while it answers. While it does not, the primary is.
+//! Reads from a replica, with the primary as the fallback.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,142 +9,151 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Row;
 
-use super::connect::{Connector, Session};
+use super::connect::{Connection, Connector};
 use super::error::PostgresError;
-use super::trips::FIND;
 
-/// How long a replica may take to answer before the primary is asked, which must
-/// do so within the same deadline.
-pub(super) const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// How long a replica may take to answer before the primary is asked, whose answer must come
+/// within the same deadline.
+pub(super) const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The pause between two attempts to reach a replica that is away. Nobody waits
-/// for it.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two attempts to reconnect. No request waits for it.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// One lane's connection to the replica.
+/// One worker's connection to the replica.
 pub(super) struct Replica {
     connector: Connector,
+    sql: &'static str,
     state: State,
-    lanes: Arc<Lanes>,
+    status: Arc<ReplicaStatus>,
 }
 
 enum State {
-    Here(Session),
-    /// It is tried again and again in the background.
-    Away(JoinHandle<Session>),
+    Connected(Connection),
+    /// A task that connects, however often that fails.
+    Reconnecting(JoinHandle<Connection>),
 }
 
-/// What all lanes see of the replica.
-pub(super) struct Lanes {
-    /// How many of them do without it. The log tells when the first one begins to,
-    /// and when the last one no longer does.
-    without: AtomicUsize,
-    /// Trips that went to the primary instead.
+/// What all workers know of the replica.
+pub(super) struct ReplicaStatus {
+    /// How many workers have no connection to it. Logged when the first one loses its
+    /// connection, and when the last one has it again.
+    disconnected: AtomicUsize,
+    /// Batches that were read from the primary instead.
     fallbacks: IntCounter,
 }
 
-impl Lanes {
-    pub fn new(fallbacks: IntCounter) -> Lanes {
-        Lanes { without: AtomicUsize::new(0), fallbacks }
+impl ReplicaStatus {
+    pub fn new(fallbacks: IntCounter) -> ReplicaStatus {
+        ReplicaStatus { disconnected: AtomicUsize::new(0), fallbacks }
     }
 }
 
 impl Replica {
-    /// Tries to connect. A replica that is away keeps no service from starting.
-    pub async fn open(connector: Connector, lanes: Arc<Lanes>) -> Replica {
-        let state = match connect(&connector).await {
-            Ok(session) => State::Here(session),
+    /// Tries to connect, to execute `sql`. A service starts without its replica too.
+    pub async fn open(
+        connector: Connector,
+        sql: &'static str,
+        status: Arc<ReplicaStatus>,
+    ) -> Replica {
+        let state = match connect(&connector, sql).await {
+            Ok(connection) => State::Connected(connection),
             Err(error) => {
-                lanes.leave(&error);
-                State::away(&connector)
+                status.mark_down(&error);
+                State::reconnect(&connector, sql)
             }
         };
-        Replica { connector, state, lanes }
+        Replica { connector, sql, state, status }
     }
 
-    /// The rows of those of `usernames` that the replica knows; `None` if the
-    /// primary must be asked.
+    /// The rows of those of `usernames` that the replica has; `None` if the primary must be
+    /// asked.
     pub async fn find(&mut self, usernames: &[&str]) -> Option<Vec<Row>> {
-        self.look_for_return().await;
-        if let State::Here(session) = &mut self.state {
-            match find(session, usernames).await {
+        self.poll_reconnect().await;
+        if let State::Connected(connection) = &mut self.state {
+            match find(connection, self.sql, usernames).await {
                 Ok(rows) => return Some(rows),
-                Err(error) => self.leave(&error),
+                // A standby cancels lookups that keep it from replaying changes.
+                Err(error) if error.is_conflict() => {}
+                Err(error) => self.mark_down(&error),
             }
         }
-        self.lanes.fallbacks.inc();
+        self.status.fallbacks.inc();
         None
     }
 
-    fn leave(&mut self, error: &PostgresError) {
-        self.lanes.leave(error);
-        let left = std::mem::replace(&mut self.state, State::away(&self.connector));
-        if let State::Here(session) = left {
-            session.abandon();
+    fn mark_down(&mut self, error: &PostgresError) {
+        self.status.mark_down(error);
+        let lost = std::mem::replace(&mut self.state, State::reconnect(&self.connector, self.sql));
+        if let State::Connected(connection) = lost {
+            connection.abandon();
         }
     }
 
-    async fn look_for_return(&mut self) {
-        let State::Away(reconnecting) = &mut self.state else { return };
+    async fn poll_reconnect(&mut self) {
+        let State::Reconnecting(reconnecting) = &mut self.state else { return };
         if !reconnecting.is_finished() {
             return;
         }
         self.state = match reconnecting.await {
-            Ok(session) => {
-                self.lanes.come_back();
-                State::Here(session)
+            Ok(connection) => {
+                self.status.mark_up();
+                State::Connected(connection)
             }
-            Err(_) => State::away(&self.connector),
+            Err(_) => State::reconnect(&self.connector, self.sql),
         };
     }
 }
 
-/// Connects, and sees that users can be found: a replica may let us in, and then
-/// wait for a lock that it replays.
-async fn connect(connector: &Connector) -> Result<Session, PostgresError> {
-    let mut session = connector.connect().await?;
-    find(&mut session, &[]).await?;
-    Ok(session)
+/// Connects, and executes `sql` once: a replica may accept a connection although lookups
+/// there wait for a lock that it replays.
+async fn connect(connector: &Connector, sql: &str) -> Result<Connection, PostgresError> {
+    let mut connection = connector.connect().await?;
+    find(&mut connection, sql, &[]).await?;
+    Ok(connection)
 }
 
-async fn find(session: &mut Session, usernames: &[&str]) -> Result<Vec<Row>, PostgresError> {
-    match timeout(ANSWER_MAX, session.query(FIND, &[&usernames])).await {
+async fn find(
+    connection: &mut Connection,
+    sql: &str,
+    usernames: &[&str],
+) -> Result<Vec<Row>, PostgresError> {
+    match timeout(REPLICA_TIMEOUT, connection.query(sql, &[&usernames])).await {
         Ok(rows) => Ok(rows?),
-        Err(_) => Err(PostgresError::NoAnswer(ANSWER_MAX)),
+        Err(_) => Err(PostgresError::AnswerTimeout(REPLICA_TIMEOUT)),
     }
 }
 
 impl Drop for Replica {
     fn drop(&mut self) {
-        if let State::Away(reconnecting) = &self.state {
+        if let State::Reconnecting(reconnecting) = &self.state {
             reconnecting.abort();
         }
     }
 }
 
 impl State {
-    fn away(connector: &Connector) -> State {
+    fn reconnect(connector: &Connector, sql: &'static str) -> State {
         let connector = connector.clone();
-        State::Away(tokio::spawn(async move {
+        State::Reconnecting(tokio::spawn(async move {
             loop {
-                sleep(PAUSE.mul_f64(rand::random_range(0.5..=1.0))).await;
-                if let Ok(session) = connect(&connector).await {
-                    return session;
+                sleep(RECONNECT_PAUSE.mul_f64(rand::random_range(0.5..=1.0))).await;
+                if let Ok(connection) = connect(&connector, sql).await {
+                    return connection;
                 }
             }
         }))
     }
 }
 
-impl Lanes {
-    fn leave(&self, error: &PostgresError) {
-        if self.without.fetch_add(1, Ordering::Relaxed) == 0 {
+impl ReplicaStatus {
+    fn mark_down(&self, error: &PostgresError) {
+        if self.disconnected.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(%error, "the replica does not answer: reading from the primary");
         }
     }
 
-    fn come_back(&self) {
-        if self.without.fetch_sub(1, Ordering::Relaxed) == 1 {
+    fn mark_up(&self) {
+        if self.disconnected.fetch_sub(1, Ordering::Relaxed) == 1 {
             tracing::info!("reading from the replica again");
         }
     }
@@ -163,10 +172,11 @@ mod tests {
         let mut replica = Replica {
             // Nothing listens there.
             connector: Connector::to_ports(&[1], ""),
-            state: State::Here(Session::with_silent_server().await),
-            lanes: Arc::new(Lanes::new(fallbacks.clone())),
+            sql: "select 1",
+            state: State::Connected(Connection::with_silent_server().await),
+            status: Arc::new(ReplicaStatus::new(fallbacks.clone())),
         };
-        for waited in [ANSWER_MAX, Duration::ZERO, Duration::ZERO] {
+        for waited in [REPLICA_TIMEOUT, Duration::ZERO, Duration::ZERO] {
             let asked = Instant::now();
             assert!(replica.find(&["John"]).await.is_none());
             assert_eq!(asked.elapsed(), waited);

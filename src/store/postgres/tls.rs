@@ -1,4 +1,4 @@
-//! TLS as libpq's users know it
+//! TLS modes as in libpq
 //! (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
 
 use std::path::{Path, PathBuf};
@@ -15,48 +15,47 @@ use rustls::{
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// What a connection is protected from; libpq's `sslmode`.
+/// libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TlsMode {
-    /// Nothing: plain text.
+    /// Plain text.
     Disable,
-    /// Listeners. With a file of authorities, the server is of one of them.
+    /// Encrypts. With a CA file, also verifies the certificate, but not its host name.
     Require,
-    /// Listeners and impostors: the server has a certificate for its host, of an
-    /// authority that is trusted.
+    /// Encrypts, and verifies the certificate and its host name.
     VerifyFull,
 }
 
-/// Why no TLS connection can be made.
+/// Why TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of authorities is no such file.
+    /// The CA file cannot be read.
     #[error("--postgres-ca-file {}: {}", .0.display(), .1)]
     File(PathBuf, pem::Error),
-    /// It holds none.
+    /// The CA file has no certificate.
     #[error("--postgres-ca-file {} holds no certificate: name a file in PEM form", .0.display())]
     Empty(PathBuf),
-    /// This machine trusts no one.
+    /// The machine has no trusted CAs.
     #[error(
-        "this machine has no list of trusted authorities: install ca-certificates, or name a file with --postgres-ca-file"
+        "this machine has no trusted CA certificates: install ca-certificates, or name a file with --postgres-ca-file"
     )]
     NoneTrusted,
-    /// The certificates are of no use to the library.
+    /// The TLS library rejects the CA certificates.
     #[error("cannot use the trusted certificates: {0}")]
     Unusable(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Makes TLS connections.
+/// Makes TLS connectors.
 pub(super) struct Tls {
-    /// Those that the user named; else those that the machine trusts.
+    /// From the CA file; `None` for those that the machine trusts.
     authorities: Option<RootCertStore>,
     require: MakeRustlsConnect,
-    /// Made at the first use: the machine's list is long.
+    /// Made when first used: the machine's list is long.
     verify_full: OnceLock<MakeRustlsConnect>,
 }
 
 impl TlsMode {
-    /// What the client library needs to know of it.
+    /// The mode for the client library.
     pub fn as_config(self) -> SslMode {
         match self {
             TlsMode::Disable => SslMode::Disable,
@@ -66,17 +65,17 @@ impl TlsMode {
 }
 
 impl Tls {
-    /// Trusts the authorities in `ca_file`, or without one those of the machine.
+    /// Trusts the CAs in `ca_file`, or without it those that the machine trusts.
     pub fn new(ca_file: Option<&Path>) -> Result<Tls, TlsError> {
         let authorities = ca_file.map(read_authorities).transpose()?;
         let require = encrypting(authorities.clone())?;
         Ok(Tls { authorities, require, verify_full: OnceLock::new() })
     }
 
-    /// What makes connections in `mode`.
+    /// A connector for `mode`.
     pub fn connector(&self, mode: TlsMode) -> Result<MakeRustlsConnect, TlsError> {
         match (mode, self.verify_full.get()) {
-            // The client library wants one even where it does not use it.
+            // The client library needs one even if it does not use it.
             (TlsMode::Disable | TlsMode::Require, _) => Ok(self.require.clone()),
             (TlsMode::VerifyFull, Some(connector)) => Ok(connector.clone()),
             (TlsMode::VerifyFull, None) => {
@@ -135,13 +134,13 @@ fn read_authorities(file: &Path) -> Result<RootCertStore, TlsError> {
 
 fn machines_authorities() -> Result<RootCertStore, TlsError> {
     let mut authorities = RootCertStore::empty();
-    // Some lists hold old certificates that do not parse.
+    // Some lists have old certificates that do not parse.
     authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if authorities.is_empty() { Err(TlsError::NoneTrusted) } else { Ok(authorities) }
 }
 
-/// Checks who signed the certificate, where that was asked for, but not for which
-/// host it is: what `sslmode=require` means.
+/// Verifies the chain if there is a CA file, and never the host name: libpq's
+/// `sslmode=require`.
 #[derive(Debug)]
 struct AnyName {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -161,7 +160,7 @@ impl ServerCertVerifier for AnyName {
             return Ok(ServerCertVerified::assertion());
         };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is looked at last, when all else is right.
+            // The name is verified last, after everything else.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

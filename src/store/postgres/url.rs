@@ -11,21 +11,20 @@ use tokio_postgres::config::Host;
 
 use super::tls::TlsMode;
 
-/// How long one host may take to let us in, unless the URL says otherwise with
-/// `connect_timeout`. With the longest pause between two attempts it stays below
-/// the 2 s in which a database that is back must be found.
-const CONNECT_MAX: Duration = Duration::from_millis(1500);
+/// How long connecting to one host may take, unless the URL has `connect_timeout`. Together
+/// with the longest pause between two attempts it stays below the 2 s within which a
+/// database that is back is found.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// How long what was sent may stay unacknowledged before the other end counts as
-/// gone (`tcp_user_timeout`), so that there is time to try elsewhere.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
+/// How long sent bytes may stay unacknowledged before the connection is lost
+/// (`tcp_user_timeout`), so that there is time to retry on another host.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An idle connection is kept known to firewalls between (`keepalives_idle`): AWS's
-/// forget it after 350 s.
+/// Keeps idle connections in the tables of firewalls (`keepalives_idle`): AWS's forget them
+/// after 350 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
-/// A database server, or several of which one is to be used. `Debug` hides the
-/// password.
+/// The URL of a database on one or several servers. `Debug` hides the password.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PostgresUrl {
     /// In the order in which they are tried.
@@ -37,11 +36,11 @@ pub struct PostgresUrl {
 pub(super) struct Server {
     pub config: Config,
     pub tls: TlsMode,
-    /// How long it may take to let us in.
-    pub connect_max: Duration,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
 }
 
-/// Why a text is no Postgres URL. It quotes nothing of the text.
+/// Why a text is not a Postgres URL. It quotes nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PostgresUrlError {
     /// It does not parse.
@@ -49,33 +48,33 @@ pub enum PostgresUrlError {
         "not a Postgres URL: write postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, with other characters than letters and digits as %XX"
     )]
     Malformed,
-    /// An option that there is not, or with a value that it does not have.
-    #[error("an option of the Postgres URL, or its value, is not known")]
+    /// An unknown option, or an unknown value of one.
+    #[error("the Postgres URL has an unknown option, or an unknown value of one")]
     Option,
-    /// Several places to connect to where there should be one.
+    /// Several hosts where there should be one.
     #[error(
         "an option of the Postgres URL names several hosts, or another address than its host: name several as in postgres://USER@HOST1,HOST2/DATABASE"
     )]
-    SeveralPlaces,
-    /// Nowhere to connect to.
+    SeveralHosts,
+    /// No host.
     #[error("the Postgres URL names no host: write postgres://USER:PASSWORD@HOST/DATABASE")]
     NoHost,
-    /// An `sslmode` that protects from nothing, or none at all.
+    /// An `sslmode` that is unknown, or that protects against nothing.
     #[error("sslmode in the Postgres URL is not one of disable, require and verify-full")]
     SslMode,
-    /// libpq's way to name certificate authorities.
+    /// libpq's option for the CA file.
     #[error(
-        "the Postgres URL has sslrootcert: leave it out and name the file with --postgres-ca-file"
+        "the Postgres URL has sslrootcert: remove it and name the file with --postgres-ca-file"
     )]
     SslRootCert,
 }
 
 impl PostgresUrl {
-    /// What a Postgres URL begins with.
+    /// The schemes of Postgres URLs.
     pub const SCHEMES: [&'static str; 2] = ["postgres://", "postgresql://"];
 
-    /// This URL with the user, the password and the database that it leaves out
-    /// taken from `other`.
+    /// This URL, with the user, the password and the database that it lacks taken from
+    /// `other`.
     pub(super) fn completed_by(mut self, other: &PostgresUrl) -> PostgresUrl {
         let Some(other) = other.servers.first().map(|server| &server.config) else {
             return self;
@@ -101,7 +100,9 @@ impl FromStr for PostgresUrl {
     fn from_str(url: &str) -> Result<PostgresUrl, PostgresUrlError> {
         let parts = Parts::split(url).ok_or(PostgresUrlError::Malformed)?;
         let (tls, options) = parts.take_sslmode()?;
-        // One URL for each host, so that each is given its time.
+        // The client library can try several hosts too, but bounds only how long the TCP
+        // connection takes: a host that accepts it and hangs would use up all the time. And
+        // each host has a TLS mode.
         let servers = parts
             .hosts
             .split(',')
@@ -123,17 +124,17 @@ impl Server {
                 true => PostgresUrlError::Option,
                 false => PostgresUrlError::Malformed,
             })?;
-        let tls = match place(&config)? {
-            // No one listens in on a socket in the file system, and there is no TLS on it.
-            Place::Socket => TlsMode::Disable,
-            Place::ThisMachine => tls.unwrap_or(TlsMode::Disable),
-            Place::Elsewhere => tls.unwrap_or(TlsMode::VerifyFull),
+        let tls = match locality(&config)? {
+            // A socket in the file system cannot be eavesdropped on, and has no TLS.
+            Locality::Socket => TlsMode::Disable,
+            Locality::Local => tls.unwrap_or(TlsMode::Disable),
+            Locality::Remote => tls.unwrap_or(TlsMode::VerifyFull),
         };
-        let connect_max = config.get_connect_timeout().copied().unwrap_or(CONNECT_MAX);
-        // A name may stand for several addresses, the first of which is silent.
-        config.connect_timeout(connect_max / 2).ssl_mode(tls.as_config());
+        let connect_timeout = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+        // A name may have several addresses, the first of which does not answer.
+        config.connect_timeout(connect_timeout / 2).ssl_mode(tls.as_config());
         if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(UNACKNOWLEDGED_MAX);
+            config.tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT);
         }
         if !options.contains("keepalives_idle=") {
             config.keepalives_idle(KEEPALIVE_IDLE);
@@ -141,11 +142,11 @@ impl Server {
         if config.get_application_name().is_none() {
             config.application_name(env!("CARGO_PKG_NAME"));
         }
-        Ok(Server { config, tls, connect_max })
+        Ok(Server { config, tls, connect_timeout })
     }
 }
 
-/// Names the host, and nothing that is secret.
+/// Shows the host and the port, which are not secret.
 impl fmt::Display for Server {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.config.get_ports().first().copied().unwrap_or(5432);
@@ -158,34 +159,33 @@ impl fmt::Display for Server {
     }
 }
 
-/// Where a connection leads.
-enum Place {
+/// How far away a server is.
+enum Locality {
     Socket,
-    ThisMachine,
-    Elsewhere,
+    Local,
+    Remote,
 }
 
-/// The one place where `config` connects to, so that what is settled for it holds
-/// for every byte that is sent. `hostaddr` is dialed where it is given, and `host`
-/// then is the name to verify.
-fn place(config: &Config) -> Result<Place, PostgresUrlError> {
+/// The locality of the single host of `config`. The client library connects to `hostaddr` if
+/// it is given; `host` then is the name to verify.
+fn locality(config: &Config) -> Result<Locality, PostgresUrlError> {
     let of_address = |address: &IpAddr| match address.is_loopback() {
-        true => Place::ThisMachine,
-        false => Place::Elsewhere,
+        true => Locality::Local,
+        false => Locality::Remote,
     };
     match (config.get_hosts(), config.get_hostaddrs()) {
         ([], []) => Err(PostgresUrlError::NoHost),
-        ([Host::Unix(_)], []) => Ok(Place::Socket),
-        ([Host::Tcp(name)], []) if name == "localhost" => Ok(Place::ThisMachine),
+        ([Host::Unix(_)], []) => Ok(Locality::Socket),
+        ([Host::Tcp(name)], []) if name == "localhost" => Ok(Locality::Local),
         ([Host::Tcp(name)], []) => {
-            Ok(name.parse().map_or(Place::Elsewhere, |address| of_address(&address)))
+            Ok(name.parse().map_or(Locality::Remote, |address| of_address(&address)))
         }
         ([] | [Host::Tcp(_)], [address]) => Ok(of_address(address)),
-        _ => Err(PostgresUrlError::SeveralPlaces),
+        _ => Err(PostgresUrlError::SeveralHosts),
     }
 }
 
-/// A URL in its parts, each with the characters that set it apart.
+/// The parts of a URL, with their delimiters.
 #[derive(Clone, Copy)]
 struct Parts<'a> {
     /// `USER:PASSWORD@`, or nothing.
@@ -202,8 +202,8 @@ impl<'a> Parts<'a> {
         let (rest, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, database) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (credentials, hosts) = authority.split_at(authority.find('@').map_or(0, |at| at + 1));
-        // Another one, which nobody wrote as %40, would be taken for the first by
-        // some, and a part of the password for a host by others.
+        // A second one is part of the password and should be %40. Parsers disagree about it,
+        // and some would take the rest of the password for a host, which is shown in errors.
         let ats = url.matches('@').count();
         (ats == credentials.matches('@').count()).then_some(Parts {
             credentials,
@@ -213,8 +213,8 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// The value of `sslmode`, which knows more words here than in tokio-postgres,
-    /// and the other options.
+    /// The value of `sslmode`, some of which tokio-postgres does not know, and the other
+    /// options.
     fn take_sslmode(&self) -> Result<(Option<TlsMode>, String), PostgresUrlError> {
         let mut tls = None;
         let mut others = Vec::new();
@@ -282,11 +282,11 @@ mod tests {
             servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["one:5433", "two:5432"]
         );
-        for Server { config, connect_max, .. } in servers {
+        for Server { config, connect_timeout, .. } in servers {
             assert_eq!(config.get_user(), Some("us@er"));
             assert_eq!(config.get_password(), Some(&b"p/w"[..]));
             assert_eq!(config.get_dbname(), Some("db"));
-            assert_eq!(connect_max, CONNECT_MAX);
+            assert_eq!(connect_timeout, CONNECT_TIMEOUT);
         }
     }
 
@@ -294,7 +294,7 @@ mod tests {
     fn what_the_url_says_of_the_network_holds() {
         let url = "postgres://h/db?connect_timeout=5&tcp_user_timeout=9&keepalives_idle=7";
         let server = &parse(url).unwrap().servers[0];
-        assert_eq!(server.connect_max, Duration::from_secs(5));
+        assert_eq!(server.connect_timeout, Duration::from_secs(5));
         assert_eq!(server.config.get_tcp_user_timeout(), Some(&Duration::from_secs(9)));
         assert_eq!(server.config.get_keepalives_idle(), Duration::from_secs(7));
     }
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused_and_not_quoted() {
-        use PostgresUrlError::{Malformed, NoHost, Option, SeveralPlaces, SslMode, SslRootCert};
+        use PostgresUrlError::{Malformed, NoHost, Option, SeveralHosts, SslMode, SslRootCert};
         for (url, error) in [
             ("postgres:///db", NoHost),
             ("postgres://user:hunter2@/db", NoHost),
@@ -330,15 +330,15 @@ mod tests {
             ("postgres://h:hunter2/db", Malformed),
             ("postgres://h/db?hunter2=x", Option),
             ("postgres://h/db?target_session_attrs=hunter2", Option),
-            // A password with an @ or a / that is not written as %40 or %2F.
+            // An @ or a / in a password must be %40 or %2F.
             ("postgres://user:hunter@2@h/db", Malformed),
             ("postgres://user:hunter/2@h/db", Malformed),
             ("postgres://localhost/db?application_name=me@example.com", Malformed),
-            // One of these places would be verified, and another dialed.
-            ("postgres:///db?host=/run&host=example.com", SeveralPlaces),
-            ("postgres://localhost/db?host=example.com", SeveralPlaces),
-            ("postgres://%2Frun/db?hostaddr=10.0.0.1", SeveralPlaces),
-            ("postgres://h/db?hostaddr=10.0.0.1,10.0.0.2", SeveralPlaces),
+            // One of these hosts would be verified, and another one connected to.
+            ("postgres:///db?host=/run&host=example.com", SeveralHosts),
+            ("postgres://localhost/db?host=example.com", SeveralHosts),
+            ("postgres://%2Frun/db?hostaddr=10.0.0.1", SeveralHosts),
+            ("postgres://h/db?hostaddr=10.0.0.1,10.0.0.2", SeveralHosts),
             ("mysql://h/db", Malformed),
         ] {
             assert_eq!(parse(url), Err(error), "{url}");

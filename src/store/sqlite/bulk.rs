@@ -5,10 +5,10 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::file::DatabaseFile;
-use super::trips::{StoredDate, find_all, in_transaction, save_all};
-use super::{JournalChoice, OpenError};
+use super::queries::{StoredDate, find_all, in_transaction, save_all};
+use super::{JournalChoice, SqliteError};
 use crate::domain::{DateOfBirth, Username};
-use crate::store::{Existing, Migrate, User};
+use crate::store::{Migrate, OnConflict, User};
 
 /// A file, open for copying.
 pub struct SqliteBulk {
@@ -18,19 +18,19 @@ pub struct SqliteBulk {
 
 impl SqliteBulk {
     /// Keeps the journal of a file that others may be using.
-    pub fn open(path: &Path, migrate: Migrate) -> Result<SqliteBulk, OpenError> {
+    pub fn open(path: &Path, migrate: Migrate) -> Result<SqliteBulk, SqliteError> {
         let file = DatabaseFile::prepare(path, journal_in_use(path), migrate)?;
         let connection = file.writer()?;
         Ok(SqliteBulk { file, connection })
     }
 
-    pub fn count(&self) -> Result<u64, OpenError> {
+    pub fn count(&self) -> Result<u64, SqliteError> {
         let count = "select count(*) from users";
         let count = self.connection.query_row(count, [], |row| row.get::<_, i64>(0));
         self.explain(count.map(i64::unsigned_abs))
     }
 
-    pub fn page(&self, last: &str, size: u32) -> Result<Vec<User>, OpenError> {
+    pub fn page(&self, last: &str, size: u32) -> Result<Vec<User>, SqliteError> {
         let page = || {
             let mut page = self.connection.prepare_cached(
                 "select username, date_of_birth from users
@@ -46,22 +46,22 @@ impl SqliteBulk {
         self.explain(page())
     }
 
-    pub fn find(&self, users: &[User]) -> Result<Vec<Option<DateOfBirth>>, OpenError> {
+    pub fn find(&self, users: &[User]) -> Result<Vec<Option<DateOfBirth>>, SqliteError> {
         let usernames: Vec<_> = users.iter().map(|user| user.username.clone()).collect();
         self.explain(in_transaction(&self.connection, "begin", |connection| {
             find_all(connection, &usernames)
         }))
     }
 
-    pub fn save(&self, users: &[User], existing: Existing) -> Result<(), OpenError> {
-        self.file.check_in_place()?;
+    pub fn save(&self, users: &[User], on_conflict: OnConflict) -> Result<(), SqliteError> {
+        self.file.ensure_not_replaced()?;
         let _journal = self.file.lock_journal()?;
         self.explain(in_transaction(&self.connection, "begin immediate", |connection| {
-            save_all(connection, users, existing)
+            save_all(connection, users, on_conflict)
         }))
     }
 
-    fn explain<T>(&self, result: rusqlite::Result<T>) -> Result<T, OpenError> {
+    fn explain<T>(&self, result: rusqlite::Result<T>) -> Result<T, SqliteError> {
         result.map_err(|error| self.file.explain(error))
     }
 }

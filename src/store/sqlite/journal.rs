@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::OpenError;
+use super::SqliteError;
 
 /// How SQLite makes a transaction durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Journal {
 }
 
 /// The journal that a user asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JournalChoice {
     /// The one that suits the file system.
     #[default]
@@ -31,16 +31,12 @@ pub enum JournalChoice {
 }
 
 impl Journal {
-    /// Chooses a journal for `file`.
-    pub(super) fn choose(choice: JournalChoice, file: &Path) -> Result<Journal, OpenError> {
-        let shared_memory = match rustix::fs::statfs(file) {
-            Ok(file_system) => keeps_shared_memory(file_system.f_type),
-            Err(error) => return Err(OpenError::Folder(file.into(), error.into())),
-        };
-        match (choice, shared_memory) {
-            (JournalChoice::Truncate, _) | (JournalChoice::Auto, false) => Ok(Journal::Truncate),
-            (JournalChoice::Wal | JournalChoice::Auto, true) => Ok(Journal::Wal),
-            (JournalChoice::Wal, false) => Err(OpenError::WalOnNetwork(file.into())),
+    /// Chooses a journal; `None` if the chosen one would lose data.
+    pub(super) fn choose(choice: JournalChoice, is_local: bool) -> Option<Journal> {
+        match (choice, is_local) {
+            (JournalChoice::Truncate, _) | (JournalChoice::Auto, false) => Some(Journal::Truncate),
+            (JournalChoice::Wal | JournalChoice::Auto, true) => Some(Journal::Wal),
+            (JournalChoice::Wal, false) => None,
         }
     }
 
@@ -53,10 +49,17 @@ impl Journal {
     }
 }
 
-/// Whether all processes that open a file on a file system of this type share one memory:
-/// whether it is local. The numbers are those of statfs(2). What is not known here counts as
-/// a network file system, where the rollback journal is right and WAL may lose data.
-fn keeps_shared_memory(file_system_type: rustix::fs::FsWord) -> bool {
+/// Whether `file` is on a file system whose users all share one memory.
+pub(super) fn is_local(file: &Path) -> Result<bool, SqliteError> {
+    match rustix::fs::statfs(file) {
+        Ok(file_system) => Ok(is_local_type(file_system.f_type)),
+        Err(error) => Err(SqliteError::Folder(file.into(), error.into())),
+    }
+}
+
+/// The numbers are those of statfs(2). What is not known here counts as a network file system,
+/// where the rollback journal is right and WAL may lose data.
+fn is_local_type(file_system_type: rustix::fs::FsWord) -> bool {
     const LOCAL: [i64; 8] = [
         0xEF53,      // ext2, ext3, ext4
         0x5846_5342, // XFS
@@ -78,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_known_local_file_systems_share_memory() {
+    fn only_known_file_systems_are_local() {
         for (name, file_system_type, shared) in [
             ("ext4", 0xEF53, true),
             ("xfs", 0x5846_5342, true),
@@ -92,7 +95,7 @@ mod tests {
             ("OrangeFS", 0x2003_0528, false),
             ("one that is yet to come", 0x1234_5678, false),
         ] {
-            assert_eq!(keeps_shared_memory(file_system_type), shared, "{name}");
+            assert_eq!(is_local_type(file_system_type), shared, "{name}");
         }
     }
 }

@@ -1,30 +1,38 @@
-//! Users in a SQLite file: one thread writes, one or two read.
+//! Users in a SQLite file. One thread writes, one or two read; with a write-ahead log the event loop
+//! reads for itself while that is fast.
 
 mod bulk;
+mod checkpoint;
+mod error;
+mod event_loop;
 mod file;
 mod journal;
-mod thread;
-mod trips;
+mod migrate;
+mod queries;
+mod turns;
+mod worker;
 
 use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
+use self::event_loop::EventLoopReader;
 use self::file::DatabaseFile;
-use self::thread::TripThread;
-use self::trips::{ReadTrips, WriteTrips};
-use super::batch::Batcher;
-use super::{Limits, StoreError, StoreOptions, User};
+use self::queries::{Reader, Writer};
+use self::turns::Turns;
+use self::worker::WorkerThread;
+use super::batch::{BatchLimits, Batcher};
+use super::{Store, StoreOptions, User};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::SqliteBulk;
-pub use file::OpenError;
+pub use error::SqliteError;
 pub use journal::{Journal, JournalChoice};
 
-/// How many threads read. One is enough for the processor; the second answers while the
-/// first waits for the disk. But without a write-ahead log, who commits must wait until
-/// nobody reads, and two whose trips overlap would seldom leave such a moment.
+/// How many threads read. One is enough for the processor; the second answers while the first waits
+/// for the disk. With a rollback journal a commit waits for all readers, and two whose batches
+/// overlap would starve it.
 fn readers(journal: Journal) -> u32 {
     match journal {
         Journal::Wal => 2,
@@ -32,57 +40,38 @@ fn readers(journal: Journal) -> u32 {
     }
 }
 
-/// A SQLite file, open.
-pub struct Sqlite {
-    reads: Batcher<Username, Option<DateOfBirth>>,
-    writes: Batcher<User, ()>,
-    journal: Journal,
+/// Opens the file at `path`, creating and migrating it as `options` allow.
+pub(super) async fn open(
+    path: PathBuf,
+    options: StoreOptions,
+    limits: BatchLimits,
+    metrics: &Metrics,
+) -> anyhow::Result<Store> {
+    let threads = spawn_blocking(move || Threads::start(&path, &options)).await??;
+    let Threads { file, readers, writer } = threads;
+    let reads = metrics.batches("read");
+    let reads = match file.journal {
+        Journal::Wal => {
+            let on_event_loop = |thread| EventLoopReader::new(file.clone(), thread);
+            let readers = readers.into_iter().map(on_event_loop).collect();
+            Batcher::start(limits, reads, readers)
+        }
+        // A network file system is never fast.
+        Journal::Truncate => Batcher::start(limits, reads, readers),
+    };
+    Ok(Store {
+        reads,
+        pings: None,
+        writes: Batcher::start(limits, metrics.batches("write"), vec![writer]),
+        database: "sqlite",
+        journal: Some(file.journal.as_str()),
+    })
 }
 
-/// The threads that make the trips, and the journal they use.
 struct Threads {
-    readers: Vec<TripThread<Username, Option<DateOfBirth>>>,
-    writer: TripThread<User, ()>,
-    journal: Journal,
-}
-
-impl Sqlite {
-    /// Opens the file at `path`, creating and migrating it as `options` allow.
-    pub(super) async fn open(
-        path: PathBuf,
-        options: StoreOptions,
-        limits: Limits,
-        metrics: &Metrics,
-    ) -> anyhow::Result<Sqlite> {
-        let Threads { readers, writer, journal } =
-            spawn_blocking(move || Threads::start(&path, &options)).await??;
-        Ok(Sqlite {
-            reads: Batcher::start(limits, metrics.trips("read"), readers),
-            writes: Batcher::start(limits, metrics.trips("write"), vec![writer]),
-            journal,
-        })
-    }
-
-    pub(super) async fn find(&self, username: Username) -> Result<Option<DateOfBirth>, StoreError> {
-        self.reads.ask(username).await
-    }
-
-    pub(super) async fn save(
-        &self,
-        username: Username,
-        born: DateOfBirth,
-    ) -> Result<(), StoreError> {
-        self.writes.ask(User { username, born }).await
-    }
-
-    pub(super) async fn close(&self) {
-        tokio::join!(self.reads.close(), self.writes.close());
-    }
-
-    /// The journal in use.
-    pub(super) fn journal(&self) -> Journal {
-        self.journal
-    }
+    readers: Vec<WorkerThread<Username, Option<DateOfBirth>>>,
+    writer: WorkerThread<User, ()>,
+    file: DatabaseFile,
 }
 
 impl Threads {
@@ -90,18 +79,14 @@ impl Threads {
     fn start(path: &Path, options: &StoreOptions) -> anyhow::Result<Threads> {
         let file = DatabaseFile::prepare(path, options.sqlite_journal, options.migrate)?;
         let journal = file.journal;
-
-        let mut writer = WriteTrips::open(file.clone())?;
-        let writer = TripThread::start("writer", move |boarding| writer.make(|| boarding.close()))?;
-
-        let number = readers(journal);
-        let readers = ReadTrips::open(file, number)?;
-        let readers = (0..number)
-            .map(|_| {
-                let readers = readers.clone();
-                TripThread::start("reader", move |boarding| readers.make(|| boarding.close()))
-            })
-            .collect::<std::io::Result<Vec<_>>>()?;
-        Ok(Threads { readers, writer, journal })
+        // With a write-ahead log there is nothing to wait for but other processes.
+        let begins_apart = journal == Journal::Truncate;
+        let turns = Turns::default();
+        let writer = Writer::open(file.clone(), turns.clone())?;
+        let writer = WorkerThread::start("writer", begins_apart, writer)?;
+        let readers = Reader::open(&file, &turns, readers(journal))?;
+        let start = |reader| WorkerThread::start("reader", begins_apart, reader);
+        let readers = readers.into_iter().map(start).collect::<std::io::Result<_>>()?;
+        Ok(Threads { readers, writer, file })
     }
 }

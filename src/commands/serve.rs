@@ -1,13 +1,10 @@
-//! The life of the process, from its flags to its exit.
+//! The life of the service, from its flags to its exit.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -18,51 +15,40 @@ use crate::http::admin::Admin;
 use crate::http::handlers::Api;
 use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, ServerLimits};
 use crate::http::telemetry::RequestMetrics;
+use crate::lifecycle::{Lifecycle, Signals};
+use crate::logging;
 use crate::metrics::Metrics;
-use crate::shutdown::{Lifecycle, Signals};
-use crate::store::{Migrate, Store, StoreOptions, UrlSource};
+use crate::store::{Store, StoreOptions, UrlSource};
 use crate::systemd::{self, Sockets};
 
-/// File descriptors that public connections leave alone: for the admin listener's
-/// connections, and for the database, which opens its journal again and again.
-const FILES_KEPT: usize = ADMIN_CONNECTIONS_MAX + 64;
+/// File descriptors that public connections must leave free: for the admin listener's
+/// connections, and for the database, which reopens its journal again and again.
+const RESERVED_FDS: usize = ADMIN_CONNECTIONS_MAX + 64;
 
-/// How long the database may take to carry out what waits and to close. Longer
-/// than the lock of another process is waited for.
-const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// How long the database may take to commit what is queued and to close. Longer than
+/// a batch waits for another process's lock.
+const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Event loops on half of the processors; the database's threads and the kernel
-/// need the others. More loops would mostly wake each other: on two processors
-/// one loop answers as many requests as two, for less.
-pub fn event_loops() -> std::io::Result<Runtime> {
-    let processors = available_parallelism().map_or(1, NonZeroUsize::get);
-    let loops = processors.div_ceil(2);
-    Builder::new_multi_thread().worker_threads(loops).enable_all().build()
-}
+/// How long a second signal waits for log lines to be written: as short as at once is for a
+/// person.
+const SECOND_SIGNAL_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Serves until a signal, then drains. Returns once all that was acknowledged is
-/// on disk and the database is closed.
-pub async fn run(
+/// Serves until a signal, then drains. Returns once every acknowledged save is durable and
+/// the database is closed.
+pub async fn serve(
     options: Options,
     database: UrlSource,
     store_options: StoreOptions,
+    metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
     let files = raise_file_limit();
-    let metrics = Arc::new(Metrics::new());
     let store = Store::open(&database, store_options, &metrics).await;
     let store = Arc::new(store.context("cannot open the store")?);
-    if options.migrate == Migrate::Only {
-        store.close().await;
-        tracing::info!(database = store.database(), "the database has this release's schema");
-        return Ok(());
-    }
-    let lifecycle = Arc::new(Lifecycle::default());
     store.ping().await.context("the store does not answer")?;
-    lifecycle.store_has_answered();
 
     let mut sockets = Sockets::from_environment();
-    let public = sockets.next_or_bind(options.listen).await?;
-    let admin = sockets.next_or_bind(options.admin_listen).await?;
+    let public = sockets.next_or_bind(options.listen)?;
+    let admin = sockets.next_or_bind(options.admin_listen)?;
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let status = format!(
         "serving on {}, admin on {}",
@@ -71,6 +57,7 @@ pub async fn run(
     );
     log_start(&options, &store, &status);
 
+    let lifecycle = Arc::new(Lifecycle::default());
     let api = Api {
         store: store.clone(),
         clock: Clock::new(options.time_zone, options.today),
@@ -84,7 +71,8 @@ pub async fn run(
         api,
         metrics.listener("public"),
         ServerLimits {
-            connections_max: files.saturating_sub(FILES_KEPT).clamp(1, CONNECTIONS_MAX),
+            connections_max: files.saturating_sub(RESERVED_FDS).clamp(1, CONNECTIONS_MAX),
+            keep_alive_timeout: options.keep_alive_timeout,
             drain_timeout: options.drain_timeout,
         },
         async { drop(stopped.await) },
@@ -93,8 +81,12 @@ pub async fn run(
         admin,
         Admin { lifecycle: lifecycle.clone(), metrics: metrics.clone() },
         metrics.listener("admin"),
-        ServerLimits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: Duration::ZERO },
-        // Probes are answered to the end, so nothing stops this one.
+        ServerLimits {
+            connections_max: ADMIN_CONNECTIONS_MAX,
+            keep_alive_timeout: options.keep_alive_timeout,
+            drain_timeout: Duration::ZERO,
+        },
+        // Serves probes until the process exits.
         std::future::pending(),
     ));
     tokio::spawn(systemd::feed_watchdog());
@@ -102,16 +94,16 @@ pub async fn run(
 
     tokio::select! {
         _ = signals.next() => {}
-        ended = &mut public => bail!("the public server ended by itself: {ended:?}"),
-        ended = &mut admin => bail!("the admin server ended by itself: {ended:?}"),
+        ended = &mut public => bail!("the public listener stopped unexpectedly: {ended:?}"),
+        ended = &mut admin => bail!("the admin listener stopped unexpectedly: {ended:?}"),
     }
-    exit_at_next(signals);
+    exit_on_next(signals);
     lifecycle.stop();
     drain(options.drain_delay, stop, public, &store).await
 }
 
-/// The end, in order: balancers are told, given time to notice, requests under
-/// way are finished, and what they saved is on disk.
+/// The end, in order: readiness probes fail, load balancers have time to notice, in-flight
+/// requests finish, and the store commits what is queued.
 async fn drain(
     delay: Duration,
     stop: oneshot::Sender<()>,
@@ -119,18 +111,20 @@ async fn drain(
     store: &Store,
 ) -> anyhow::Result<()> {
     systemd::stopping("draining");
-    tracing::info!(delay_ms = delay.as_millis(), "stopping: probes say so");
+    // No delay is longer than the number can tell.
+    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(delay_ms, "shutting down: readiness probes now fail");
     sleep(delay).await;
 
-    tracing::info!("finishing the requests under way");
+    tracing::info!("draining in-flight requests");
     drop(stop);
-    let open = public.await.context("the server died")?;
+    let open = public.await.context("the public listener panicked")?;
     if open > 0 {
-        tracing::warn!(connections = open, "the drain timeout passed: cutting off connections");
+        tracing::warn!(connections = open, "drain timeout exceeded: closing connections");
     }
 
-    let closed = timeout(CLOSE_MAX, store.close()).await;
-    closed.context("the database did not close in time: all that was acknowledged is on disk")?;
+    let closed = timeout(STORE_CLOSE_TIMEOUT, store.close()).await;
+    closed.context("timed out closing the database; every acknowledged save is durable")?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -138,34 +132,36 @@ async fn drain(
 fn log_start(options: &Options, store: &Store, status: &str) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
+        commit = env!("HELLO_BIRTHDAY_COMMIT"),
         database = store.database(),
         journal = store.journal(),
         time_zone = options.time_zone.iana_name().unwrap_or("unknown"),
         "{status}"
     );
     if options.today.is_some() {
-        tracing::warn!("today's date is fixed by --today: for tests only");
+        tracing::warn!("--today fixes today's date: use it only in tests");
     }
 }
 
-/// Every connection takes a file descriptor, and shells allow few by default.
-/// Returns how many there may be now.
+/// Raises the soft limit to the hard one: every connection takes a file descriptor, and
+/// shells allow few by default. Returns the limit.
 fn raise_file_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "cannot raise the limit on open files");
+        tracing::warn!(%error, "cannot raise the open file limit");
     }
     let allowed = getrlimit(Resource::Nofile).current;
     // None means no limit.
     allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
 }
 
-/// Whoever signals again does not want to wait.
-fn exit_at_next(mut signals: Signals) {
+/// A second signal exits at once.
+fn exit_on_next(mut signals: Signals) {
     tokio::spawn(async move {
         let signal = signals.next().await;
-        // As a shell reports a process that the signal ended.
+        logging::flush(SECOND_SIGNAL_FLUSH_TIMEOUT);
+        // The status that a shell reports for a process ended by this signal.
         std::process::exit(128 + signal.as_raw_value());
     });
 }
@@ -178,13 +174,15 @@ mod tests {
 
     use super::*;
     use crate::cli::{self, Cli};
+    use crate::logging::FLUSH_TIMEOUT;
 
-    const UNIT: &str = include_str!("../systemd/hello-birthday.service");
+    const UNIT: &str = include_str!("../../systemd/hello-birthday.service");
 
     #[test]
     fn systemd_waits_for_the_whole_drain() {
         let options = options_of_the_unit();
-        let drain = options.drain_delay + options.drain_timeout + CLOSE_MAX;
+        let drain =
+            options.drain_delay + options.drain_timeout + STORE_CLOSE_TIMEOUT + FLUSH_TIMEOUT;
         let patience = seconds("TimeoutStopSec");
         assert!(patience > drain, "killed after {patience:?}, done after {drain:?}");
     }
@@ -192,11 +190,10 @@ mod tests {
     #[test]
     fn systemd_grants_more_connections_than_are_served() {
         let granted: usize = values("LimitNOFILE").next().unwrap().parse().unwrap();
-        assert!(granted >= CONNECTIONS_MAX + FILES_KEPT, "{granted} open files");
+        assert!(granted >= CONNECTIONS_MAX + RESERVED_FDS, "{granted} open files");
     }
 
-    /// What the unit's environment makes of the flags; a variable that is none of
-    /// ours is found by its name.
+    /// The options that the unit's environment sets. Fails on a variable that no flag reads.
     fn options_of_the_unit() -> Options {
         let command = cli::command(None);
         let mut arguments = vec!["hello-birthday".to_owned()];

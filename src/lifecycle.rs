@@ -1,33 +1,21 @@
-//! How far the process has come in its life, and what ends it.
+//! Whether the process is stopping, and the signals that stop it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What probes ask of the process.
+/// What probes report of the process.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
-    store_answered: AtomicBool,
     stopping: AtomicBool,
 }
 
 impl Lifecycle {
-    /// Notes that the store works.
-    pub fn store_has_answered(&self) {
-        self.store_answered.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes that the process was asked to stop.
+    /// Notes that the process is stopping.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the store has answered once.
-    pub fn has_store_answered(&self) -> bool {
-        self.store_answered.load(Ordering::Relaxed)
-    }
-
-    /// Whether the process was asked to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
@@ -40,7 +28,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches the signals from now on.
+    /// Catches the signals from now on, instead of their default action.
     pub fn catch() -> std::io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
@@ -48,7 +36,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one, and names it.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> SignalKind {
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate(),

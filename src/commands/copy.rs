@@ -1,37 +1,28 @@
-//! Copies all users from one database to another, and checks that they arrived.
+//! Copies all users from one database to another, and verifies the result.
 //!
-//! It may be stopped at any moment and started again: what is there already is
-//! not written again.
+//! It can be interrupted and restarted: users that the destination has already are not
+//! written again.
 
 use std::fmt::Write;
 use std::io;
-use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
+use crate::cli::CopyPlan;
 use crate::domain::{DateOfBirth, Username};
-use crate::store::{Bulk, Existing, Migrate, UrlSource, User};
+use crate::store::{Bulk, Migrate, OnConflict, User, is_one_file};
 
-/// Users in one trip: far more than a trip costs, far less than memory holds.
+/// Users per batch: so many that the cost of a batch does not matter, and a few MiB of memory.
 const PAGE_USERS: u32 = 10_000;
 
-/// What to copy, and how.
-pub struct Plan {
-    /// Where the users are.
-    pub from: UrlSource,
-    /// Where they shall be. Users that are only here stay.
-    pub to: UrlSource,
-    /// What happens to users that are in both with different dates.
-    pub existing: Existing,
-    /// As in [`StoreOptions`](crate::store::StoreOptions).
-    pub postgres_ca_file: Option<PathBuf>,
-}
-
-/// Carries out `plan`. Returns a sentence about what is now true.
-pub async fn copy(plan: Plan) -> anyhow::Result<String> {
-    let Plan { from, to, existing, postgres_ca_file: ca_file } = plan;
+/// Carries out `plan`. Returns a sentence about the result.
+pub async fn copy(plan: CopyPlan) -> anyhow::Result<String> {
+    let CopyPlan { from, to, on_conflict, postgres_ca_file: ca_file } = plan;
+    if is_one_file(&from, &to)? {
+        bail!("--from and --to name the same file: name another one to copy to");
+    }
     let mut from = Bulk::open(&from, ca_file.clone(), Migrate::Check)
         .await
         .context("cannot open the database to copy from")?;
@@ -43,7 +34,7 @@ pub async fn copy(plan: Plan) -> anyhow::Result<String> {
     let progress = Progress::start("copied", users);
     let mut pages = Pages::new(&mut from);
     while let Some(page) = pages.next().await? {
-        to.save(&page, existing).await.context("cannot write users")?;
+        to.save(&page, on_conflict).await.context("cannot write users")?;
         progress.advance(page.len());
     }
 
@@ -55,7 +46,7 @@ pub async fn copy(plan: Plan) -> anyhow::Result<String> {
         comparison.add(&page, &found);
         progress.advance(page.len());
     }
-    comparison.conclude(existing)
+    comparison.conclude(on_conflict)
 }
 
 /// The users of a database, page by page.
@@ -78,7 +69,7 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// What is in both databases.
+/// Compares the two databases.
 #[derive(Default)]
 struct Comparison {
     users: u64,
@@ -103,13 +94,13 @@ impl Comparison {
         }
     }
 
-    fn conclude(self, existing: Existing) -> anyhow::Result<String> {
+    fn conclude(self, on_conflict: OnConflict) -> anyhow::Result<String> {
         let Comparison { missing, different, .. } = self;
         let users = HumanCount(self.users);
-        if different > 0 && existing == Existing::Keep {
+        if different > 0 && on_conflict == OnConflict::Keep {
             bail!(
-                "{} of {users} users had another date where they were copied to, and kept it: \
-                 give them the one that was copied with --replace; {} are missing there",
+                "{} of {users} users have a different date in the destination, which was kept: \
+                 overwrite it with --replace; {} are missing there",
                 HumanCount(different),
                 HumanCount(missing)
             );
@@ -117,8 +108,8 @@ impl Comparison {
         let [read, written] = [self.read, self.written].map(|hash| hex(&hash.finalize()));
         if read != written {
             bail!(
-                "the databases differ, {} users are missing and {} have another date: they were \
-                 written to meanwhile; copy again, at last with the service stopped",
+                "the databases differ because they changed during the copy: {} users are missing \
+                 in the destination and {} have a different date; stop the service and copy again",
                 HumanCount(missing),
                 HumanCount(different)
             );
@@ -127,8 +118,8 @@ impl Comparison {
     }
 }
 
-/// A line for each user, so that anyone can compute the same: the name, a tab and
-/// the date.
+/// Hashes a line per user, which other tools can compute as well: the name, a tab and the
+/// date.
 fn hash(hash: &mut Sha256, username: &Username, born: DateOfBirth) {
     hash.update(format!("{}\t{}\n", username.as_str(), born.date()));
 }
@@ -140,7 +131,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// How far it is: a bar on a terminal, elsewhere a line for each tenth.
+/// Shows progress: a bar on a terminal, elsewhere a line for each tenth.
 struct Progress {
     bar: ProgressBar,
     done: &'static str,
@@ -163,7 +154,7 @@ impl Progress {
         if self.bar.is_hidden() && tenth(self.bar.position()) > before {
             let [position, length] =
                 [self.bar.position(), self.bar.length().unwrap_or(0)].map(HumanCount);
-            // Who closed stderr does not want to know.
+            // If stderr is closed there is nobody to tell.
             let _ = io::Write::write_fmt(
                 &mut io::stderr(),
                 format_args!("{} {position} of {length} users\n", self.done),

@@ -1,4 +1,4 @@
-//! Asks a running service whether it works, as a probe or a script does.
+//! Checks a running service, for probes and scripts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,15 +13,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time;
 
-/// Fails unless the service at `address` answers `/health` with 200 within
-/// `timeout`.
-pub async fn ask(address: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
+/// Fails unless the service at `address` answers `/health` with 200 within `timeout`.
+pub async fn check(address: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
     let status = time::timeout(timeout, status(address))
         .await
-        .with_context(|| format!("{address} did not answer within {timeout:?}"))?
-        .with_context(|| format!("cannot ask {address}"))?;
+        .with_context(|| format!("{address} did not respond within {timeout:?}"))?
+        .with_context(|| format!("cannot reach {address}"))?;
     if status != StatusCode::OK {
-        bail!("{address} answered {status}");
+        bail!("{address} responded with {status}");
     }
     Ok(())
 }
@@ -29,7 +28,7 @@ pub async fn ask(address: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
 async fn status(address: SocketAddr) -> anyhow::Result<StatusCode> {
     let stream = TcpStream::connect(address).await?;
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with the one answer; its error is the request's too.
+    // Ends with the response; its error is also the request's.
     tokio::spawn(connection);
     let request = hyper::Request::get("/health")
         .header(HOST, address.to_string())

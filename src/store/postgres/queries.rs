@@ -1,4 +1,4 @@
-//! What a trip to Postgres is: one statement for all who take part.
+//! Executes a batch as one statement.
 
 use std::collections::HashMap;
 
@@ -6,63 +6,56 @@ use jiff::civil::Date;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
-use super::link::Link;
+use super::client::ReconnectingClient;
 use super::replica::Replica;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::User;
-use crate::store::batch::{Boarding, Trip, TripError};
+use crate::store::batch::{Backend, BatchError};
 
-/// Finds those of some users that are known.
+/// Finds users; unknown ones have no row.
 pub(super) const FIND: &str =
     "select username, date_of_birth from users where username = any($1::text[])";
 
-/// Saves users, none of them twice. A date that stays the same makes no new
-/// version of its row, but its row is locked: so the commit waits until this date
-/// is as safe as any, even if an earlier attempt that saved it was cut off before
-/// it had reached the standbys.
+/// Saves users, none of them twice. An unchanged date writes no new version of its row, but
+/// `do update` locks the row, so the commit waits for synchronous standbys: an earlier
+/// attempt may have saved this date and died before it reached them.
 pub(super) const SAVE: &str = "insert into users (username, date_of_birth)
     select * from unnest($1::text[], $2::date[])
     on conflict (username) do update set date_of_birth = excluded.date_of_birth
     where users.date_of_birth <> excluded.date_of_birth";
 
-/// Saves users, none of them twice, but leaves those alone that are there.
+/// Saves users, none of them twice, except those that exist.
 pub(super) const ADD: &str = "insert into users (username, date_of_birth)
     select * from unnest($1::text[], $2::date[])
     on conflict (username) do nothing";
 
-/// The way of those who save.
-pub(super) struct WriteTrips(pub Link);
+/// Executes saves.
+pub(super) struct Writer(pub ReconnectingClient);
 
-/// The way of those who find.
-pub(super) struct ReadTrips {
-    pub primary: Link,
-    /// Asked first, where there is one.
+/// Executes lookups.
+pub(super) struct Reader {
+    pub primary: ReconnectingClient,
+    /// Asked first, if there is one.
     pub replica: Option<Replica>,
 }
 
-impl Trip<User, ()> for WriteTrips {
-    async fn make(
-        &mut self,
-        boarding: Boarding<User, ()>,
-        deadline: Instant,
-    ) -> Result<Vec<()>, TripError> {
-        let saves = boarding.close();
+impl Backend<User, ()> for Writer {
+    async fn run(&mut self, saves: Vec<User>, deadline: Instant) -> Result<Vec<()>, BatchError> {
         let answers = vec![(); saves.len()];
         let (usernames, dates): (Vec<&str>, Vec<Date>) = last_of_each(&saves).into_iter().unzip();
-        self.0.ask(&[&usernames, &dates], deadline).await?;
+        self.0.query(&[&usernames, &dates], deadline).await?;
         Ok(answers)
     }
 
     async fn close(self) {}
 }
 
-impl Trip<Username, Option<DateOfBirth>> for ReadTrips {
-    async fn make(
+impl Backend<Username, Option<DateOfBirth>> for Reader {
+    async fn run(
         &mut self,
-        boarding: Boarding<Username, Option<DateOfBirth>>,
+        usernames: Vec<Username>,
         deadline: Instant,
-    ) -> Result<Vec<Option<DateOfBirth>>, TripError> {
-        let usernames = boarding.close();
+    ) -> Result<Vec<Option<DateOfBirth>>, BatchError> {
         let names: Vec<&str> = usernames.iter().map(Username::as_str).collect();
         let from_replica = match &mut self.replica {
             Some(replica) => replica.find(&names).await,
@@ -70,7 +63,7 @@ impl Trip<Username, Option<DateOfBirth>> for ReadTrips {
         };
         let rows = match from_replica {
             Some(rows) => rows,
-            None => self.primary.ask(&[&names], deadline).await?,
+            None => self.primary.query(&[&names], deadline).await?,
         };
         Ok(read(&rows, &names)?)
     }
@@ -78,19 +71,18 @@ impl Trip<Username, Option<DateOfBirth>> for ReadTrips {
     async fn close(self) {}
 }
 
-/// Each user with the date saved last, in the order of their names: a statement
-/// may touch a row once, and two that lock rows in one order do not wait for each
-/// other for ever.
+/// Each user with the date saved last, in the order of names: a statement may change a row
+/// only once, and statements that lock rows in the same order do not deadlock.
 fn last_of_each(saves: &[User]) -> Vec<(&str, Date)> {
     let mut saves: Vec<_> =
         saves.iter().rev().map(|save| (save.username.as_str(), save.born.date())).collect();
-    // Stable, so of one user's saves the last is now the first.
+    // The sort is stable and the saves are reversed, so a user's last save comes first.
     saves.sort_by_key(|(username, _)| *username);
     saves.dedup_by_key(|(username, _)| *username);
     saves
 }
 
-/// When each of `usernames` was born, if `rows` tell.
+/// The date of birth of each of `usernames`, if `rows` has it.
 pub(super) fn read(
     rows: &[Row],
     usernames: &[&str],

@@ -1,0 +1,83 @@
+//! What the binary does: it serves, or carries out one of the other commands.
+
+mod copy;
+mod health;
+mod migrate;
+mod serve;
+
+use std::io::{self, ErrorKind, Write};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::{self, Cli, Command, LoggingArgs};
+use crate::logging;
+use crate::metrics::Metrics;
+
+/// Does what the process's arguments say. Bad ones exit with 2, a failure returns 1.
+pub fn main() -> ExitCode {
+    let _flush = logging::Flush;
+    match run(cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::print(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
+    match command {
+        None => {
+            let (database, store) = options.store().unwrap_or_else(|error| error.exit());
+            let metrics = start_logging(&options.logging)?;
+            if options.only_migrates() {
+                build_runtime()?.block_on(migrate::migrate(database, store, metrics))
+            } else {
+                build_runtime()?.block_on(serve::serve(options, database, store, metrics))
+            }
+        }
+        Some(Command::Health(health)) => {
+            build_runtime()?.block_on(health::check(health.listen, health.timeout))?;
+            print(b"OK\n")
+        }
+        Some(Command::Migrate(args)) => {
+            let (database, store) = args.database.store().unwrap_or_else(|error| error.exit());
+            let metrics = start_logging(&args.logging)?;
+            build_runtime()?.block_on(migrate::migrate(database, store, metrics))
+        }
+        Some(Command::Copy(args)) => {
+            let plan = args.plan().unwrap_or_else(|error| error.exit());
+            let copied = build_runtime()?.block_on(copy::copy(plan))?;
+            print(format!("{copied}\n").as_bytes())
+        }
+        Some(Command::Completions { shell }) => print(&cli::completions(shell)),
+        Some(Command::Man) => print(&cli::manual()?),
+    }
+}
+
+/// Event loops on half of the processors; the database's threads and the kernel
+/// need the others. More loops would mostly wake each other: on two processors
+/// one loop answers as many requests as two, for less.
+pub fn build_runtime() -> io::Result<Runtime> {
+    let processors = available_parallelism().map_or(1, NonZeroUsize::get);
+    let loops = processors.div_ceil(2);
+    Builder::new_multi_thread().worker_threads(loops).enable_all().build()
+}
+
+fn start_logging(args: &LoggingArgs) -> anyhow::Result<Arc<Metrics>> {
+    let metrics = Arc::new(Metrics::new());
+    logging::start(args.log_format, args.log_level, metrics.log_lines_dropped.clone())?;
+    Ok(metrics)
+}
+
+fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    match io::stdout().write_all(bytes) {
+        // The reader closed the pipe, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}

@@ -1,0 +1,79 @@
+//! What is wrong with a database file, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+use super::file::LOCK_TIMEOUT;
+use super::journal::Journal;
+
+/// Why a database file cannot be used, in one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SqliteError {
+    /// The path names a folder.
+    #[error("{} is a folder: name a file in it, as in sqlite:{}/hello-birthday.db", .0.display(), .0.display())]
+    IsAFolder(PathBuf),
+    /// The folder is missing or out of reach.
+    #[error("cannot reach the folder {}: create it, or mount its file system, and allow this user into it", .0.display())]
+    Folder(PathBuf, #[source] io::Error),
+    /// This user may not write the file or its folder.
+    #[error("cannot write {}: allow this user to write the file and its folder", .0.display())]
+    ReadOnly(PathBuf),
+    /// Some other file.
+    #[error("{} is not a SQLite database: it was left as it is; name another file", .0.display())]
+    NotADatabase(PathBuf),
+    /// A database whose pages do not fit together.
+    #[error("{} is damaged: restore it from a backup", .0.display())]
+    Damaged(PathBuf),
+    /// A database of another program.
+    #[error("{} is the database of another program: it was left as it is; name another file", .0.display())]
+    NotOurs(PathBuf),
+    /// A database that this release must not touch.
+    #[error("{} was made by a newer release that this one cannot work beside: it was left as it is; run the newer release", .0.display())]
+    MadeByNewerRelease(PathBuf),
+    /// There is no file, and none may be made.
+    #[error("there is no file {}: name one that is there, or make it with hello-birthday migrate", .0.display())]
+    Missing(PathBuf),
+    /// The schema is not there, and may not be made.
+    #[error("{} lacks this release's schema: make it with hello-birthday migrate", .0.display())]
+    NotMigrated(PathBuf),
+    /// The journal cannot be opened or locked.
+    #[error("cannot lock the journal of {}: allow this user to write it and its folder, on a file system with locks", .0.display())]
+    Journal(PathBuf, #[source] io::Error),
+    /// No room to write.
+    #[error("no space is left on the disk of {}: free some", .0.display())]
+    DiskFull(PathBuf),
+    /// The lock was not granted in time.
+    #[error("{} stayed locked for {} s: another process is using it; let it finish, or stop it (fuser shows which)", .0.display(), LOCK_TIMEOUT.as_secs())]
+    Locked(PathBuf),
+    /// Other processes use another journal.
+    #[error("other processes use {} with another journal than {}: stop them, or give every instance the same --sqlite-journal", .0.display(), .1.as_str())]
+    JournalInUse(PathBuf, Journal),
+    /// WAL was asked for where it loses data.
+    #[error("{} is on a network file system, where WAL loses data, or on one not known as local: leave out --sqlite-journal wal", .0.display())]
+    WalOnNetwork(PathBuf),
+    /// The file was moved, replaced or deleted while in use.
+    #[error("{} was moved, replaced or deleted while in use: put it back; or stop the service, delete {}-wal and {}-shm, and start it again", .0.display(), .0.display(), .0.display())]
+    Moved(PathBuf),
+    /// Anything else that SQLite reports.
+    #[error("cannot use {}", .0.display())]
+    Other(PathBuf, #[source] rusqlite::Error),
+}
+
+impl SqliteError {
+    /// What an error of SQLite means for the file at `path`.
+    pub(super) fn new(path: PathBuf, error: rusqlite::Error) -> SqliteError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => SqliteError::NotADatabase(path),
+            Some(ErrorCode::DatabaseCorrupt) => SqliteError::Damaged(path),
+            Some(ErrorCode::CannotOpen) if !path.exists() => SqliteError::Moved(path),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                SqliteError::ReadOnly(path)
+            }
+            Some(ErrorCode::DiskFull) => SqliteError::DiskFull(path),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SqliteError::Locked(path),
+            _ => SqliteError::Other(path, error),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The schema of a database file, and the journal that it is given.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+use super::SqliteError;
+use super::file::{DatabaseFile, LOCK_TIMEOUT, set};
+use super::journal::Journal;
+use crate::store::schema::{self, Migrate, Migration, SchemaVersion};
+
+/// This release's schema, in steps.
+const MIGRATIONS: &[Migration] =
+    &[Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 }];
+
+/// Marks a file as ours: "HBDY" (<https://www.sqlite.org/pragma.html#pragma_application_id>).
+const APPLICATION_ID: i32 = 0x4842_4459;
+
+impl DatabaseFile {
+    /// Brings the file to this release's schema, as far as `how` allows.
+    pub fn migrate(&self, how: Migrate) -> Result<(), SqliteError> {
+        let mut connection = self.open()?;
+        let found = self.verify_and_set_journal(&connection)?;
+        if self.missing(found)?.next().is_none() {
+            // Up to date: do not wait for the write lock.
+            return Ok(());
+        }
+        if how == Migrate::Check {
+            return Err(SqliteError::NotMigrated(self.path().to_owned()));
+        }
+        let explain = |error| self.explain(error);
+        let _journal = self.lock_journal()?;
+        // Another instance may be migrating too: one waits, and finds it done.
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(explain)?;
+        for (version, migration) in self.missing(self.verify_ours(&transaction)?)? {
+            apply(&transaction, version, migration).map_err(explain)?;
+        }
+        transaction.commit().map_err(explain)
+    }
+
+    fn missing(
+        &self,
+        found: SchemaVersion,
+    ) -> Result<impl Iterator<Item = (u32, &'static Migration)>, SqliteError> {
+        schema::missing(found, MIGRATIONS).map_err(|schema::MadeByNewerRelease| {
+            SqliteError::MadeByNewerRelease(self.path().to_owned())
+        })
+    }
+
+    /// Makes sure that the file is ours before anything is written to it, and gives it its journal.
+    pub fn verify_and_set_journal(
+        &self,
+        connection: &Connection,
+    ) -> Result<SchemaVersion, SqliteError> {
+        let lock =
+            |mode| set(connection, "locking_mode", mode).map_err(|error| self.explain(error));
+        // A WAL file that is to be converted is read by this process alone, and
+        // so without the shared memory that other hosts would not see.
+        if self.journal == Journal::Truncate {
+            lock("exclusive")?;
+        }
+        self.verify_ours(connection)?;
+        self.set_journal(connection)?;
+        if self.journal == Journal::Truncate {
+            // The lock goes with the next transaction.
+            lock("normal")?;
+        }
+        self.verify_ours(connection)
+    }
+
+    /// Finds what schema the file has, or why it is not ours to use.
+    fn verify_ours(&self, connection: &Connection) -> Result<SchemaVersion, SqliteError> {
+        let (application_id, tables, found) =
+            read_schema(connection).map_err(|error| self.explain(error))?;
+        let is_new = application_id == 0 && tables == 0;
+        if application_id != APPLICATION_ID && !is_new {
+            return Err(SqliteError::NotOurs(self.path().to_owned()));
+        }
+        self.missing(found).map(|_| found)
+    }
+
+    fn set_journal(&self, connection: &Connection) -> Result<(), SqliteError> {
+        let started = Instant::now();
+        // SQLite does not wait for other connections when it changes the mode
+        // of a file, so the wait is here.
+        loop {
+            let result: rusqlite::Result<String> = connection.pragma_update_and_check(
+                None,
+                "journal_mode",
+                self.journal.as_str(),
+                |row| row.get(0),
+            );
+            match result {
+                Ok(mode) if mode == self.journal.as_str() => return Ok(()),
+                Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
+                    return Err(self.explain(error));
+                }
+                _ if started.elapsed() > LOCK_TIMEOUT => {
+                    return Err(SqliteError::JournalInUse(self.path().to_owned(), self.journal));
+                }
+                _ => sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+}
+
+fn read_schema(connection: &Connection) -> rusqlite::Result<(i32, u32, SchemaVersion)> {
+    // The tables first: an instance that migrates the file right now commits them
+    // with the application id, which is thus there wherever they are.
+    let tables =
+        connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;
+    let application_id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let found = if application_id == APPLICATION_ID {
+        connection.query_row(
+            "select coalesce(max(version), 0), coalesce(max(works_with), 0) from schema_versions",
+            [],
+            |row| Ok(SchemaVersion { version: row.get(0)?, works_with: row.get(1)? }),
+        )?
+    } else {
+        SchemaVersion::default()
+    };
+    Ok((application_id, tables, found))
+}
+
+fn apply(connection: &Connection, version: u32, migration: &Migration) -> rusqlite::Result<()> {
+    if version == 1 {
+        set(connection, "application_id", APPLICATION_ID)?;
+        connection.execute_batch(
+            "create table schema_versions (
+                 version integer primary key,
+                 works_with integer not null
+             ) strict",
+        )?;
+    }
+    connection.execute_batch(migration.sql)?;
+    connection
+        .execute("insert into schema_versions values (?1, ?2)", (version, migration.works_with))
+        .map(drop)
+}

@@ -1,0 +1,433 @@
+//! What a batch does to the file: one transaction for all its requests.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OptionalExtension};
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use super::SqliteError;
+use super::checkpoint::Checkpointer;
+use super::file::DatabaseFile;
+use super::journal::Journal;
+use super::turns::{Turn, Turns};
+use super::worker::BlockingBackend;
+use crate::domain::{DateOfBirth, Username};
+use crate::store::batch::BatchError;
+use crate::store::{OnConflict, User};
+
+/// How long a batch may wait for a connection, which takes a millisecond unless another process
+/// holds a lock.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Executes saves, on the one connection that writes.
+pub(super) struct Writer {
+    file: DatabaseFile,
+    turns: Turns,
+    /// Opened again after it failed.
+    connection: Option<Connection>,
+    begun: Option<Write>,
+    /// With a write-ahead log. Dropped last, as the connections use it.
+    checkpointer: Option<Checkpointer>,
+}
+
+/// A transaction that has the write lock; dropping it rolls it back.
+struct Write {
+    connection: Connection,
+    _journal: Option<fs::File>,
+}
+
+impl Writer {
+    pub fn open(file: DatabaseFile, turns: Turns) -> anyhow::Result<Writer> {
+        let checkpointer = match file.journal {
+            Journal::Wal => Some(Checkpointer::start(&file)?),
+            Journal::Truncate => None,
+        };
+        let mut writer = Writer { file, turns, connection: None, begun: None, checkpointer };
+        writer.connection = Some(writer.connect()?);
+        Ok(writer)
+    }
+
+    fn connect(&self) -> Result<Connection, SqliteError> {
+        let mut connection = self.file.writer()?;
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.attach(&mut connection).map_err(|error| self.file.explain(error))?;
+        }
+        Ok(connection)
+    }
+
+    fn start(&mut self) -> Result<Write, SqliteError> {
+        // Taken out: a connection that failed does not come back.
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        self.file.ensure_not_replaced()?;
+        let journal = self.file.lock_journal()?;
+        execute(&connection, "begin immediate").map_err(|error| self.file.explain(error))?;
+        Ok(Write { connection, _journal: journal })
+    }
+}
+
+impl BlockingBackend<User, ()> for Writer {
+    fn begin(&mut self) -> Result<(), BatchError> {
+        self.begun = Some(self.start()?);
+        Ok(())
+    }
+
+    /// Commits all saves, in their order, or none.
+    fn run(&mut self, saves: Vec<User>) -> Result<Vec<()>, BatchError> {
+        let write = match self.begun.take() {
+            Some(write) => write,
+            None => self.start()?,
+        };
+        let explain = |error| self.file.explain(error);
+        save_all(&write.connection, &saves, OnConflict::Replace).map_err(explain)?;
+        // Readers go on until here.
+        let turn = (self.file.journal == Journal::Truncate).then(|| self.turns.wait());
+        execute(&write.connection, "commit").map_err(explain)?;
+        drop(turn);
+        // What went into a file that was replaced meanwhile is lost. Over NFS that may be seen
+        // late: attributes are cached for up to a minute (nfs(5), "acregmax").
+        self.file.ensure_not_replaced()?;
+        self.connection = Some(write.connection);
+        Ok(vec![(); saves.len()])
+    }
+}
+
+pub(super) fn save_all(
+    connection: &Connection,
+    saves: &[User],
+    on_conflict: OnConflict,
+) -> rusqlite::Result<()> {
+    let mut save = connection.prepare_cached(match on_conflict {
+        // A date that stays the same is not written, so a batch of such saves
+        // leaves the file alone.
+        OnConflict::Replace => {
+            "insert into users (username, date_of_birth) values (?1, ?2)
+             on conflict (username) do update set date_of_birth = excluded.date_of_birth
+             where date_of_birth <> excluded.date_of_birth"
+        }
+        OnConflict::Keep => {
+            "insert into users (username, date_of_birth) values (?1, ?2)
+             on conflict (username) do nothing"
+        }
+    })?;
+    for User { username, born } in saves {
+        save.execute((username.as_str(), born.date().to_string()))?;
+    }
+    Ok(())
+}
+
+/// Executes lookups. The readers of a file share a pool of connections.
+pub(super) struct Reader {
+    file: DatabaseFile,
+    turns: Turns,
+    pool: r2d2::Pool<Connections>,
+    begun: Option<Read>,
+}
+
+/// A view of the database; dropping it ends it.
+struct Read {
+    connection: r2d2::PooledConnection<Connections>,
+    _turn: Option<Turn>,
+}
+
+impl Reader {
+    /// Makes as many readers as `number` says.
+    pub fn open(
+        file: &DatabaseFile,
+        turns: &Turns,
+        number: u32,
+    ) -> Result<Vec<Reader>, SqliteError> {
+        // The first connection and batch are made here for the sake of their errors.
+        find_all(&file.reader()?, &[Username::probe()]).map_err(|error| file.explain(error))?;
+        let pool = pool(file, number, LockWait::Poll);
+        let reader =
+            || Reader { file: file.clone(), turns: turns.clone(), pool: pool.clone(), begun: None };
+        Ok(std::iter::repeat_with(reader).take(number as usize).collect())
+    }
+
+    fn start(&self) -> Result<Read, BatchError> {
+        // The pool would keep trying to connect.
+        self.file.ensure_not_replaced()?;
+        let explain = |error| self.file.explain(error);
+        let turn = (self.file.journal == Journal::Truncate).then(|| self.turns.wait());
+        let mut connection = self.pool.get()?;
+        // Assume failure until success, so that a panic discards the connection.
+        connection.failed = true;
+        execute(&connection.inner, "begin").map_err(explain)?;
+        if self.file.journal == Journal::Truncate {
+            // Locks the file, which over a network takes most of the time. From then on nobody
+            // commits, unless another process has given it a write-ahead log.
+            find_all(&connection.inner, &[Username::probe()]).map_err(explain)?;
+            if has_log(&connection.inner).map_err(explain)? {
+                execute(&connection.inner, "commit").map_err(explain)?;
+                execute(&connection.inner, "begin").map_err(explain)?;
+            }
+        }
+        Ok(Read { connection, _turn: turn })
+    }
+}
+
+impl BlockingBackend<Username, Option<DateOfBirth>> for Reader {
+    fn begin(&mut self) -> Result<(), BatchError> {
+        self.begun = Some(self.start()?);
+        Ok(())
+    }
+
+    /// Finds all users in one view of the database, which is as new as this call.
+    fn run(&mut self, usernames: Vec<Username>) -> Result<Vec<Option<DateOfBirth>>, BatchError> {
+        let mut read = match self.begun.take() {
+            Some(read) => read,
+            None => self.start()?,
+        };
+        let explain = |error| self.file.explain(error);
+        let found = find_all(&read.connection.inner, &usernames).map_err(explain)?;
+        execute(&read.connection.inner, "commit").map_err(explain)?;
+        read.connection.failed = false;
+        Ok(found)
+    }
+}
+
+pub(super) fn find_all(
+    connection: &Connection,
+    usernames: &[Username],
+) -> rusqlite::Result<Vec<Option<DateOfBirth>>> {
+    let mut find =
+        connection.prepare_cached("select date_of_birth from users where username = ?1")?;
+    usernames
+        .iter()
+        .map(|username| {
+            find.query_row([username.as_str()], |row| row.get::<_, StoredDate>(0))
+                .optional()
+                .map(|found| found.map(|StoredDate(born)| born))
+        })
+        .collect()
+}
+
+/// Does `work` in a transaction, which is rolled back if any of it fails.
+/// rusqlite's own transactions parse their SQL every time.
+pub(super) fn in_transaction<T>(
+    connection: &Connection,
+    begin: &str,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    execute(connection, begin)?;
+    let done = work(connection).and_then(|done| execute(connection, "commit").map(|()| done));
+    if done.is_err() && !connection.is_autocommit() {
+        // Fails only where the connection does, which is then dropped.
+        let _ = execute(connection, "rollback");
+    }
+    done
+}
+
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// Whether the file has a write-ahead log by now.
+fn has_log(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut journal = connection.prepare_cached("pragma journal_mode")?;
+    journal.query_row([], |row| Ok(row.get_ref(0)?.as_str()? == Journal::Wal.as_str()))
+}
+
+/// A date as SQLite keeps it.
+pub(super) struct StoredDate(pub DateOfBirth);
+
+impl FromSql for StoredDate {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<StoredDate> {
+        DateOfBirth::from_stored_text(value.as_str()?)
+            .map(StoredDate)
+            .ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// A pool of connections that read. It replaces one that failed, on a thread of its own, and bounds
+/// how long that is waited for.
+pub(super) fn pool(file: &DatabaseFile, size: u32, lock_wait: LockWait) -> r2d2::Pool<Connections> {
+    r2d2::Pool::builder()
+        .max_size(size)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .thread_pool(Arc::new(ScheduledThreadPool::new(1)))
+        .connection_timeout(CONNECT_TIMEOUT)
+        // The error that matters is the one that `get` returns.
+        .error_handler(Box::new(r2d2::NopErrorHandler))
+        .build_unchecked(Connections { file: file.clone(), lock_wait })
+}
+
+pub(super) struct Connections {
+    file: DatabaseFile,
+    lock_wait: LockWait,
+}
+
+/// What a connection does where another holds a lock that it needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LockWait {
+    Poll,
+    None,
+}
+
+pub(super) struct PooledReader {
+    pub inner: Connection,
+    /// Whether its last batch failed, so that another takes its place.
+    pub failed: bool,
+}
+
+impl r2d2::ManageConnection for Connections {
+    type Connection = PooledReader;
+    type Error = SqliteError;
+
+    fn connect(&self) -> Result<PooledReader, SqliteError> {
+        let inner = self.file.reader()?;
+        if self.lock_wait == LockWait::None {
+            inner.busy_timeout(Duration::ZERO).map_err(|error| self.file.explain(error))?;
+        }
+        Ok(PooledReader { inner, failed: false })
+    }
+
+    fn is_valid(&self, _: &mut PooledReader) -> Result<(), SqliteError> {
+        // Every batch finds out for itself.
+        Ok(())
+    }
+
+    fn has_broken(&self, reader: &mut PooledReader) -> bool {
+        reader.failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Instant;
+
+    use jiff::civil::date;
+    use tempfile::TempDir;
+
+    use super::super::journal::JournalChoice;
+    use super::*;
+    use crate::store::Migrate;
+
+    /// Longer than anything takes on the slowest machine.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    fn born(year: i16) -> DateOfBirth {
+        DateOfBirth::from_stored(date(year, 5, 20))
+    }
+
+    fn ann() -> Username {
+        Username::parse("Ann").unwrap()
+    }
+
+    fn save(year: i16) -> Vec<User> {
+        vec![User { username: ann(), born: born(year) }]
+    }
+
+    fn reader(file: &DatabaseFile, turns: &Turns) -> Reader {
+        Reader::open(file, turns, 1).unwrap().pop().unwrap()
+    }
+
+    #[test]
+    fn requests_that_join_a_read_see_what_was_committed_before() {
+        let (wal, truncate) = (JournalChoice::Wal, JournalChoice::Truncate);
+        for (choice, then) in [(wal, wal), (truncate, truncate), (truncate, wal)] {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("users.db");
+            let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
+            let mut reader = reader(&file, &Turns::default());
+            assert_eq!(reader.run(vec![ann()]).unwrap(), [None]);
+            // Opens it as another process would, and changes it if it has another journal.
+            let file = DatabaseFile::prepare(&path, then, Migrate::Auto).unwrap();
+            let other = file.writer().unwrap();
+            save_all(&other, &save(1990), OnConflict::Replace).unwrap();
+            other.busy_timeout(Duration::ZERO).unwrap();
+            reader.begin().unwrap();
+            // A save that is acknowledged now must be found by a request that joins after it.
+            let saves = save_all(&other, &save(1991), OnConflict::Replace).is_ok();
+            let found = reader.run(vec![ann()]);
+            assert_eq!(saves, then == wal, "{choice:?} and {then:?}");
+            let saved = born(if saves { 1991 } else { 1990 });
+            assert_eq!(found.unwrap(), [Some(saved)], "{choice:?} and {then:?}");
+        }
+    }
+
+    #[test]
+    fn with_a_rollback_journal_reads_and_commits_take_turns() {
+        for reader_is_first in [true, false] {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("users.db");
+            let file =
+                DatabaseFile::prepare(&path, JournalChoice::Truncate, Migrate::Auto).unwrap();
+            let turns = Turns::default();
+            let mut reader = reader(&file, &turns);
+            let mut writer = Writer::open(file, turns.clone()).unwrap();
+
+            let wait_until_asked = |number| {
+                let began = Instant::now();
+                while turns.asked() < number {
+                    assert!(began.elapsed() < PATIENCE, "nobody asks");
+                    thread::yield_now();
+                }
+            };
+            let turn = turns.wait();
+            let read = move || reader.run(vec![ann()]).unwrap();
+            let write = move || writer.run(save(1990)).map(drop).unwrap();
+            let found = if reader_is_first {
+                let reading = thread::spawn(read);
+                wait_until_asked(2);
+                let writing = thread::spawn(write);
+                wait_until_asked(3);
+                drop(turn);
+                writing.join().unwrap();
+                reading.join().unwrap()
+            } else {
+                let writing = thread::spawn(write);
+                wait_until_asked(2);
+                let reading = thread::spawn(read);
+                wait_until_asked(3);
+                drop(turn);
+                writing.join().unwrap();
+                reading.join().unwrap()
+            };
+            let expected = (!reader_is_first).then(|| born(1990));
+            assert_eq!(found, [expected], "the reader is first: {reader_is_first}");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_waits_for_another_process_keeps_no_reader_waiting() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("users.db");
+        let file = DatabaseFile::prepare(&path, JournalChoice::Truncate, Migrate::Auto).unwrap();
+        let turns = Turns::default();
+        let mut reader = reader(&file, &turns);
+        let mut writer = Writer::open(file.clone(), turns).unwrap();
+        writer.connection.as_ref().unwrap().busy_timeout(PATIENCE).unwrap();
+        let other = file.writer().unwrap();
+        execute(&other, "begin immediate").unwrap();
+        let writing = thread::spawn(move || writer.run(save(1990)).map(drop));
+        for _ in 0..10 {
+            assert_eq!(reader.run(vec![ann()]).unwrap(), [None]);
+        }
+        execute(&other, "rollback").unwrap();
+        writing.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_save_into_a_file_that_was_replaced_meanwhile_fails() {
+        for choice in [JournalChoice::Wal, JournalChoice::Truncate] {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("users.db");
+            let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
+            let mut writer = Writer::open(file, Turns::default()).unwrap();
+            writer.run(save(1990)).unwrap();
+            writer.begin().unwrap();
+            fs::rename(&path, folder.path().join("moved.db")).unwrap();
+            fs::write(&path, "").unwrap();
+            assert!(writer.run(save(1991)).is_err(), "{choice:?}");
+        }
+    }
+}

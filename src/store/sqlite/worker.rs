@@ -1,0 +1,91 @@
+//! A thread that executes batches for the event loop, which must not wait for a disk.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use anyhow::anyhow;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::store::batch::{Backend, BatchError};
+
+/// Executes batches where it may block. What fails or panics leaves nothing behind that the next
+/// batch would meet.
+pub(super) trait BlockingBackend<Q, A>: Send + 'static {
+    /// Waits for the file's lock, so that requests can join the batch until then.
+    fn begin(&mut self) -> Result<(), BatchError>;
+
+    /// Answers all `requests`, in their order, or none; begins first if that was not done.
+    fn run(&mut self, requests: Vec<Q>) -> Result<Vec<A>, BatchError>;
+}
+
+/// A thread with a backend of its own, which executes one batch at a time.
+pub(super) struct WorkerThread<Q, A> {
+    jobs: SyncSender<Job<Q, A>>,
+    begins_apart: bool,
+    ended: oneshot::Receiver<()>,
+}
+
+enum Job<Q, A> {
+    Begin(oneshot::Sender<Result<(), BatchError>>),
+    Run(Vec<Q>, oneshot::Sender<Result<Vec<A>, BatchError>>),
+}
+
+impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
+    /// Starts a thread. `begins_apart` tells whether to begin may take long enough to be worth a
+    /// hand-over of its own.
+    pub fn start(
+        name: &str,
+        begins_apart: bool,
+        mut backend: impl BlockingBackend<Q, A>,
+    ) -> std::io::Result<Self> {
+        let (jobs, received) = sync_channel(1);
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Ends when the sender is dropped. A batch whose worker is gone has no receiver.
+            for job in received {
+                match job {
+                    Job::Begin(begun) => drop(begun.send(unless_panic(|| backend.begin()))),
+                    Job::Run(requests, answers) => {
+                        drop(answers.send(unless_panic(|| backend.run(requests))));
+                    }
+                }
+            }
+            drop(backend);
+            let _ = end.send(());
+        })?;
+        Ok(WorkerThread { jobs, begins_apart, ended })
+    }
+
+    async fn execute<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, BatchError>>) -> Job<Q, A>,
+    ) -> Result<T, BatchError> {
+        let (sender, outcome) = oneshot::channel();
+        // Never blocks: the thread has taken the job before. Where it has ended, `outcome` has too.
+        let _ = self.jobs.send(job(sender));
+        outcome.await?
+    }
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Backend<Q, A> for WorkerThread<Q, A> {
+    async fn begin(&mut self) -> Result<(), BatchError> {
+        if self.begins_apart { self.execute(Job::Begin).await } else { Ok(()) }
+    }
+
+    /// Nothing is retried: SQLite itself waits for what is transient.
+    async fn run(&mut self, requests: Vec<Q>, _: Instant) -> Result<Vec<A>, BatchError> {
+        self.execute(|answers| Job::Run(requests, answers)).await
+    }
+
+    async fn close(self) {
+        drop(self.jobs);
+        // Either way the thread has ended.
+        let _ = self.ended.await;
+    }
+}
+
+fn unless_panic<T>(work: impl FnOnce() -> Result<T, BatchError>) -> Result<T, BatchError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(anyhow!("the batch panicked")))
+}
