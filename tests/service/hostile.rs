@@ -1,6 +1,6 @@
-//! A corpus of requests that attackers and broken programs send. Each is replayed to
-//! both listeners, whole and byte by byte, and gets the answers that stand beside
-//! it. None smuggles a request past another, meets a bug, or keeps its connection.
+//! A corpus of requests that attackers and broken programs send. Each is sent to both
+//! listeners, whole and byte by byte, and must get the answers listed with it. None may
+//! smuggle a request, cause a panic or keep its connection open.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,12 +9,12 @@ use hello_birthday::http::server::HEAD_BYTES_MAX;
 
 use crate::harness::{Service, connect, value, wait_until};
 
-/// What it is, what is sent, and the statuses of all answers until the connection
-/// ends: of the public listener, and of the admin's.
+/// Its name, the bytes to send, and the statuses of all answers until the connection ends:
+/// from the public listener and from the admin listener.
 type Case = (&'static str, &'static str, &'static [u16], &'static [u16]);
 
-/// What the names in braces stand for, in this order. The target is one that the
-/// listener answers with 200.
+/// Replacements for the names in braces, applied in this order. The target is a path that
+/// the listener answers with 200.
 const PARTS: [(&str, &str); 9] = [
     ("{get}", "GET {target} HTTP/1.1\r\n{host}"),
     ("{put}", "PUT /hello/John HTTP/1.1\r\n{host}"),
@@ -410,7 +410,7 @@ const FIELDS: &[Case] = &[
 ];
 
 #[test]
-fn a_request_of_the_corpus_is_answered_as_said_and_smuggles_nothing() {
+fn each_request_of_the_corpus_gets_its_answers_and_smuggles_nothing() {
     let service = Service::start(&[]);
     let groups = [
         ("Transfer-Encoding", CODINGS),
@@ -461,9 +461,9 @@ fn the_admin_listener_has_the_same_limits() {
     expect_unharmed(&service);
 }
 
-/// Bytes that no one wrote by hand: pieces of the corpus, cut and joined anyhow.
+/// Random bytes: pieces of the corpus, cut and joined at random.
 #[test]
-fn what_is_cut_and_joined_anyhow_does_no_harm_either() {
+fn random_pieces_of_the_corpus_do_no_harm() {
     const REQUESTS: u64 = 2000;
     let service = Service::start(&[]);
     let all = [CODINGS, LENGTHS, CHUNKS, LINES, TARGETS, FIELDS].concat();
@@ -499,8 +499,8 @@ fn what_is_cut_and_joined_anyhow_does_no_harm_either() {
     expect_unharmed(&service);
 }
 
-/// Sends `sent` in pieces, and gives the statuses of all answers. The listener must
-/// end the connection by itself.
+/// Sends `sent` in pieces, and returns the statuses of all answers. The listener must close
+/// the connection by itself.
 fn replay(listener: SocketAddr, sent: &[u8], piece: usize) -> Vec<u16> {
     let mut stream = connect(listener);
     for piece in sent.chunks(piece) {
@@ -521,8 +521,8 @@ fn statuses(stream: &mut TcpStream) -> Vec<u16> {
     answers.split("HTTP/1.").skip(1).map(|answer| answer[2..5].parse().unwrap()).collect()
 }
 
-/// Expects that both listeners serve, that nothing was a bug of theirs, and that
-/// they have no connection left.
+/// Expects that both listeners still serve, that nothing panicked, and that no connection
+/// is left open.
 fn expect_unharmed(service: &Service) {
     service.get("/").expect_status(200);
     wait_until("all connections are closed", || {
@@ -535,12 +535,12 @@ fn expect_unharmed(service: &Service) {
         let open = |listener: &str| {
             value(&metrics, &format!("hello_birthday_http_connections{{listener=\"{listener}\"}}"))
         };
-        // The one that asks is open.
+        // The connection that asks is open.
         (open("public") == 0.0 && open("admin") == 1.0).then_some(())
     });
 }
 
-/// The bytes of `sent`, in which every character below U+0100 is one of them.
+/// The bytes of `sent`, whose characters up to U+00FF stand for one byte each.
 fn bytes(sent: &str, target: &str) -> Vec<u8> {
     let parts = PARTS.into_iter().chain([("{target}", target)]);
     let sent = parts.fold(sent.to_owned(), |sent, (part, text)| sent.replace(part, text));

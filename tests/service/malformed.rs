@@ -1,5 +1,5 @@
-//! Requests that are not quite HTTP: they are refused, harm nobody, and are never
-//! taken for others.
+//! Malformed requests: they are rejected, affect no other client, and no part of one is
+//! taken for another request.
 
 use std::io::Write;
 
@@ -10,12 +10,12 @@ use crate::harness::{Answer, Service, half_close, read_answers, wait_until};
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 const BORN_CHUNKED: &str = "1c\r\n{\"dateOfBirth\":\"1990-05-20\"}\r\n0\r\n\r\n";
 
-/// A request of its own, which may also hide in the body of another.
+/// A valid request, which may be hidden in the body of another.
 const SMUGGLED: &str = "PUT /hello/Smuggled HTTP/1.1\r\nHost: localhost\r\n\
     Content-Length: 28\r\n\r\n{\"dateOfBirth\":\"1990-05-20\"}";
 
 #[test]
-fn what_is_not_a_request_is_refused_and_does_no_harm() {
+fn malformed_requests_are_rejected() {
     let service = Service::start(&[]);
     let cases: &[&[u8]] = &[
         b"garbage\r\n\r\n",
@@ -51,7 +51,7 @@ fn what_is_not_a_request_is_refused_and_does_no_harm() {
 }
 
 #[test]
-fn what_is_no_request_at_all_gets_no_answer() {
+fn an_incomplete_request_gets_no_answer() {
     let service = Service::start(&[]);
     let cases: &[&[u8]] = &[
         b"",
@@ -203,7 +203,7 @@ fn a_request_hidden_in_the_body_of_another_is_not_answered() {
 }
 
 #[test]
-fn a_body_that_nobody_reads_is_not_taken_for_a_request() {
+fn an_unread_body_is_not_taken_for_a_request() {
     let service = Service::start(&[]);
     for line in ["GET /", "DELETE /hello/John", "PUT /nowhere"] {
         for length in [SMUGGLED.len(), SMUGGLED.len() + 9000] {
@@ -257,7 +257,7 @@ fn a_body_cut_short_saves_nothing() {
     let cases = [
         ("Content-Length: 28", ""),
         ("Content-Length: 28", "{"),
-        // JSON, and yet not all that was announced.
+        // Valid JSON, but shorter than the announced length.
         ("Content-Length: 29", BORN),
         ("Transfer-Encoding: chunked", ""),
         ("Transfer-Encoding: chunked", "1c\r\n{"),
@@ -305,14 +305,14 @@ fn statuses(answers: &[Answer]) -> Vec<u16> {
     answers.iter().map(|answer| answer.status).collect()
 }
 
-/// Expects an answer that announces the end of its connection.
+/// Expects an answer that closes its connection.
 #[track_caller]
 fn expect_refused(answer: &Answer, status: u16, case: &str) {
     assert_eq!(answer.status, status, "{case:?}: {}", answer.body);
     assert_eq!(answer.header("connection"), Some("close"), "{case:?}");
 }
 
-/// Expects that others are served still, and that no bug was met.
+/// Expects that other clients are still served, and that nothing panicked.
 #[track_caller]
 fn expect_unharmed(service: &Service) {
     service.get("/").expect_status(200);
