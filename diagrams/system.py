@@ -1,4 +1,4 @@
-"""The whole system: what terraform/ makes, who uses it, and who makes and watches it."""
+"""The whole system: what terraform/ creates, its users, and those that create and watch it."""
 
 from diagrams.aws.compute import EC2Ami, EC2Instance
 from diagrams.aws.database import RDSPostgresqlInstance
@@ -56,7 +56,7 @@ with Picture("system", 940, 700):
     icon(SimpleStorageServiceS3Bucket, 712, 72, "Access logs", "aws_s3_bucket.access_logs")
     arrow(clients, corner(70, 72), names, color=GREY, dashed=True)
 
-    # Who hears of it.
+    # Notifications.
     people = icon(User, 70, 390, "On call")
     topic = icon(SimpleNotificationServiceSnsTopic, 212, 390, "Topic", "aws_sns_topic.alarms")
     watch = icon(Cloudwatch, 352, 390, "Alarms, logs,\ndashboard", "aws_cloudwatch_metric_alarm.this")
@@ -70,7 +70,7 @@ with Picture("system", 940, 700):
     arrow(corner(671, 321), vault, color=GREY)
     arrow(vault, copy, color=GREY)
 
-    # Who makes it.
+    # Terraform and its state.
     github = icon(GithubActions, 70, 546, "GitHub Actions")
     role = icon(IAMRole, 212, 546, "Roles", "bootstrap.aws_iam_role.apply")
     state = icon(SimpleStorageServiceS3Bucket, 212, 636, "States", "bootstrap.aws_s3_bucket.state")

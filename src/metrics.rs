@@ -185,7 +185,7 @@ impl Metrics {
             store_retries: counters(
                 registry,
                 "store_retries_total",
-                "Statements sent again because Postgres or the connection to it failed.",
+                "Statements sent to Postgres again, after a lost connection or a conflict.",
                 &["kind"],
             ),
             replica_fallbacks: counters(

@@ -193,7 +193,7 @@ locals {
       says    = "The replica lags behind, so people are greeted by dates that they have changed since. Look whether it is busy; postgres.read_replica = false finds users in the primary."
       metrics = ["replica_lag"]
       unit    = "s"
-      # As long as somebody who saved a date waits before trying again.
+      # As long as a client waits before it retries a save.
       above   = 30
       seconds = 60
       of      = [5, 5]

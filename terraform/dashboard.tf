@@ -30,7 +30,7 @@ locals {
       ]]
     },
     {
-      says = "## Is the roll going well?\nThe dots mark when a roll started, was steady (baking), and how it ended, whoever started it."
+      says = "## Is the roll going well?\nThe dots mark when a roll started, was steady (baking), and how it ended, whatever started it."
       rows = [[
         { title = "Group, and rolls", unit = "instances", lines = ["desired", "in_service", "pending", "terminating"], right = local.markers },
         { title = "Health, and rolls", unit = "instances", lines = ["healthy", "unhealthy"], right = local.markers },

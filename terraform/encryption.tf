@@ -3,7 +3,7 @@
 # Scaling's role, and an empty account does not have that yet.
 
 locals {
-  # Who may use the key is for the account's own policies to say, as by default.
+  # The account's own policies decide about the use of the key, as by default.
   key_of_account = {
     Effect    = "Allow"
     Principal = { AWS = "${local.arn_prefix}:iam::${local.account_id}:root" }

@@ -71,7 +71,7 @@ resource "aws_sns_topic_subscription" "alarms" {
 
 locals {
   # EventBridge counts what a rule matches, target or not, so each kind of event has a
-  # rule: the counts mark rolls on the dashboard, whoever starts them.
+  # rule: the counts mark rolls on the dashboard, whatever starts them.
   roll_events = {
     started     = ["Started"]
     baking      = ["Started Baking"]

@@ -11,7 +11,7 @@ resource "aws_flow_log" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "flow_logs" {
-  #checkov:skip=CKV_AWS_338: How long logs are kept is for who runs the stack to say.
+  #checkov:skip=CKV_AWS_338: The operator chooses how long logs are kept.
 
   name              = "/${local.name}/flow-logs"
   retention_in_days = var.log_retention_days

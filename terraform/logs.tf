@@ -2,7 +2,7 @@
 # metrics. The image holds these names, so an account and region has room for one stack.
 
 resource "aws_cloudwatch_log_group" "service" {
-  #checkov:skip=CKV_AWS_338: How long logs are kept is for who runs a stack to say.
+  #checkov:skip=CKV_AWS_338: The operator chooses how long logs are kept.
   name              = "/hello-birthday"
   retention_in_days = var.log_retention_days
   kms_key_id        = aws_kms_key.this.arn

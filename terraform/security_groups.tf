@@ -1,4 +1,4 @@
-# Who may talk to whom. Groups name groups; addresses appear where clients come in and
+# Which connections are allowed. Groups name groups; addresses appear where clients come in and
 # where AWS can only be reached at its public ones.
 
 locals {

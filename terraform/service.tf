@@ -39,7 +39,7 @@ locals {
   })}"
 }
 
-# Its default version stays the first: who starts an instance names one.
+# Its default version stays the first: every start of an instance names a version.
 resource "aws_launch_template" "this" {
   name                   = local.name
   image_id               = var.ami_id

@@ -63,7 +63,7 @@ variable "instance_type" {
 variable "service_flags" {
   type        = map(string)
   default     = {}
-  description = "Flags of the service as environment variables, such as HELLO_BIRTHDAY_TIME_ZONE = \"Europe/Berlin\". They can be read by whoever may read launch templates: no secrets. Changing them rolls the group."
+  description = "Flags of the service as environment variables, such as HELLO_BIRTHDAY_TIME_ZONE = \"Europe/Berlin\". Everybody with access to launch templates can read them: no secrets. Changing them rolls the group."
 
   validation {
     condition = alltrue([for name, value in var.service_flags :
@@ -361,7 +361,7 @@ variable "backup_lock" {
   description = "Whether the copies in the recovery region are locked, so that nobody can delete them before their time; three days after the lock is made this is for good, and the stack cannot be destroyed before the last of them expires."
 }
 
-# Who hears of it
+# Notifications
 
 variable "alarm_emails" {
   type        = set(string)

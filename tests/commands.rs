@@ -1,4 +1,4 @@
-//! Commands that tests run, none of them for ever.
+//! Commands that tests run, each with a timeout.
 
 use std::process::{Command, Output};
 
@@ -19,6 +19,12 @@ pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", said(&output));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs `ip` with these words.
+#[allow(dead_code, reason = "no test target needs all of it")]
+pub fn ip(arguments: &str) {
+    run(command("ip").args(arguments.split(' ')));
 }
 
 /// All that a command printed.

@@ -19,8 +19,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a connection may be idle while the server drains: long enough for the request
-/// that a busy client is about to send, which is then answered with `Connection: close`.
+/// How long a connection may be idle while the server drains: long enough for the request that
+/// a busy client is about to send, which is then answered with `Connection: close`.
 pub const IDLE_TIMEOUT_DRAINING: Duration = Duration::from_secs(1);
 
 /// How long a request's head may take, from its first byte.
@@ -218,21 +218,20 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Starts with none; `gauge` shows how many there are. An idle connection is closed
-    /// after `keep_alive_timeout`.
+    /// Starts with none; `gauge` shows how many there are. One that is idle is closed after
+    /// `keep_alive_timeout`.
     pub fn new(gauge: IntGauge, keep_alive_timeout: Duration) -> Connections {
-        let server = SharedState {
-            keep_alive_timeout,
-            now: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
-            unfinished: Mutex::default(),
-        };
         Connections {
             gauge,
             open: Mutex::default(),
             next: AtomicU64::new(0),
             began: Instant::now(),
-            server: Arc::new(server),
+            server: Arc::new(SharedState {
+                keep_alive_timeout,
+                now: AtomicU64::new(0),
+                draining: AtomicBool::new(false),
+                unfinished: Mutex::default(),
+            }),
         }
     }
 
@@ -439,7 +438,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn connections() -> Connections {
-        Connections::new(IntGauge::new("connections", "Open connections.").unwrap(), 600 * SECOND)
+        let gauge = IntGauge::new("connections", "Open connections.").unwrap();
+        Connections::new(gauge, 600 * SECOND)
     }
 
     /// The clock of connections counts these.

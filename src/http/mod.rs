@@ -9,7 +9,7 @@ mod problem;
 mod request_ids;
 mod router;
 pub mod server;
-pub(crate) mod telemetry;
+pub mod telemetry;
 
 use bytes::Bytes;
 use http_body_util::Full;

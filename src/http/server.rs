@@ -361,7 +361,7 @@ mod tests {
         let limits = ServerLimits {
             connections_max: 4000,
             keep_alive_timeout: 75 * SECOND,
-            drain_timeout: SECOND,
+            drain_timeout: Duration::ZERO,
         };
         let server = Server::new(handler, Metrics::new().listener("public"), limits);
         let server = Arc::new(server);
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_is_idle_for_75_s_after_complete_requests() {
+    async fn a_connection_is_idle_after_complete_requests_for_the_keep_alive_timeout() {
         let cases: &[(&[&str], usize)] = &[
             (&[GET], 1),
             (&["GET / HT", "TP/1.1\r\nHost: a\r\n", "\r\n"], 1),

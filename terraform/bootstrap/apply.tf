@@ -86,7 +86,7 @@ data "aws_iam_policy_document" "change" {
       "ec2:*Vpc",
       "ec2:*VpcAttribute",
       "ec2:*VpcEndpoint*",
-      # The group runs its template in the name of who made it.
+      # The group runs its template in the name of its creator.
       "ec2:RunInstances",
       "elasticfilesystem:Create*",
       "elasticfilesystem:Delete*",
@@ -273,7 +273,7 @@ data "aws_iam_policy_document" "apply" {
   }
 
   # Roles of a stack may do no more than the boundary allows, whatever is written in them:
-  # who makes roles could otherwise make one that may do anything.
+  # a role that creates roles could otherwise create one that may do anything.
   statement {
     sid       = "BoundedRoles"
     resources = ["${local.iam}:role/hello-birthday-${each.key}*"]

@@ -1,4 +1,4 @@
-# GitHub's workflows, and who they may become: no key of ours is kept there.
+# GitHub's workflows, and the roles that they may assume: no key of ours is kept there.
 
 resource "aws_iam_openid_connect_provider" "github" {
   # One for all repositories of an account: where it is there already, import it. AWS

@@ -37,7 +37,7 @@ variable "environments" {
     condition = alltrue([for pair in setproduct(var.environments, var.environments) :
       !startswith(pair[1], "${pair[0]}-")
     ])
-    error_message = "No environment's name is another's and a suffix, as in prod and prod-eu: who may apply the first could change the second."
+    error_message = "No environment's name may be another's and a suffix, as in prod and prod-eu: a role that may apply the first could change the second."
   }
 }
 

@@ -177,7 +177,7 @@ resource "aws_db_instance" "this" {
   tags = { Name = var.name }
 
   lifecycle {
-    # Terraform then updates those who use the database before it deletes it, and not
+    # Terraform then updates the users of the database before it deletes it, and not
     # after.
     create_before_destroy = true
   }

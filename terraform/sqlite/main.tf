@@ -72,7 +72,7 @@ resource "aws_efs_access_point" "restored" {
   tags = { Name = "${var.name}-restored" }
 }
 
-# A policy replaces EFS's own, which lets in everybody who reaches a mount target.
+# A policy replaces EFS's own, which admits every client that reaches a mount target.
 resource "aws_efs_file_system_policy" "this" {
   file_system_id = aws_efs_file_system.this.id
 
@@ -154,7 +154,7 @@ resource "terraform_data" "last_backup" {
   }
 
   lifecycle {
-    # Terraform then updates those who use the file system before it deletes it, and
+    # Terraform then updates the users of the file system before it deletes it, and
     # not after.
     create_before_destroy = true
   }

@@ -9,7 +9,7 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-# Known before it is made, so that a plan tells who is told.
+# Known before it is created, so that a plan shows the recipients.
 override_resource {
   target          = aws_sns_topic.alarms
   values          = { arn = "arn:aws:sns:eu-central-1:123456789012:alarms" }

@@ -30,7 +30,7 @@ run "a_stack_on_sqlite" {
     condition = alltrue([for rule in aws_vpc_security_group_ingress_rule.service :
       rule.referenced_security_group_id == aws_security_group.load_balancer.id && rule.cidr_ipv4 == null
     ])
-    error_message = "An instance lets in who is not the balancer."
+    error_message = "An instance accepts connections from others than the balancer."
   }
 
   assert {
@@ -42,7 +42,7 @@ run "a_stack_on_sqlite" {
     condition = alltrue([for rule in aws_vpc_security_group_ingress_rule.database :
       rule.referenced_security_group_id == aws_security_group.service.id && rule.cidr_ipv4 == null
     ])
-    error_message = "The database lets in who is no instance."
+    error_message = "The database accepts connections from others than the instances."
   }
 
   assert {

@@ -37,7 +37,7 @@ pub enum Until {
     Requests(u64),
 }
 
-/// Keeps `connections` busy, each with one request at a time. Who is told to come again
+/// Keeps `connections` busy, each with one request at a time. A client that is told to retry
 /// later does so, with the same request. Anything but that and the `expected` status ends
 /// the measurement.
 pub fn run(

@@ -94,7 +94,7 @@ impl r2d2::ManageConnection for File {
     }
 }
 
-/// Serves `handler` for ever, on a free port.
+/// Serves `handler` until the process is ended, on a free port.
 pub fn serve(handler: impl Handler) -> ! {
     hello_birthday::build_runtime().expect("threads").block_on(async {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

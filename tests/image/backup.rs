@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use rusqlite::Connection;
 
 use crate::harness::Client;
 use crate::image::{Copy, UID};
+use crate::load::{BUSY, Clients, Load};
 use crate::machine::Machine;
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
@@ -24,7 +24,7 @@ fn the_file_is_copied_whole_each_night_by_one_of_its_hosts() {
     let next = machine.property("hello-birthday-backup.timer", "NextElapseUSecRealtime");
     assert!(next.contains(" 02:"), "{next}");
     copy_while_somebody_writes(&machine);
-    let copy = machine.mounted().join(COPY);
+    let copy = machine.copy.mounted().join(COPY);
     // The service reads it too, which is how it is restored.
     let from = format!("--from=sqlite:/srv/birthdays/{COPY}");
     let to = "--to=sqlite:/tmp/restored.db";
@@ -44,10 +44,10 @@ fn the_file_is_copied_whole_each_night_by_one_of_its_hosts() {
 
     // Where there is no file, the data is elsewhere.
     machine.run(&["systemctl", "stop", "hello-birthday.socket", "hello-birthday.service"]);
-    fs::remove_file(machine.mounted().join("hello-birthday.db")).unwrap();
+    fs::remove_file(machine.copy.mounted().join("hello-birthday.db")).unwrap();
     machine.run(&["systemctl", "start", BACKUP]);
     assert_eq!(machine.property(BACKUP, "ConditionResult"), "no");
-    assert!(!machine.mounted().join("hello-birthday.db").exists());
+    assert!(!machine.copy.mounted().join("hello-birthday.db").exists());
 }
 
 fn copy_while_somebody_writes(machine: &Machine) {
@@ -56,27 +56,17 @@ fn copy_while_somebody_writes(machine: &Machine) {
     // Of a copy that was cut off.
     let folder = "/srv/birthdays/backup";
     machine.run(&["install", "--directory", "--owner=hello-birthday", "--mode=0700", folder]);
-    let cut_off = machine.mounted().join("backup/hello-birthday.db.new");
+    let cut_off = machine.copy.mounted().join("backup/hello-birthday.db.new");
     fs::write(&cut_off, "half of it").unwrap();
 
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 0_u32.. {
-                let path = format!("/hello/Busy{}", letters(number));
-                client.send("PUT", &path, BORN).unwrap().expect_status(204);
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
-        });
-        let started = machine.try_run(&["systemctl", "start", BACKUP]);
-        stop.store(true, Ordering::Relaxed);
-        let journal = ["journalctl", "--no-pager", "--output=cat", "--unit", BACKUP];
-        assert!(started.status.success(), "{}", machine.run(&journal));
-    });
+    let load = Load::start(machine.address, Clients { finds: false, patient: false, ..BUSY });
+    load.wait_for_round();
+    let started = machine.try_run(&["systemctl", "start", BACKUP]);
+    let journal = ["journalctl", "--no-pager", "--output=cat", "--unit", BACKUP];
+    assert!(started.status.success(), "{}", machine.run(&journal));
+    load.stop().expect_no_failure();
 
-    let copy = machine.mounted().join(COPY);
+    let copy = machine.copy.mounted().join(COPY);
     let metadata = fs::metadata(&copy).unwrap();
     assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o777), (UID, UID, 0o600));
     assert!(!cut_off.exists());
@@ -109,9 +99,4 @@ fn names(file: &Path) -> Vec<String> {
     assert_eq!(intact, "ok");
     let mut names = database.prepare("select username from users").unwrap();
     names.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
-}
-
-/// A number, of letters.
-fn letters(number: u32) -> String {
-    number.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect()
 }

@@ -1,7 +1,7 @@
 //! How a machine fetches where its database is.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use crate::harness::wait_until;
 use crate::image::{Copy, UID};
@@ -18,13 +18,12 @@ const AWS: &str =
 #[test]
 fn a_rotated_secret_is_fetched_and_seen_by_the_service_alone() {
     let copy = Copy::of_image();
-    fs::write(copy.path("/usr/local/bin/aws"), AWS).unwrap();
-    fs::set_permissions(copy.path("/usr/local/bin/aws"), Permissions::from_mode(0o755)).unwrap();
+    copy.write("/usr/local/bin/aws", AWS, 0o755);
     let secret = copy.path("/etc/secret");
     fs::write(&secret, r#"{"username":"hello","password":"a/b c%"}"#).unwrap();
     let settings = "AWS_REGION=eu-north-1\nSECRET_ID=the-secret\n\
          DATABASE_URL=postgres://db:5432/hello?sslmode=require\n";
-    fs::write(copy.path("/etc/hello-birthday/secret"), settings).unwrap();
+    copy.write("/etc/hello-birthday/secret", settings, 0o600);
     let machine = Machine::boot(copy);
     wait_until("the URL is there", || {
         machine.root().join("run/hello-birthday/database-url").exists().then_some(())
@@ -66,10 +65,9 @@ fn a_rotated_secret_is_fetched_and_seen_by_the_service_alone() {
     }
 
     // By itself it is fetched again and again; here that is sooner than after a minute.
-    let drop_in = machine.path("/etc/systemd/system/hello-birthday-database-url.timer.d");
-    fs::create_dir(&drop_in).unwrap();
+    let drop_in = "/etc/systemd/system/hello-birthday-database-url.timer.d/sooner.conf";
     let sooner = "[Timer]\nOnActiveSec=\nOnActiveSec=1s\nOnUnitInactiveSec=1s\n";
-    fs::write(drop_in.join("sooner.conf"), sooner).unwrap();
+    machine.copy.write(drop_in, sooner, 0o644);
     machine.run(&["systemctl", "daemon-reload"]);
     machine.run(&["systemctl", "stop", FETCH]);
     machine.run(&["systemctl", "start", TIMER]);

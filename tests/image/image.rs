@@ -1,7 +1,7 @@
 //! A root folder, made into an image as Packer makes one.
 
-use std::fs;
-use std::os::unix::fs::chown;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::load::TODAY;
 use crate::static_binary::BINARY;
 use crate::{command, debian, run};
 
@@ -98,7 +99,7 @@ pub fn play(playbook: &str, folder: &Path, settings: &Value, chroot: Option<&Pat
     ansible.output().unwrap()
 }
 
-/// Nothing of the settings of whoever runs the tests.
+/// None of the user's own settings.
 pub fn clean_environment<'a>(ansible: &'a mut Command, home: &Path) -> &'a mut Command {
     ansible
         .env("ANSIBLE_HOME", home)
@@ -125,6 +126,15 @@ impl Copy {
         copy
     }
 
+    /// The same, with a service that serves on a day that clients know.
+    pub fn of_image_for_load() -> Copy {
+        let copy = Copy::of_image();
+        let start = format!("/usr/local/bin/hello-birthday --today {TODAY}");
+        let drop_in = "/etc/systemd/system/hello-birthday.service.d/today.conf";
+        copy.write(drop_in, &format!("[Service]\nExecStart=\nExecStart={start}\n"), 0o644);
+        copy
+    }
+
     /// The root folder.
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("root")
@@ -133,6 +143,14 @@ impl Copy {
     /// A file or folder in it; `path` begins with a slash.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root().join(path.strip_prefix('/').expect("paths of a machine are absolute"))
+    }
+
+    /// Writes a file in it, with the folders above.
+    pub fn write(&self, path: &str, text: &str, mode: u32) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
     /// The file system that a machine mounts for its data.

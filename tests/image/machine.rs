@@ -1,21 +1,22 @@
 //! A machine: an image that has booted, with a network and a file system to mount.
 
 use std::fs::{self, File, Permissions};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, exchange, wait_until};
+use crate::harness::{Client, PATIENCE, wait_until};
 use crate::image::{Copy, play};
-use crate::{command, run, said};
+use crate::{command, said};
 
 /// A container with the image's own systemd.
 pub struct Machine {
@@ -27,13 +28,14 @@ pub struct Machine {
     pub address: SocketAddr,
     /// The admin listener.
     pub admin: SocketAddr,
-    copy: Copy,
+    /// What it was booted from, as seen from outside.
+    pub copy: Copy,
 }
 
 impl Machine {
-    /// Boots `copy`, and waits until its systemd has started all it wants to.
+    /// Boots `copy`, and waits until its systemd has started all it wants to. From then on
+    /// this thread, and those that it starts, are in the machine's network.
     pub fn boot(copy: Copy) -> Machine {
-        let network = Network::next();
         let notify = copy.beside("notify");
         let notifications = UnixDatagram::bind(&notify).unwrap();
         notifications.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -44,7 +46,7 @@ impl Machine {
             .arg("--directory")
             .arg(copy.root())
             .arg(format!("--bind={}:/mounted", copy.mounted().display()))
-            .arg(format!("--network-veth-extra={}:host0", network.link))
+            .arg("--private-network")
             .env("NOTIFY_SOCKET", &notify)
             .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())
@@ -65,9 +67,11 @@ impl Machine {
             assert!(ended.is_none() && Instant::now() < deadline, "no boot: {}", console());
         }
         let leader = told.lines().find_map(|line| line.strip_prefix("X_NSPAWN_LEADER_PID="));
-        let leader = leader.expect("nspawn tells whom it started").to_owned();
-        let address = network.connect(&leader);
-        let admin = SocketAddr::new(address.ip(), 8081);
+        let leader = leader.expect("nspawn tells what it started").to_owned();
+        // The test goes to where the machine is this one, on its loopback device.
+        let network = File::open(format!("/proc/{leader}/ns/net")).unwrap();
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        let [address, admin] = [8080, 8081].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         Machine { _container: container, leader, address, admin, copy }
     }
 
@@ -115,13 +119,7 @@ impl Machine {
 
     /// What the admin listener answers.
     pub fn ask_admin(&self, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: machine\r\nConnection: close\r\n\r\n");
-        exchange(self.admin, request.as_bytes()).expect_status(200).body
-    }
-
-    /// A file of the machine, as seen from outside.
-    pub fn path(&self, path: &str) -> PathBuf {
-        self.copy.path(path)
+        Client::new(self.admin).send("GET", path, "").unwrap().expect_status(200).body
     }
 
     /// The root folder, as it looks in the machine.
@@ -138,11 +136,6 @@ impl Machine {
         fs::write(&chroot, format!("#!/bin/sh\nshift\n{enter}\n")).unwrap();
         fs::set_permissions(&chroot, Permissions::from_mode(0o755)).unwrap();
         play(playbook, &self.root(), settings, Some(&folder))
-    }
-
-    /// The file system that is mounted for the data.
-    pub fn mounted(&self) -> PathBuf {
-        self.copy.mounted()
     }
 }
 
@@ -171,42 +164,5 @@ impl Drop for Container {
             let _ = self.0.kill();
         }
         let _ = self.0.wait();
-    }
-}
-
-/// A cable between this machine and another.
-struct Network {
-    link: String,
-    subnet: [u8; 2],
-}
-
-impl Network {
-    fn next() -> Network {
-        static MADE: AtomicU8 = AtomicU8::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let process = std::process::id();
-        // Two that run the tests at once hardly meet.
-        let subnet = [u8::try_from(process % 256).unwrap(), number * 4];
-        Network { link: format!("hb{process}-{number}"), subnet }
-    }
-
-    /// Gives both ends an address; that of the machine is returned. They are of a
-    /// range for tests of networks, RFC 2544.
-    fn connect(&self, leader: &str) -> SocketAddr {
-        let [here, there] =
-            [1, 2].map(|host| Ipv4Addr::new(198, 18, self.subnet[0], self.subnet[1] + host));
-        let namespace = ["--net", "--target", leader, "ip"];
-        for (inside, link, address) in [(false, &*self.link, here), (true, "host0", there)] {
-            for setting in
-                [format!("addr add {address}/30 dev {link}"), format!("link set {link} up")]
-            {
-                let mut command = command(if inside { "nsenter" } else { "ip" });
-                if inside {
-                    command.args(namespace);
-                }
-                run(command.args(setting.split(' ')));
-            }
-        }
-        SocketAddr::from((there, 8080))
     }
 }

@@ -16,6 +16,9 @@ mod debian;
 #[path = "../service/harness.rs"]
 mod harness;
 mod image;
+#[allow(dead_code, reason = "no test target needs all of it")]
+#[path = "../load.rs"]
+mod load;
 mod machine;
 #[path = "../service/openapi.rs"]
 mod openapi;
@@ -23,9 +26,6 @@ mod openapi;
 mod patience;
 #[path = "../static_binary.rs"]
 mod static_binary;
-#[expect(dead_code, reason = "here it is systemd that starts the service again")]
-#[path = "../service/writers.rs"]
-mod writers;
 
 mod backup;
 mod database;

@@ -1,8 +1,7 @@
 //! What the role does to a host.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
@@ -28,10 +27,8 @@ fn a_running_host_gets_another_port_and_another_file_system() {
     let copy = Copy::of_image();
     // Stands in for the helper, which is of Amazon Linux. What it mounts says that it
     // needs the network, as NFS would, or systemd would take it for a local disk.
-    let helper = copy.path("/usr/sbin/mount.efs");
-    let script = "#!/bin/sh\necho \"$*\" >/run/efs\nexec mount --bind -o _netdev /mounted \"$2\"\n";
-    fs::write(&helper, script).unwrap();
-    fs::set_permissions(&helper, Permissions::from_mode(0o755)).unwrap();
+    let helper = "#!/bin/sh\necho \"$*\" >/run/efs\nexec mount --bind -o _netdev /mounted \"$2\"\n";
+    copy.write("/usr/sbin/mount.efs", helper, 0o755);
     let machine = Machine::boot(copy);
     let mut settings = settings();
     settings["hello_birthday_started"] = json!(true);

@@ -1,10 +1,7 @@
 //! What a booted machine does for its clients.
 
-use std::fs::{self, Permissions};
-use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::thread;
 use std::time::Duration;
 
@@ -12,13 +9,14 @@ use serde_json::Value;
 
 use crate::harness::{Client, random, wait_until};
 use crate::image::{Copy, UID};
+use crate::load::{BUSY, Clients, Load};
 use crate::machine::Machine;
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
 #[test]
 fn it_serves_through_restarts_from_the_file_system_that_it_mounts_and_logs_no_names() {
-    let machine = Machine::boot(Copy::of_image());
+    let machine = Machine::boot(Copy::of_image_for_load());
     assert_eq!(machine.property("hello-birthday.service", "ActiveState"), "active");
     let status = machine.property("hello-birthday.service", "StatusText");
     assert_eq!(status, "serving on [::]:8080, admin on [::]:8081");
@@ -28,9 +26,9 @@ fn it_serves_through_restarts_from_the_file_system_that_it_mounts_and_logs_no_na
     assert!(greeting.starts_with(r#"{"message":"Hello, Johannes! "#), "{greeting}");
     machine.ask_admin("/readyz");
 
-    let database = fs::metadata(machine.mounted().join("hello-birthday.db")).unwrap();
+    let database = fs::metadata(machine.copy.mounted().join("hello-birthday.db")).unwrap();
     assert_eq!((database.uid(), database.gid(), database.mode() & 0o777), (UID, UID, 0o600));
-    let below = fs::read_dir(machine.path("/srv/birthdays")).unwrap().count();
+    let below = fs::read_dir(machine.copy.path("/srv/birthdays")).unwrap().count();
     assert_eq!(below, 0, "something was written to the root disk");
     assert_eq!(machine.run(&["systemctl", "--failed", "--quiet", "--plain"]), "");
 
@@ -59,73 +57,36 @@ fn a_host_learns_at_its_start_what_it_mounts_where_its_database_is_and_how_it_se
          ExecStart=sh -c 'echo HELLO_BIRTHDAY_TIME_ZONE=Europe/Paris >/etc/hello-birthday/host'\n",
         "/etc/systemd/system/srv-birthdays.mount.d/host.conf"
     );
-    fs::write(copy.path("/etc/systemd/system/cloud-init.service"), cloud_init).unwrap();
+    copy.write("/etc/systemd/system/cloud-init.service", &cloud_init, 0o644);
     let wants = copy.path("/etc/systemd/system/multi-user.target.wants/cloud-init.service");
     symlink("/etc/systemd/system/cloud-init.service", wants).unwrap();
-    let credential = copy.path("/etc/credstore/hello-birthday.database-url");
-    fs::write(&credential, "sqlite:/srv/birthdays/another.db\n").unwrap();
-    fs::set_permissions(&credential, Permissions::from_mode(0o600)).unwrap();
+    let url = "sqlite:/srv/birthdays/another.db\n";
+    copy.write("/etc/credstore/hello-birthday.database-url", url, 0o600);
 
     let machine = Machine::boot(copy);
     machine.wait_until_healthy();
-    assert!(machine.mounted().join("another.db").exists());
-    assert!(!machine.mounted().join("hello-birthday.db").exists());
+    assert!(machine.copy.mounted().join("another.db").exists());
+    assert!(!machine.copy.mounted().join("hello-birthday.db").exists());
     wait_until("the time zone is logged", || {
         machine.journal().contains(r#""time_zone":"Europe/Paris""#).then_some(())
     });
 }
 
-/// Clients that send one request after another.
-struct Load {
-    /// How many requests of each client were answered.
-    answered: [AtomicU64; CLIENTS],
-    stop: AtomicBool,
-}
-
-const CLIENTS: usize = 8;
-
 /// Restarts the service under load: no request is refused or lost.
 fn restart_under_load(machine: &Machine) {
     const ROUNDS: usize = 10;
-    let load = Arc::new(Load { answered: Default::default(), stop: AtomicBool::new(false) });
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|number| {
-            let (address, load) = (machine.address, load.clone());
-            thread::spawn(move || keep_busy(address, number, &load))
-        })
-        .collect();
-    let each_is_answered = || {
-        for answered in &load.answered {
-            let before = answered.load(Ordering::Relaxed);
-            wait_until("each client is answered", || {
-                (answered.load(Ordering::Relaxed) > before).then_some(())
-            });
-        }
-    };
+    let load = Load::start(machine.address, Clients { patient: false, ..BUSY });
     for _ in 0..ROUNDS {
-        each_is_answered();
+        load.wait_for_round();
         // Not a wait for something: the moment is to be any.
         thread::sleep(Duration::from_millis(random(100)));
         machine.run(&["systemctl", "restart", "hello-birthday.service"]);
     }
-    each_is_answered();
-    load.stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().unwrap();
-    }
-    assert_eq!(machine.journal().matches("serving on").count(), 1 + ROUNDS);
-}
-
-/// Sends requests until it is stopped; every one must be answered.
-fn keep_busy(server: SocketAddr, number: usize, load: &Load) {
-    let mut client = Client::new(server);
-    let path = format!("/hello/Busy{}", char::from(b'a' + u8::try_from(number).unwrap()));
-    for (method, body) in [("PUT", BORN), ("GET", "")].into_iter().cycle() {
-        if load.stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let answer = client.send(method, &path, body).expect("every request is answered");
-        assert!([200, 204].contains(&answer.status), "{}", answer.status);
-        load.answered[number].fetch_add(1, Ordering::Relaxed);
-    }
+    load.wait_for_round();
+    let seen = load.stop();
+    seen.expect_no_failure();
+    seen.expect_nothing_lost([machine.address]);
+    wait_until("each start is logged", || {
+        (machine.journal().matches("serving on").count() == 1 + ROUNDS).then_some(())
+    });
 }

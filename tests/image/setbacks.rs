@@ -1,45 +1,33 @@
 //! What a booted machine does when something goes wrong.
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::Connection;
-
 use crate::harness::{Client, random, wait_until};
 use crate::image::{Copy, UID};
+use crate::load::{BUSY, Clients, Load};
 use crate::machine::Machine;
-use crate::writers::{Written, join, spawn, write_until_gone};
 
 const SERVICE: &str = "hello-birthday.service";
-/// What the metrics say of saves that were acknowledged, once there are any.
-const SAVES: &str =
-    r#"hello_birthday_http_requests_total{method="PUT",route="/hello/{username}",status="204"}"#;
 const MOUNT: &str = "srv-birthdays.mount";
 const HOST_CONF: &str = "/etc/systemd/system/srv-birthdays.mount.d/host.conf";
 
 #[test]
 fn a_killed_or_hung_process_is_replaced_and_loses_nothing_acknowledged() {
     const ROUNDS: usize = 3;
-    let machine = Machine::boot(Copy::of_image());
-    let mut known = Written::default();
-    for round in 0..ROUNDS {
-        let address = machine.address;
-        let writers = spawn(move |writer| write_until_gone(address, writer, round));
-        wait_until("some are acknowledged", || {
-            let metrics = machine.ask_admin("/metrics");
-            metrics.lines().any(|line| line.starts_with(SAVES)).then_some(())
-        });
+    let machine = Machine::boot(Copy::of_image_for_load());
+    for round in 1..=ROUNDS {
+        let load = Load::start(machine.address, Clients { patient: false, ..BUSY });
+        load.wait_for_saves(1);
         // Not a wait for something: the moment is to be any.
         thread::sleep(Duration::from_millis(random(100)));
         machine.run(&["systemctl", "kill", "--kill-whom=main", "--signal=KILL", SERVICE]);
-        known.add(join(writers));
-        machine.wait_for(SERVICE, "NRestarts", &(round + 1).to_string());
+        let seen = load.stop();
+        machine.wait_for(SERVICE, "NRestarts", &round.to_string());
         machine.wait_until_healthy();
-        known.check(read_all(&machine.mounted()));
+        seen.expect_nothing_lost([machine.address]);
     }
 
     machine.run(&["systemctl", "kill", "--kill-whom=main", "--signal=STOP", SERVICE]);
@@ -99,10 +87,8 @@ fn a_service_that_always_fails_is_started_less_often_but_never_given_up() {
         assert!(unit.lines().any(|line| line == setting), "{setting}");
     }
     // Here the limit is reached sooner, even where each start takes many seconds.
-    let drop_in = copy.path("/etc/systemd/system/hello-birthday.service.d");
-    fs::create_dir(&drop_in).unwrap();
-    let sooner = "[Unit]\nStartLimitIntervalSec=1min\nStartLimitBurst=5\n";
-    fs::write(drop_in.join("sooner.conf"), sooner).unwrap();
+    let drop_in = "/etc/systemd/system/hello-birthday.service.d/sooner.conf";
+    copy.write(drop_in, "[Unit]\nStartLimitIntervalSec=1min\nStartLimitBurst=5\n", 0o644);
     // Its file system is there, and not its own.
     chown(copy.mounted(), Some(0), Some(0)).unwrap();
     let mounted = copy.mounted();
@@ -113,12 +99,4 @@ fn a_service_that_always_fails_is_started_less_often_but_never_given_up() {
     assert!(machine.journal().matches("cannot open the store").count() > 1);
     chown(mounted, Some(UID), Some(UID)).unwrap();
     machine.wait_until_healthy();
-}
-
-fn read_all(folder: &Path) -> HashMap<String, String> {
-    let database = Connection::open(folder.join("hello-birthday.db")).unwrap();
-    database.busy_timeout(Duration::from_secs(10)).unwrap();
-    let mut all = database.prepare("select username, date_of_birth from users").unwrap();
-    let rows = all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    rows.collect::<rusqlite::Result<_>>().unwrap()
 }

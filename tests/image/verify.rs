@@ -2,7 +2,6 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Output;
 
 use serde_json::json;
@@ -16,7 +15,7 @@ type Spoiling = (&'static str, fn(&Copy), &'static str);
 const SPOILINGS: &[Spoiling] = &[
     (
         "a key is left over that lets somebody in",
-        |copy| write(copy, "/root/.ssh/authorized_keys", "ssh-ed25519 AAAA"),
+        |copy| copy.write("/root/.ssh/authorized_keys", "ssh-ed25519 AAAA", 0o600),
         "keys that let somebody in",
     ),
     (
@@ -31,7 +30,7 @@ const SPOILINGS: &[Spoiling] = &[
     ),
     (
         "the binary is another one",
-        |copy| write(copy, "/usr/local/bin/hello-birthday", "#!/bin/sh"),
+        |copy| copy.write("/usr/local/bin/hello-birthday", "#!/bin/sh", 0o755),
         "/usr/local/bin/hello-birthday is missing, somebody else's, not of mode 0755, or was changed",
     ),
     (
@@ -41,14 +40,14 @@ const SPOILINGS: &[Spoiling] = &[
     ),
     (
         "all hosts would have one machine-id",
-        |copy| write(copy, "/etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+        |copy| copy.write("/etc/machine-id", "0123456789abcdef0123456789abcdef\n", 0o444),
         "/etc/machine-id is not empty",
     ),
     (
         "the service may do more than its unit says",
         |copy| {
             let drop_in = "/etc/systemd/system/hello-birthday.service.d/host.conf";
-            write(copy, drop_in, "[Service]\nProtectSystem=no\n");
+            copy.write(drop_in, "[Service]\nProtectSystem=no\n", 0o644);
         },
         "hello-birthday.service.d/host.conf changes a unit",
     ),
@@ -59,14 +58,14 @@ const SPOILINGS: &[Spoiling] = &[
     ),
     (
         "a secret is in the image",
-        |copy| write(copy, "/etc/credstore/hello-birthday.database-url", "postgres://"),
+        |copy| copy.write("/etc/credstore/hello-birthday.database-url", "postgres://", 0o600),
         "secrets of one host",
     ),
     (
         "an account has a password",
         |copy| {
             let shadow = fs::read_to_string(copy.path("/etc/shadow")).unwrap();
-            write(copy, "/etc/shadow", &shadow.replace("root:*:", "root:$6$abc$def:"));
+            copy.write("/etc/shadow", &shadow.replace("root:*:", "root:$6$abc$def:"), 0o640);
         },
         "Nobody has a password",
     ),
@@ -114,12 +113,6 @@ fn failures(output: &Output) -> Vec<String> {
         failures.extend(lines(start).map(|line| format!("{name} {line}")));
     }
     failures
-}
-
-fn write(copy: &Copy, path: &str, text: &str) {
-    let path = copy.path(path);
-    fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
-    fs::write(path, text).unwrap();
 }
 
 fn set_mode(copy: &Copy, path: &str, mode: u32) {

@@ -2,15 +2,15 @@
 
 use std::thread::{self, ScopedJoinHandle};
 
-use crate::harness::{Client, wait_until};
-use crate::share::{Clients, Server, Service, ShareClient};
+use crate::harness::{Client, letters, wait_until};
+use crate::share::{Server, Service, ShareClient, ShareClients};
 
 const REQUESTS: usize = 64;
 
 /// Attempts to have all of them wait before the first has run out of time.
 const ATTEMPTS_MAX: u32 = 5;
 
-pub fn count_requests(_: &mut Server, [client, ..]: &Clients) {
+pub fn count_requests(_: &mut Server, [client, ..]: &ShareClients) {
     let service = client.start("");
     compare(client, &service, SAVE);
     compare(client, &service, FIND);
@@ -90,8 +90,7 @@ fn send_at_once(client: &ShareClient, service: &Service<'_>, kind: Kind, attempt
 /// Sends a request for a user, and gives the status of its answer. A save changes what
 /// that of another `attempt` saved.
 fn send(service: &Service<'_>, kind: Kind, user: usize, attempt: u32) -> u16 {
-    let letters = [user / 26, user].map(|place| char::from(b'a' + (place % 26) as u8));
-    let path = format!("/hello/{}", String::from_iter(letters));
+    let path = format!("/hello/{}", letters(user));
     let body = format!(r#"{{"dateOfBirth":"{}-05-20"}}"#, 1990 + attempt);
     Client::new(service.address).send(kind.method, &path, &body).unwrap().status
 }

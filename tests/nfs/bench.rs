@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use load_many::{MakeRequest, Until};
-use share::{Clients, Server, on_share};
+use share::{Server, ShareClients, on_share};
 use suite::*;
 use writing::ROUND_TRIP;
 
@@ -50,7 +50,7 @@ fn main() {
 }
 
 /// Requests a second, where each message takes its time.
-fn throughput(server: &mut Server, [client, ..]: &Clients) {
+fn throughput(server: &mut Server, [client, ..]: &ShareClients) {
     let services = ["--store-batch-max 1", ""].map(|flags| client.start(flags));
     let [alone, together] = services.each_ref().map(|service| service.address);
     load_many::run(together, CONNECTIONS, Until::Requests(USERS), "204", Arc::new(put));
@@ -100,23 +100,19 @@ fn mixed(service: SocketAddr) {
 }
 
 fn get(number: u64, request: &mut Vec<u8>) {
-    let name = name(number);
-    request.extend(format!("GET /hello/{name} HTTP/1.1\r\nhost: it\r\n\r\n").bytes());
+    request.extend(harness::request("GET", &path(number), "", "").bytes());
 }
 
 /// Saves dates that change, as SQLite does not write one that stays the same.
 fn put(number: u64, request: &mut Vec<u8>) {
-    let name = name(number);
     let (year, month, day) = (1920 + number % 97, 1 + number % 12, 1 + number % 28);
-    let head = format!("PUT /hello/{name} HTTP/1.1\r\nhost: it\r\ncontent-length: 28");
     let body = format!(r#"{{"dateOfBirth":"{year}-{month:02}-{day:02}"}}"#);
-    request.extend(format!("{head}\r\n\r\n{body}").bytes());
+    request.extend(harness::request("PUT", &path(number), "", &body).bytes());
 }
 
 /// One user after the other, so that saves are spread over the file.
-fn name(number: u64) -> String {
+fn path(number: u64) -> String {
     // Odd, so that every user has a turn.
     let user = number.wrapping_mul(617) % USERS;
-    let letters = [user / 676, user / 26, user].map(|place| char::from(b'a' + (place % 26) as u8));
-    String::from_iter(letters)
+    format!("/hello/{}", harness::letters(user as usize))
 }

@@ -1,14 +1,14 @@
 //! The journal follows the file system: on a share, nothing is written in WAL mode.
 
 use crate::harness::{Client, wait_until};
-use crate::share::{Clients, Server, Service};
+use crate::share::{Server, Service, ShareClients};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
 /// Tells which journal a file has.
 const MODE: &str = "pragma journal_mode";
 
-pub fn choose(_: &mut Server, [client, other, _]: &Clients) {
+pub fn choose(_: &mut Server, [client, other, _]: &ShareClients) {
     let database = &client.database;
     let service = client.start("");
     Client::new(service.address).send("PUT", "/hello/Johannes", BORN).unwrap().expect_status(204);
@@ -27,7 +27,7 @@ pub fn choose(_: &mut Server, [client, other, _]: &Clients) {
     println!("on a share: TRUNCATE is chosen, WAL refused with exit 1");
 }
 
-pub fn convert(_: &mut Server, [client, other, _]: &Clients) {
+pub fn convert(_: &mut Server, [client, other, _]: &ShareClients) {
     let database = &client.database;
     // Made on a disk of the client's own, and copied with a log that is not empty.
     let made = "/tmp/users.db";
@@ -48,7 +48,7 @@ pub fn convert(_: &mut Server, [client, other, _]: &Clients) {
     assert_eq!(other.guest.run(&format!("sqlite3 {database} '{MODE}'")), "delete");
     let (_, left) = other.guest.try_run(&format!("ls {database}*"));
     assert!(!left.contains("-wal") && !left.contains("-shm"), "{left}");
-    assert_eq!(client.stored().len(), 2);
+    client.expect_sound();
     println!("a WAL file is converted, with what was in its log");
     services.into_iter().for_each(Service::stop);
 }

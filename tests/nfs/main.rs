@@ -19,6 +19,8 @@ pub(crate) mod guest;
 #[allow(dead_code, reason = "of what starts the service by itself, the client is used")]
 #[path = "../service/harness.rs"]
 pub(crate) mod harness;
+#[allow(dead_code, reason = "no test target needs all of it")]
+#[path = "../load.rs"]
 pub(crate) mod load;
 pub(crate) mod network;
 #[path = "../service/openapi.rs"]
@@ -28,9 +30,6 @@ pub(crate) mod patience;
 pub(crate) mod share;
 #[path = "../static_binary.rs"]
 pub(crate) mod static_binary;
-#[allow(dead_code, reason = "here the writers go on while the service is away")]
-#[path = "../service/writers.rs"]
-pub(crate) mod writers;
 
 pub(crate) mod batches;
 pub(crate) mod crashes;

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::{command, run};
+use crate::commands::ip;
 
 /// The switches, in a namespace that ends with this process, however that ends.
 pub struct Network {
@@ -88,8 +88,4 @@ impl Drop for Network {
 /// Of a range for tests of networks, RFC 2544.
 fn address(switch: &str, number: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, u8::from(switch == "share"), number)
-}
-
-fn ip(arguments: &str) {
-    run(command("ip").args(arguments.split(' ')));
 }

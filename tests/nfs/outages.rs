@@ -4,9 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{random, wait_until};
-use crate::load::Load;
-use crate::share::{Clients, Server, Service};
-use crate::writers::Written;
+use crate::load::{BUSY, Load};
+use crate::share::{Server, Service, ShareClients};
 
 /// So slow that there is time to see where a client is before it is cut off.
 const SLOW_ROUND_TRIP: Duration = Duration::from_millis(50);
@@ -20,12 +19,11 @@ enum Commit {
     Journaled,
 }
 
-pub fn cut_off(server: &mut Server, [one, other, _]: &Clients) {
+pub fn cut_off(server: &mut Server, [one, other, _]: &ShareClients) {
     let services = [one, other].map(|client| client.start(""));
-    let mut known = Written::default();
-    for (round, commit) in [Commit::Locked, Commit::Journaled].into_iter().enumerate() {
-        let cut_load = Load::start(&[services[0].address], 0, round);
-        cut_load.wait_for_save();
+    for commit in [Commit::Locked, Commit::Journaled] {
+        let cut_load = Load::start(services[0].address, BUSY);
+        cut_load.wait_for_saves(1);
         server.set_round_trip(SLOW_ROUND_TRIP);
         let is_there = || {
             server.is_locked() && (commit == Commit::Locked || server.has_journal(&one.database))
@@ -43,44 +41,35 @@ pub fn cut_off(server: &mut Server, [one, other, _]: &Clients) {
         });
         let cut = Instant::now();
         server.set_round_trip(Duration::ZERO);
-        let load = Load::start(&[services[1].address], 1, round);
+        let load = Load::start(services[1].address, BUSY);
         // Then the lease ends.
-        load.wait_for_save();
+        load.wait_for_saves(1);
         let saved = cut.elapsed();
-        wait_until("a refusal", || (cut_load.seen().refused > 0).then_some(()));
+        cut_load.wait_for_retry();
         // It stays away until the other has gone on for a while.
-        load.wait_for_save();
+        load.wait_for_saves(1);
         one.share.mend();
         let mended = Instant::now();
-        cut_load.wait_for_save();
+        cut_load.wait_for_saves(1);
         let back = mended.elapsed();
-        load.wait_for_save();
-        let seen = [cut_load, load].map(Load::finish);
-        let [(_, cut_off), (_, other_saw)] = &seen;
+        load.wait_for_saves(1);
         println!(
-            "cut off when it was {commit:?}: the other was refused {} times, the slowest after {:?}, \
-             and saved after {saved:?}; the cut off was refused {} times, the slowest after {:?}, \
-             and saved {back:?} after it was back",
-            other_saw.refused, other_saw.slowest, cut_off.refused, cut_off.slowest
+            "cut off when it was {commit:?}: the other saved after {saved:?}, the cut off {back:?} \
+             after it was back"
         );
-        for (written, seen) in seen {
-            assert!(seen.lost == 0 && seen.refused > 0);
-            known.add(written);
-        }
-        for client in [one, other] {
-            known.check(client.stored());
+        for load in [cut_load, load] {
+            assert!(expect_no_loss(load, &services) > 0, "nobody was told to retry");
         }
     }
-    println!("{} saves acknowledged beside them, none lost", known.acknowledged);
+    one.expect_sound();
     services.into_iter().for_each(Service::stop);
 }
 
-pub fn restart_and_cut_power(server: &mut Server, [one, other, _]: &Clients) {
+pub fn restart_and_cut_power(server: &mut Server, [one, other, _]: &ShareClients) {
     let services = [one, other].map(|client| client.start(""));
-    let mut known = Written::default();
-    for (round, what) in ["restarted", "without power"].into_iter().enumerate() {
-        let loads = [0, 1].map(|number| Load::start(&[services[number].address], number, round));
-        loads.iter().for_each(Load::wait_for_save);
+    for what in ["restarted", "without power"] {
+        let loads = services.each_ref().map(|service| Load::start(service.address, BUSY));
+        loads.iter().for_each(|load| load.wait_for_saves(1));
         // Not a wait for something: the moment is to be any.
         thread::sleep(Duration::from_millis(random(200)));
         let began = Instant::now();
@@ -89,22 +78,21 @@ pub fn restart_and_cut_power(server: &mut Server, [one, other, _]: &Clients) {
             _ => server.cut_power(),
         }
         let there = Instant::now();
-        loads.iter().for_each(Load::wait_for_save);
-        let back = there.elapsed();
-        let seen = loads.map(Load::finish);
-        println!(
-            "{what} for {:?}: both clients save {back:?} later; refused {:?} times",
-            there - began,
-            seen.each_ref().map(|(_, seen)| seen.refused)
-        );
-        for (written, seen) in seen {
-            assert_eq!(seen.lost, 0);
-            known.add(written);
-        }
-        for client in [one, other] {
-            known.check(client.stored());
+        loads.iter().for_each(|load| load.wait_for_saves(1));
+        println!("{what} for {:?}: both save {:?} later", there - began, there.elapsed());
+        for load in loads {
+            expect_no_loss(load, &services);
         }
     }
-    println!("{} saves acknowledged beside them, none lost", known.acknowledged);
+    one.expect_sound();
     services.into_iter().for_each(Service::stop);
+}
+
+/// Ends a load, of which nothing may be lost, and gives how often it was told to retry.
+fn expect_no_loss(load: Load, services: &[Service<'_>; 2]) -> usize {
+    let seen = load.stop();
+    println!("  {seen}");
+    seen.expect_all_answered();
+    seen.expect_nothing_lost(services.each_ref().map(|service| service.address));
+    seen.retried
 }

@@ -1,6 +1,5 @@
 //! A share: a guest that exports a folder over NFSv4.1, and guests that mount it.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::guest::{Guest, ROOT};
 use crate::harness::{Client, PATIENCE, value, wait_until};
+use crate::load::TODAY;
 use crate::network::{Cable, Network};
 use crate::static_binary::BINARY;
 
@@ -29,7 +29,7 @@ const DISK_BYTES: u64 = 1 << 30;
 /// Runs a scenario on the share, whose clients are given a file that is not there yet.
 /// The machines boot for the first scenario, and one at a time has them. One that fails
 /// takes them with it.
-pub fn on_share(scenario: impl FnOnce(&mut Server, &Clients)) {
+pub fn on_share(scenario: impl FnOnce(&mut Server, &ShareClients)) {
     static SHARE: Mutex<Option<Share>> = Mutex::new(None);
     static FILES: AtomicU16 = AtomicU16::new(0);
     let mut place = SHARE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +46,7 @@ pub fn on_share(scenario: impl FnOnce(&mut Server, &Clients)) {
 /// The machines, and the network that joins them.
 struct Share {
     server: Server,
-    clients: Clients,
+    clients: ShareClients,
     // Last: fields end in this order.
     network: Network,
 }
@@ -95,7 +95,7 @@ impl Server {
         let disk = self.folder.join("disk");
         let guest = Guest::boot("server", &self.folder, &[&self.cable], Some(&disk));
         guest.run(prepare);
-        // Who held locks is on the disk too, so that they may claim them again.
+        // The owners of locks are on the disk too, so that they may reclaim them.
         guest.run("mount /dev/ubda /mnt && mkdir -p /mnt/share /mnt/clients");
         guest.run("mount --bind /mnt/clients /var/lib/nfs && mkdir -p /run/rpc_pipefs");
         guest.run("mount -t rpc_pipefs pipefs /run/rpc_pipefs && modprobe -a nfsd sch_netem");
@@ -157,7 +157,7 @@ impl Server {
 }
 
 /// All that mounted the share.
-pub type Clients = [ShareClient; 3];
+pub type ShareClients = [ShareClient; 3];
 
 /// A guest that mounted the share.
 pub struct ShareClient {
@@ -193,7 +193,7 @@ impl ShareClient {
         let name = format!("service{number}");
         let of = |what: &str| format!("/media/{name}.{what}");
         self.guest.run(&format!(
-            "(hello-birthday --database-url sqlite:{} --listen {address} \
+            "(hello-birthday --database-url sqlite:{} --today {TODAY} --listen {address} \
              --admin-listen {admin} {flags} 2>{} & echo $! >{}; wait $!; echo $? >{}) >/dev/null 2>&1 &",
             self.database,
             of("log"),
@@ -208,20 +208,11 @@ impl ShareClient {
         service
     }
 
-    /// All users in the file and when they were born, as this client sees them. The
-    /// file must be sound.
-    pub fn stored(&self) -> HashMap<String, String> {
-        let patience = PATIENCE.as_millis();
-        let sqlite = |sql: &str| {
-            self.guest.run(&format!("sqlite3 -cmd '.timeout {patience}' {} '{sql}'", self.database))
-        };
-        assert_eq!(sqlite("pragma integrity_check"), "ok");
-        let users = sqlite("select username, date_of_birth from users");
-        let user = |line: &str| {
-            let (username, born) = line.split_once('|').expect("two columns");
-            (username.to_owned(), born.to_owned())
-        };
-        users.lines().map(user).collect()
+    /// Expects that the file is sound, as this client sees it.
+    pub fn expect_sound(&self) {
+        let sqlite3 = format!("sqlite3 -cmd '.timeout {}'", PATIENCE.as_millis());
+        let check = format!("{sqlite3} {} 'pragma integrity_check'", self.database);
+        assert_eq!(self.guest.run(&check), "ok");
     }
 }
 

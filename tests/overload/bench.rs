@@ -1,27 +1,15 @@
 //! How an overloaded service answers, and how large it gets: `cargo bench --bench overload`.
 
-#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
-#![allow(dead_code, reason = "tests need more of it")]
+#[allow(dead_code, unused_imports, reason = "tests need more of it")]
+#[path = "main.rs"]
+mod suite;
 
-#[path = "../postgres/cluster.rs"]
-mod cluster;
-#[path = "../service/harness.rs"]
-mod harness;
-#[path = "../roll/load.rs"]
-mod load;
-#[path = "../service/openapi.rs"]
-mod openapi;
-mod overload;
-#[path = "../patience.rs"]
-mod patience;
-mod slow;
-
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use load::Clients;
-use overload::{BUSY, Overload, start, withstand};
+use load::{BUSY, Clients};
+use overload::{Overload, start, withstand};
+use suite::*;
 
 /// Saves in a batch, and what it takes where the database is slow.
 const BATCH_MAX: u32 = 512;
@@ -49,12 +37,11 @@ fn main() {
     let can_take = f64::from(BATCH_MAX) / seconds;
     println!("a database that takes {can_take:.0} saves a second:");
     let per_second = TIMES * can_take as u32;
-    let saving =
-        Clients { count: BUSY, per_second, catches_up: false, finds: false, patient: false };
+    let saving = Clients { per_second, finds: false, patient: false, ..BUSY };
     print(withstand(&service, saving, |_| sleep(OVERLOAD)));
 
     println!("as many requests as are answered:");
-    let tireless = Clients { per_second: 1_000_000, finds: true, ..saving };
+    let tireless = Clients { patient: false, ..BUSY };
     print(withstand(&start(&[]), tireless, |_| sleep(OVERLOAD)));
 }
 
@@ -75,9 +62,4 @@ fn print(overload: Overload) {
             quantile(0.99),
         );
     }
-}
-
-/// The database of a service that is given none: a file in its folder.
-fn database_url(_folder: &Path) -> Option<String> {
-    None
 }

@@ -4,31 +4,31 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../cargo.rs"]
+pub(crate) mod cargo;
 #[path = "../postgres/cluster.rs"]
-mod cluster;
+pub(crate) mod cluster;
 #[allow(dead_code, reason = "no test target needs all of it")]
 #[path = "../service/harness.rs"]
-mod harness;
+pub(crate) mod harness;
 #[allow(dead_code, reason = "no test target needs all of it")]
-#[path = "../roll/load.rs"]
-mod load;
+#[path = "../load.rs"]
+pub(crate) mod load;
 #[path = "../service/openapi.rs"]
-mod openapi;
-mod overload;
+pub(crate) mod openapi;
+pub(crate) mod overload;
 #[path = "../patience.rs"]
-mod patience;
-mod slow;
+pub(crate) mod patience;
+pub(crate) mod slow;
+#[path = "../static_binary.rs"]
+pub(crate) mod static_binary;
 
 use std::path::Path;
 
 use cluster::Session;
 use harness::{Service, value, wait_until};
-use load::{Clients, Load};
-use overload::{BUSY, Overload, metrics, start, withstand};
-
-/// They send a request as soon as they may.
-const CLIENTS: Clients =
-    Clients { count: BUSY, per_second: 1_000_000, catches_up: false, finds: true, patient: true };
+use load::{BUSY, Load};
+use overload::{Overload, metrics, start, withstand};
 
 /// For any number of connections.
 const MEMORY_MIB_MAX: f64 = 128.0;
@@ -58,12 +58,10 @@ fn a_busy_processor_is_no_reason_to_grow() {
 
 /// All clients are served in the end, while they retry as they are told.
 fn expect_to_withstand(service: &Service, during: impl FnOnce(&Load)) {
-    let Overload { seen, peak_mib, normal_after } = withstand(service, CLIENTS, during);
+    let Overload { seen, peak_mib, normal_after } = withstand(service, BUSY, during);
     println!("{seen}; {peak_mib:.0} MiB; normal after {normal_after:.1?}");
-    seen.expect_no_failure();
+    seen.expect_all_answered();
     seen.expect_nothing_lost([service.address]);
-    assert_eq!(seen.unanswered, 0, "requests without an answer");
-    assert_eq!(seen.without_retry_after, 0, "answers with status 503 without Retry-After");
     assert!(peak_mib < MEMORY_MIB_MAX, "{peak_mib} MiB");
     let metrics = metrics(service);
     assert_eq!(value(&metrics, r#"hello_birthday_http_panics_total{listener="public"}"#), 0.0);
@@ -71,6 +69,6 @@ fn expect_to_withstand(service: &Service, during: impl FnOnce(&Load)) {
 }
 
 /// The database of a service that is given none: a file in its folder.
-fn database_url(_folder: &Path) -> Option<String> {
+pub(crate) fn database_url(_folder: &Path) -> Option<String> {
     None
 }

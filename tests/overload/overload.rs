@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::harness::{BINARY, Service, new_folder, value, wait_until};
+use crate::harness::{Service, new_folder, value, wait_until};
 use crate::load::{Clients, Load, Seen, TODAY};
-use crate::slow::{Slow, SlowClients};
+use crate::slow::{self, Slow};
+use crate::static_binary::BINARY;
 
 /// The slow clients, and where the service counts those of a kind that it cut off.
 const SLOW: [(Slow, usize, &str); 3] = [
@@ -29,8 +30,8 @@ const SLOW: [(Slow, usize, &str); 3] = [
     ),
 ];
 
-/// Busy clients, who together with the slow ones have 5,000 connections.
-pub const BUSY: usize = 3500;
+/// Busy clients, which together with the slow ones have 5,000 connections.
+const COUNT: usize = 3500;
 
 /// What is zero when no client is connected.
 const GAUGES: [&str; 4] = [
@@ -48,13 +49,13 @@ pub struct Overload {
     pub normal_after: Duration,
 }
 
-/// Starts a service on a day that the clients know.
+/// Starts the binary that is shipped, whose memory counts, on a day that the clients know.
 pub fn start(flags: &[&str]) -> Service {
     // This process has the other end of every connection.
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(&*BINARY);
     command.args(["--today", TODAY]).args(flags);
     Service::spawn(&new_folder(), command)
 }
@@ -65,8 +66,8 @@ pub fn start(flags: &[&str]) -> Service {
 pub fn withstand(service: &Service, busy: Clients, during: impl FnOnce(&Load)) -> Overload {
     service.save("Lone", "1990-05-20");
     let before = threads_and_files(service);
-    let slow = SlowClients::start(service.address, SLOW.map(|(slow, count, _)| (slow, count)));
-    let load = Load::start(service.address, busy);
+    let slow = slow::start(service.address, SLOW.map(|(slow, count, _)| (slow, count)));
+    let load = Load::start(service.address, Clients { count: COUNT, ..busy });
     during(&load);
     wait_until("the slow are cut off", || {
         let metrics = metrics(service);

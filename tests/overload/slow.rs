@@ -2,13 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::Builder;
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::{interval, sleep, timeout};
 
 use crate::load::Connection;
@@ -27,39 +24,14 @@ pub enum Slow {
     Reader,
 }
 
-/// Clients that connect again whenever the service ends their connection, until dropped.
-pub struct SlowClients {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl SlowClients {
-    /// Starts so many of each kind.
-    pub fn start(server: SocketAddr, kinds: [(Slow, usize); 3]) -> SlowClients {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut clients = JoinSet::new();
-                for (slow, count) in kinds {
-                    (0..count).for_each(|_| drop(clients.spawn(dawdle(server, slow))));
-                }
-                // Ends with the sender, too.
-                let _ = stopped.await;
-                // Dropping them closes their connections.
-                clients.shutdown().await;
-            });
-        });
-        SlowClients { stop: Some(stop), thread: Some(thread) }
+/// Starts so many clients of each kind, which connect again whenever the service ends their
+/// connection, until the runtime ends.
+pub fn start(server: SocketAddr, kinds: [(Slow, usize); 3]) -> Runtime {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    for (slow, count) in kinds {
+        (0..count).for_each(|_| drop(runtime.spawn(dawdle(server, slow))));
     }
-}
-
-impl Drop for SlowClients {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        let ended = self.thread.take().map(JoinHandle::join);
-        assert!(ended.is_none_or(|ended| ended.is_ok()) || thread::panicking(), "a slow client");
-    }
+    runtime
 }
 
 async fn dawdle(server: SocketAddr, slow: Slow) {

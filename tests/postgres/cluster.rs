@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "no test target needs all of it")]
 #![expect(clippy::unwrap_used, reason = "without its server a test has failed")]
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -13,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -403,8 +404,13 @@ fn run(command: &mut Command) -> Result<(), String> {
 /// A free port outside the range for outgoing connections: while the server is down, a
 /// client's own port could be that one, and it would reach itself.
 pub fn free_port() -> u16 {
+    // What it is for may not listen yet when the next one is asked for.
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut taken = TAKEN.lock().unwrap();
     let mut ports = std::iter::repeat_with(|| 20_000 + (random() % 10_000) as u16);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("some port is free")
+    ports
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && taken.insert(*port))
+        .expect("some port is free")
 }
 
 fn random() -> u64 {

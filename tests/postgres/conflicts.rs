@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, execute, shared};
 use crate::harness::{Service, wait_until};
-use crate::load::Load;
+use crate::load::{BUSY, Clients, Load};
 use crate::outages::{count, sessions};
 use crate::url::role;
 
@@ -57,14 +57,15 @@ fn instances_that_save_the_same_users_in_serializable_transactions_refuse_no_req
         "alter database {name} set default_transaction_isolation = 'serializable'"
     ));
     let services = [(); 2].map(|()| Service::start(&["--database-url", &url]));
-    let loads = services.each_ref().map(Load::start);
+    let same_users = Clients { shared: true, ..BUSY };
+    let loads = services.each_ref().map(|service| Load::start(service.address, same_users));
     for service in &services {
         wait_until("its saves conflict", || {
             (count(service, "retries", "write") >= 10.0).then_some(())
         });
     }
     for (load, service) in loads.into_iter().zip(&services) {
-        load.wait_for(200);
+        load.wait_for_round();
         load.stop().expect_none_refused(service);
     }
 }

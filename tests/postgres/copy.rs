@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use crate::cluster::{Session, execute, shared};
 use crate::harness::{BINARY, clean_environment, wait, wait_until};
-use crate::load::read_all;
 use crate::migrate::migrate;
 use crate::url::{password, role};
+use crate::waits::read_all;
 
 /// Usernames and dates of birth, in the order of the names' bytes.
 type Users = BTreeMap<String, String>;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::cluster::Cluster;
 use crate::harness::{Service, random};
-use crate::load::{read_all, wait_until_refused, wait_until_works, write_during};
-use crate::writers::Written;
+use crate::load::{BUSY, Load, TODAY};
+use crate::waits::{wait_until_refused, wait_until_works};
 
 #[test]
 fn a_failover_loses_nothing_acknowledged() {
@@ -29,17 +29,17 @@ fn fail_over(attributes: &str, outage: fn(&Service)) {
         .new_database()
         .replace(&format!(":{first}/"), &format!(":{first},127.0.0.1:{second}/"))
         + attributes;
-    let service = Service::start(&["--database-url", &url]);
-    let mut seen = write_during(service.address, 0, || {
-        // Not a wait for something: the moment is to be any.
-        thread::sleep(Duration::from_millis(200 + random(300)));
-        primary.kill();
-        outage(&service);
-        standby.promote();
-        wait_until_works(&service);
-    });
-    seen.written.check(read_all(&url));
-    let Written { acknowledged, refused, .. } = seen.written;
-    println!("{acknowledged} saves acknowledged, none lost; {refused} refused");
+    let service = Service::start(&["--database-url", &url, "--today", TODAY]);
+    let load = Load::start(service.address, BUSY);
+    // Not a wait for something: the moment is to be any.
+    thread::sleep(Duration::from_millis(200 + random(300)));
+    primary.kill();
+    outage(&service);
+    standby.promote();
+    wait_until_works(&service);
+    let seen = load.stop();
+    seen.expect_all_answered();
+    seen.expect_nothing_lost([service.address]);
+    println!("{seen}, none lost");
     service.stop();
 }

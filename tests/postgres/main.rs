@@ -8,6 +8,7 @@ mod cluster;
 #[path = "../service/harness.rs"]
 mod harness;
 #[allow(dead_code, reason = "no test target needs all of it")]
+#[path = "../load.rs"]
 mod load;
 #[path = "../service/openapi.rs"]
 mod openapi;
@@ -16,8 +17,7 @@ mod patience;
 mod proxy;
 mod refusal;
 mod url;
-#[path = "../service/writers.rs"]
-mod writers;
+mod waits;
 
 #[path = "../service/api.rs"]
 mod api;

@@ -62,7 +62,7 @@ fn an_instance_killed_while_it_migrates_keeps_no_other_from_it() {
     const OTHERS: usize = 4;
     let url = &shared().new_database();
     let mut gate = shared().session_in(role(url));
-    // Whoever makes the table of users waits at the gate before it commits.
+    // A transaction that creates the table of users waits at the gate before it commits.
     gate.execute(
         "create function wait_at_gate() returns event_trigger language plpgsql as $$ begin
              if exists (select from pg_event_trigger_ddl_commands()
@@ -87,8 +87,8 @@ fn an_instance_killed_while_it_migrates_keeps_no_other_from_it() {
         are_waiting(1 + OTHERS);
         first.kill().unwrap();
         wait(&mut first);
-        // The server does not notice while it waits at the gate. But the lock is free, and
-        // whoever has it next wants to make the same table.
+        // Its statement still waits at the gate, since the server has not noticed. But the lock
+        // is free, and the next instance creates the same table.
         wait_until("the lock's connection is closed", || {
             let count = shared().execute(&format!("select count(*) {}", sessions(url)));
             (count.trim() == (1 + 2 * OTHERS).to_string()).then_some(())

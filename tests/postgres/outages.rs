@@ -6,9 +6,10 @@ use std::thread;
 
 use crate::cluster::{Cluster, Session, shared};
 use crate::harness::{Answer, Service, wait_until};
-use crate::load::{Load, wait_until_unhealthy, wait_until_works};
+use crate::load::{BUSY, Clients, Load};
 use crate::proxy::Proxy;
 use crate::url::role;
+use crate::waits::{wait_until_unhealthy, wait_until_works};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
@@ -35,8 +36,8 @@ fn outlast(begin: fn(&Proxy)) {
     let proxy = Proxy::to(shared().port());
     let url = shared().new_database();
     let service = Service::start(&["--database-url", &proxy.url(&url)]);
-    let load = Load::start(&service);
-    load.wait_for(200);
+    let load = Load::start(service.address, Clients { shared: true, ..BUSY });
+    load.wait_for_round();
     let (files, memory) = (open_files(&service), resident_kib(&service));
 
     begin(&proxy);
@@ -60,9 +61,11 @@ fn outlast(begin: fn(&Proxy)) {
 
     proxy.forward();
     wait_until_works(&service);
-    assert!(load.stop().refused > 0, "no request met the outage");
-    let load = Load::start(&service);
-    load.wait_for(200);
+    let seen = load.stop();
+    seen.expect_all_answered();
+    assert!(seen.retried > 0, "no request met the outage");
+    let load = Load::start(service.address, Clients { shared: true, ..BUSY });
+    load.wait_for_round();
     load.stop().expect_none_refused(&service);
 }
 

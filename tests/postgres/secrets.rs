@@ -9,10 +9,11 @@ use tempfile::TempDir;
 
 use crate::cluster::shared;
 use crate::harness::{Failed, Service, new_folder, random, wait_until};
-use crate::load::{Load, wait_until_works};
+use crate::load::{BUSY, Clients, Load};
 use crate::outages::{count, expect_unavailable};
 use crate::refusal::{failed, refusal};
 use crate::url::{password, role};
+use crate::waits::wait_until_works;
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
@@ -21,10 +22,10 @@ fn requests_wait_while_a_password_is_rotated() {
     const ROTATIONS: usize = 4;
     let secret = Secret::new();
     let service = secret.start_service();
-    let load = Load::start(&service);
+    let load = Load::start(service.address, Clients { shared: true, ..BUSY });
     let retries = || count(&service, "retries", "write") + count(&service, "retries", "read");
     for number in 0..ROTATIONS {
-        load.wait_for(200);
+        load.wait_for_round();
         let url = secret.next_url();
         let mut steps: [&dyn Fn(); 2] = [&|| secret.alter_role(&url), &|| secret.write(&url)];
         if number % 2 == 1 {
@@ -36,7 +37,7 @@ fn requests_wait_while_a_password_is_rotated() {
         // Each of the three connections that died is one, and may be replaced at once.
         wait_until("connecting fails", || (retries() >= before + 4.0).then_some(()));
         steps[1]();
-        load.wait_for(200);
+        load.wait_for_round();
     }
     load.stop().expect_none_refused(&service);
     secret.expect_no_password(&service);

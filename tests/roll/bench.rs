@@ -1,36 +1,20 @@
 //! How many requests fail, and how slow the slowest is, while a group under load is rolled,
 //! broken and restarted: `cargo bench --bench roll`, as root.
 
-#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
-#![allow(dead_code, reason = "tests need more of it")]
+#[allow(dead_code, reason = "tests need more of it")]
+#[path = "main.rs"]
+mod suite;
 
-mod balancer;
-#[path = "../cargo.rs"]
-mod cargo;
-#[path = "../postgres/cluster.rs"]
-mod cluster;
-mod group;
-#[path = "../service/harness.rs"]
-mod harness;
-mod load;
-mod network;
-#[path = "../service/openapi.rs"]
-mod openapi;
-#[path = "../patience.rs"]
-mod patience;
-mod releases;
-mod scenarios;
-
-use std::path::Path;
 use std::time::Duration;
 
 use balancer::Timeouts;
-use load::{Clients, Seen};
+use load::{BUSY, Clients, Seen};
 use network::Network;
 use scenarios::{Blow, Database, Scale};
+use suite::*;
 
 const SCALE: Scale = Scale {
-    clients: Clients { count: 64, per_second: 2500, catches_up: true, finds: true, patient: false },
+    clients: Clients { count: 64, per_second: 2500, catches_up: true, patient: false, ..BUSY },
     timeouts: Timeouts {
         check_interval: Duration::from_millis(100),
         check: Duration::from_millis(500),
@@ -68,9 +52,4 @@ fn main() {
     }
     println!("the last six, to clients that retry: {patient}");
     println!("{RESTARTS} restarts: {}", scenarios::restart(&SCALE, RESTARTS));
-}
-
-/// The database of a service that is given none: none is.
-fn database_url(_folder: &Path) -> Option<String> {
-    None
 }

@@ -7,23 +7,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod balancer;
+pub(crate) mod balancer;
 #[path = "../cargo.rs"]
-mod cargo;
+pub(crate) mod cargo;
 #[path = "../postgres/cluster.rs"]
-mod cluster;
-mod group;
-#[expect(dead_code, reason = "of what asks a service, the balancer asks most")]
+pub(crate) mod cluster;
+pub(crate) mod group;
+#[allow(dead_code, reason = "of what asks a service, the balancer asks most")]
 #[path = "../service/harness.rs"]
-mod harness;
-mod load;
-mod network;
+pub(crate) mod harness;
+#[allow(dead_code, reason = "no test target needs all of it")]
+#[path = "../load.rs"]
+pub(crate) mod load;
+pub(crate) mod network;
 #[path = "../service/openapi.rs"]
-mod openapi;
+pub(crate) mod openapi;
 #[path = "../patience.rs"]
-mod patience;
-mod releases;
-mod scenarios;
+pub(crate) mod patience;
+pub(crate) mod releases;
+pub(crate) mod scenarios;
 
 use std::path::Path;
 use std::thread;
@@ -31,14 +33,14 @@ use std::time::Duration;
 
 use balancer::UNHURRIED;
 use group::Stopped;
-use load::Clients;
+use load::{BUSY, Clients};
 use network::Network;
 use scenarios::{Blow, Database, Scale};
 
 /// Few enough clients, with pauses, that a slow machine answers them long before the
 /// service's own deadline of 5 s.
 const SCALE: Scale = Scale {
-    clients: Clients { count: 16, per_second: 400, catches_up: false, finds: true, patient: false },
+    clients: Clients { per_second: 400, patient: false, ..BUSY },
     timeouts: UNHURRIED,
     watch_min: Duration::ZERO,
 };
@@ -120,6 +122,6 @@ fn on_both_databases(scenario: impl Fn(Database) + Sync) {
 }
 
 /// The database of a service that is given none: none is.
-fn database_url(_folder: &Path) -> Option<String> {
+pub(crate) fn database_url(_folder: &Path) -> Option<String> {
     None
 }

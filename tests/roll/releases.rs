@@ -34,7 +34,7 @@ const EDITS: &[(&str, &str, &str)] = &[
     ),
     // As tests are built, so that the packages that are built for them are built for it too.
     ("Cargo.toml", "[dev-dependencies]\n", "[target.'cfg(all())'.dependencies]\n"),
-    ("src/store/sqlite/file.rs", FIRST_MIGRATION, SECOND_MIGRATION),
+    ("src/store/sqlite/migrate.rs", FIRST_MIGRATION, SECOND_MIGRATION),
     ("src/store/postgres/migrate.rs", FIRST_MIGRATION, SECOND_MIGRATION),
     ("src/lib.rs", "mod clock;\n", "mod clock;\nmod fault;\n"),
     ("src/commands/serve.rs", "    systemd::ready(&status);\n", READY),
@@ -77,7 +77,7 @@ fn build() -> PathBuf {
 fn write_source(folder: &Path) {
     let mut files = BTreeMap::new();
     for path in ["Cargo.toml", "Cargo.lock", "src"] {
-        read(Path::new(path), &mut files);
+        read(Path::new(HERE), Path::new(path), &mut files);
     }
     for (path, old, new) in EDITS {
         let text = files.get_mut(Path::new(path)).unwrap();
@@ -92,6 +92,12 @@ fn write_source(folder: &Path) {
     let _ = fs::remove_file(&tests);
     fs::create_dir_all(folder).unwrap();
     symlink(Path::new(HERE).join("tests"), tests).unwrap();
+    // A file that was renamed since the last time would stand beside its new name.
+    let mut last_time = BTreeMap::new();
+    read(folder, Path::new("src"), &mut last_time);
+    for path in last_time.keys().filter(|path| !files.contains_key(*path)) {
+        fs::remove_file(folder.join(path)).unwrap();
+    }
     for (path, text) in files {
         let path = folder.join(path);
         if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
@@ -101,14 +107,14 @@ fn write_source(folder: &Path) {
     }
 }
 
-/// Reads a file or a folder of the source.
-fn read(path: &Path, files: &mut BTreeMap<PathBuf, String>) {
-    let there = Path::new(HERE).join(path);
+/// Reads a file or a folder below `root`.
+fn read(root: &Path, path: &Path, files: &mut BTreeMap<PathBuf, String>) {
+    let there = root.join(path);
     if there.is_dir() {
         for entry in fs::read_dir(&there).unwrap() {
-            read(&path.join(entry.unwrap().file_name()), files);
+            read(root, &path.join(entry.unwrap().file_name()), files);
         }
-    } else {
+    } else if there.exists() {
         files.insert(path.to_owned(), fs::read_to_string(there).unwrap());
     }
 }

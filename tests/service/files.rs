@@ -11,11 +11,11 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::harness::{BINARY, Service, new_folder, wait_until};
+use crate::harness::{BINARY, Service, letters, new_folder, wait_until};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
-/// Somebody who may do nothing special.
+/// A user without privileges.
 const NOBODY: u32 = 65534;
 
 /// Starts the service on `database`, which must fail with a sentence that holds
@@ -35,7 +35,7 @@ fn serve(database: &str) -> Command {
     command
 }
 
-/// The same as somebody who is not root, since root may write everything.
+/// The same as a user that is not root, since root may write everything.
 fn serve_unprivileged(folder: &TempDir, database: &str) -> Command {
     let mut command = serve(database);
     if rustix::process::getuid().is_root() {
@@ -98,42 +98,39 @@ fn a_read_only_folder_is_refused() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_left_as_it_is() {
-    let folder = new_folder();
-    let file = folder.path().join("notes.txt");
-    let text = "Dear diary, ".repeat(1000);
-    fs::write(&file, &text).unwrap();
-    expect_refusal(&folder, serve("notes.txt"), "notes.txt is not a SQLite database");
-    assert_eq!(fs::read_to_string(&file).unwrap(), text);
-    assert!(!folder.path().join("notes.txt-journal").exists());
-}
-
-#[test]
-fn a_database_of_another_program_is_left_as_it_is() {
-    let folder = new_folder();
-    let file = folder.path().join("other.db");
-    let other = Connection::open(&file).unwrap();
-    other.execute_batch("create table users (id integer)").unwrap();
-    drop(other);
-    let before = fs::read(&file).unwrap();
-    expect_refusal(&folder, serve("other.db"), "other.db is the database of another program");
-    assert_eq!(fs::read(&file).unwrap(), before);
-}
-
-#[test]
-fn a_database_of_a_newer_release_is_left_as_it_is() {
-    let folder = new_folder();
-    prepare_newer(folder.path(), 3);
-    let file = folder.path().join("users.db");
-    let before = fs::read(&file).unwrap();
-    expect_refusal(&folder, serve("users.db"), "users.db was made by a newer release");
-    assert_eq!(fs::read(&file).unwrap(), before);
+fn a_file_that_is_not_its_database_is_left_as_it_is() {
+    type Prepare = fn(&Path);
+    let cases: [(&str, Prepare, &str); 3] = [
+        (
+            "notes.txt",
+            |file| fs::write(file, "Dear diary, ".repeat(1000)).unwrap(),
+            "notes.txt is not a SQLite database",
+        ),
+        (
+            "other.db",
+            |file| {
+                let other = Connection::open(file).unwrap();
+                other.execute_batch("create table users (id integer)").unwrap();
+            },
+            "other.db is the database of another program",
+        ),
+        ("users.db", |file| prepare_newer(file, 3), "users.db was made by a newer release"),
+    ];
+    for (name, prepare, complaint) in cases {
+        let folder = new_folder();
+        let file = folder.path().join(name);
+        prepare(&file);
+        let before = fs::read(&file).unwrap();
+        expect_refusal(&folder, serve(name), complaint);
+        assert!(fs::read(&file).unwrap() == before, "{name} has changed");
+        assert!(!folder.path().join(format!("{name}-journal")).exists());
+    }
 }
 
 #[test]
 fn a_database_that_a_newer_release_expanded_is_used() {
     let folder = new_folder();
-    prepare_newer(folder.path(), 1);
+    prepare_newer(&folder.path().join("users.db"), 1);
     let service = Service::spawn(&folder, serve("users.db"));
     service.get("/hello/John").expect_status(200);
     service.save("Jane", "1990-05-20");
@@ -141,12 +138,11 @@ fn a_database_that_a_newer_release_expanded_is_used() {
 
 /// Makes a database with a user and a schema of version 3, which works with
 /// releases from `works_with` on.
-fn prepare_newer(folder: &Path, works_with: u32) {
-    let shared = Arc::new(TempDir::new_in(folder).unwrap());
-    let service = Service::spawn(&shared, serve("../users.db"));
+fn prepare_newer(file: &Path, works_with: u32) {
+    let service = Service::spawn(&new_folder(), serve(file.to_str().unwrap()));
     service.save("John", "1990-05-20");
     service.stop();
-    let database = Connection::open(folder.join("users.db")).unwrap();
+    let database = Connection::open(file).unwrap();
     database.execute("alter table users add column greeted text", []).unwrap();
     database.execute("insert into schema_versions values (3, ?1)", [works_with]).unwrap();
 }
@@ -198,24 +194,18 @@ fn a_file_in_use_with_another_journal_is_refused() {
 }
 
 #[test]
-fn a_cut_off_file_is_refused() {
-    let folder = new_folder();
-    Service::spawn(&folder, serve("users.db")).stop();
-    let file = folder.path().join("users.db");
-    let whole = fs::read(&file).unwrap();
-    fs::write(&file, &whole[..whole.len() - 4096 - 100]).unwrap();
-    expect_refusal(&folder, serve("users.db"), "users.db is damaged: restore it from a backup");
-}
-
-#[test]
-fn a_damaged_page_is_found_at_the_start() {
-    let folder = new_folder();
-    Service::spawn(&folder, serve("users.db")).stop();
-    let file = folder.path().join("users.db");
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[2 * 4096..].fill(0xFF);
-    fs::write(&file, &bytes).unwrap();
-    expect_refusal(&folder, serve("users.db"), "users.db is damaged: restore it from a backup");
+fn a_damaged_file_is_refused() {
+    let damages: [fn(&mut Vec<u8>); 2] =
+        [|bytes| bytes.truncate(bytes.len() - 4096 - 100), |bytes| bytes[2 * 4096..].fill(0xFF)];
+    for damage in damages {
+        let folder = new_folder();
+        Service::spawn(&folder, serve("users.db")).stop();
+        let file = folder.path().join("users.db");
+        let mut bytes = fs::read(&file).unwrap();
+        damage(&mut bytes);
+        fs::write(&file, bytes).unwrap();
+        expect_refusal(&folder, serve("users.db"), "users.db is damaged: restore it from a backup");
+    }
 }
 
 #[test]
@@ -367,26 +357,21 @@ fn a_disk_that_fills_up_is_503_until_there_is_room_again() {
     wait_until("the disk is full", || folder.path().join("full").exists().then_some(()));
     let refused = (0..2000).find(|number| {
         let body = r#"{"dateOfBirth":"1991-06-21"}"#;
-        let answer = service.put(&format!("/hello/{}", name(*number)), body);
+        let answer = service.put(&format!("/hello/{}", letters(*number)), body);
         assert!([204, 503].contains(&answer.status), "{}", answer.status);
         answer.status == 503
     });
     let refused = refused.expect("the disk is full");
     service.wait_for_log("no space is left on the disk");
     service.get("/hello/John").expect_status(200);
-    service.get(&format!("/hello/{}", name(refused))).expect_status(404);
+    service.get(&format!("/hello/{}", letters(refused))).expect_status(404);
     fs::remove_file(&filled).unwrap();
     wait_until("the disk is freed", || folder.path().join("freed").exists().then_some(()));
     service.save("Jane", "1990-05-20");
     for number in 0..refused {
-        service.get(&format!("/hello/{}", name(number))).expect_status(200);
+        service.get(&format!("/hello/{}", letters(number))).expect_status(200);
     }
     service.wait_for_log("the store answers again");
-}
-
-/// A name of letters for a number.
-fn name(number: usize) -> String {
-    format!("{number:06}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect()
 }
 
 /// Serves from a file system of 256 KiB in a mount namespace of its own, after

@@ -117,11 +117,7 @@ impl Service {
     /// the OpenAPI description promises.
     pub fn request(&self, method: &str, path: &str, body: &str) -> Answer {
         self.remember(path, body);
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let request = request(method, path, "Connection: close\r\n", body);
         let answer = exchange(self.address, request.as_bytes());
         crate::openapi::check(method, path, &answer);
         answer
@@ -129,9 +125,7 @@ impl Service {
 
     /// Asks the admin listener.
     pub fn ask_admin(&self, path: &str) -> Answer {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        exchange(self.admin, request.as_bytes())
+        exchange(self.admin, request("GET", path, "Connection: close\r\n", "").as_bytes())
     }
 
     /// The value of a metric; `series` is its name with its labels as shown.
@@ -390,13 +384,9 @@ impl Client {
                 Err(_) => return Err(NoAnswer::Refused),
             },
         };
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
         let answer = stream
             .get_mut()
-            .write_all(request.as_bytes())
+            .write_all(request(method, path, "", body).as_bytes())
             .and_then(|()| Answer::read(&mut stream))
             .map_err(NoAnswer::Lost)?;
         if answer.header("connection") != Some("close") {
@@ -404,6 +394,14 @@ impl Client {
         }
         Ok(answer)
     }
+}
+
+/// The bytes of a request, with more headers.
+pub fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )
 }
 
 /// Sends `request` and reads until the server closes.
@@ -494,6 +492,12 @@ pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 pub fn random(limit: u64) -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish() % limit
+}
+
+/// A number in five letters, of which usernames can be made.
+pub fn letters(number: usize) -> String {
+    let places = [1, 26, 676, 17_576, 456_976];
+    places.iter().map(|place| char::from(b'a' + (number / place % 26) as u8)).collect()
 }
 
 /// A folder for one test.

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod harness;
+#[allow(dead_code, reason = "no test target needs all of it")]
+#[path = "../load.rs"]
+mod load;
 mod openapi;
 #[path = "../patience.rs"]
 mod patience;
-mod writers;
 
 mod access_log;
 mod api;
@@ -24,7 +26,7 @@ mod version;
 
 use std::path::Path;
 
-/// The database of those who work in `folder`: by default a file there.
+/// The database of processes in `folder`: by default a file there.
 fn database_url(_folder: &Path) -> Option<String> {
     None
 }

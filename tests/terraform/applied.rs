@@ -16,9 +16,11 @@ use crate::{command, run, said};
 #[test]
 fn stacks_are_made_rolled_and_taken_down() {
     // Most of the time they wait: the provider for RDS alone 80 s whenever it makes, changes
-    // or deletes an instance, so the stack that is changed more often is on SQLite.
+    // or deletes an instance.
     thread::scope(|scope| {
-        for (environment, database) in [("staging", "postgres"), ("production", "sqlite")] {
+        for (environment, database) in
+            [("staging", "postgres"), ("production", "sqlite"), ("production", "postgres")]
+        {
             let stack = thread::Builder::new().name(format!("{environment} with {database}"));
             stack
                 .spawn_scoped(scope, move || live(&mut Stack::new(environment, database)))
@@ -292,6 +294,10 @@ impl Stack {
     fn expect_protected(&self) {
         let refused = self.try_destroy();
         assert!(said(&refused).contains("this stack is protected"), "{}", of_interest(&refused));
+        if self.settings["database"] == "postgres" {
+            let databases = self.emulator.aws("rds.describe_db_instances", json!({}));
+            assert_eq!(databases["DBInstances"][0]["DeletionProtection"], true);
+        }
     }
 
     fn try_destroy(&self) -> Output {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use crate::{command, said};
+use crate::{command, run, said};
 
 /// What terraform/versions.tf asks for.
 const RANGE: &str = ">= 5.100, < 7";
@@ -102,35 +102,23 @@ pub fn required_provider(constraint: &str) -> String {
     )
 }
 
-/// Folders laid out as a mirror, in the places that Terraform looks in unless it is told
-/// otherwise and in those where people put such things.
-fn usual_mirrors() -> Vec<PathBuf> {
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let data_home =
-        std::env::var_os("XDG_DATA_HOME").map_or(home.join(".local/share"), PathBuf::from);
-    let data_dirs = std::env::var_os("XDG_DATA_DIRS").unwrap_or_default();
-    let mut places: Vec<_> =
-        ["/opt", "/usr/local", "/usr/share", "/srv"].map(PathBuf::from).to_vec();
-    places.extend([home, data_home, Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform")]);
-    places.extend(std::env::split_paths(&data_dirs));
-    let mut found = Vec::new();
-    for place in places {
-        find_mirrors(&place, 2, &mut found);
-    }
-    found
-}
+/// Prints what is laid out as a mirror, in the places that Terraform looks in unless it is
+/// told otherwise and in those where people put such things.
+const FIND_MIRRORS: &str = r#"
+    places=/opt:/usr/local:/srv:$PWD/terraform:${XDG_DATA_DIRS:-/usr/local/share:/usr/share}
+    places=$places:$HOME:${XDG_DATA_HOME:-$HOME/.local/share}
+    IFS=:
+    for place in $places; do printf '%s\n' "$place"/{,*/,*/*/}*/hashicorp/aws; done"#;
 
-/// Adds the folders that hold HOST/hashicorp/aws, down to `depth` below this one.
-fn find_mirrors(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) {
-    // What cannot be read is no place to get a provider from.
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.join("hashicorp/aws").is_dir() {
-            found.push(folder.to_owned());
-        } else if depth > 0 && path.is_dir() && !path.is_symlink() {
-            find_mirrors(&path, depth - 1, found);
-        }
-    }
+/// The folders that hold HOST/hashicorp/aws.
+fn usual_mirrors() -> Vec<PathBuf> {
+    let mut bash = command("bash");
+    let found = run(bash.args(["-O", "nullglob", "-O", "dotglob", "-c", FIND_MIRRORS]));
+    found
+        .lines()
+        .filter_map(|path| Path::new(path).ancestors().nth(3))
+        .map(Path::to_owned)
+        .collect()
 }
 
 /// What may lie beside the project, for machines that have no newer provider: it knows

@@ -19,13 +19,11 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 import backup
-import backup_jobs
 import gaps
 import refreshes
 from control import Control
 
 backup.extend_moto()
-backup_jobs.extend_moto()
 gaps.extend_moto()
 refreshes.extend_moto()
 moto = DomainDispatcherApplication(create_backend_app)

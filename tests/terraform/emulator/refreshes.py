@@ -2,20 +2,20 @@
 
 After the API reference of Amazon EC2 Auto Scaling and its guide's "Undo changes with a
 manual or auto rollback". There is no clock: a refresh goes on by one step each time
-that it is described, so that whoever looks at it sees every state once.
+that it is described, so that every caller sees every state once. All instances
+are replaced in the last one.
 """
 
 import threading
 import uuid
 from datetime import datetime, timezone
 
-from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
+from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import InstanceState
 from moto.autoscaling.responses import AutoScalingResponse
-from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.responses import ActionResult
 
-_lock = threading.RLock()
+_lock = threading.Lock()
 # How the next refresh of a group goes, by the group's name.
 _plans = {}
 
@@ -26,231 +26,101 @@ def plan(group, refresh="works", rollback="works"):
     _plans[group] = (refresh, rollback)
 
 
-class Failed(Exception):
-    """Why a refresh or a rollback cannot go on."""
-
-
 class Refresh:
     def __init__(self, group, desired, preferences):
         self._group = group
-        self._desired = desired
-        self._preferences = preferences
-        self._before = specification_of(group)
         self._plan, self._rollback_plan = _plans.pop(group.name, ("works", "works"))
-        self._course = self._roll()
-        self._rollback = None
-        self._starting = []
-        self._replaced = []
-        self.id = str(uuid.uuid4())
-        self._start = now()
-        self._end = None
-        self._status = "Pending"
-        self._reason = None
-        self._total = len(self._to_replace())
-
-    def is_active(self):
-        return self._end is None
+        self._steps = self._roll(desired["LaunchTemplate"], preferences)
+        self.description = {
+            "InstanceRefreshId": str(uuid.uuid4()),
+            "AutoScalingGroupName": group.name,
+            "Status": "Pending",
+            "StartTime": datetime.now(timezone.utc),
+            "PercentageComplete": 0,
+            "Preferences": preferences,
+            "DesiredConfiguration": desired,
+        }
 
     def advance(self):
-        """Takes the next step."""
-        if not self.is_active():
-            return
-        try:
-            self._look_at_alarms()
-            next(self._course)
-        except Failed as failed:
-            self.roll_back(str(failed))
-        except StopIteration:
-            self._end = now()
+        """Takes the next step, if there is one."""
+        status, percent, reason = next(self._steps, (None, None, None))
+        if status:
+            self.description |= {"Status": status, "PercentageComplete": percent}
+        if reason:
+            self.description["StatusReason"] = reason
 
     def cancel(self):
-        self._terminate(self._starting)
-        self._status = "Cancelling"
-        self._course = self._finish("Cancelled", "Cancelled by user")
+        self._steps = iter([("Cancelled", 0, None)])
+        self.description |= {"Status": "Cancelling", "StatusReason": "Cancelled by user"}
 
     def roll_back(self, reason):
-        if self._status not in ("Pending", "InProgress", "Baking"):
-            raise not_found(self._group.name)
-        self._terminate(self._starting)
-        self._rollback = {
-            "RollbackReason": reason,
-            "RollbackStartTime": now(),
-            "PercentageCompleteOnRollback": self._percent(),
-            "InstancesToUpdateOnRollback": self._total - len(self._replaced),
-        }
-        self._status, self._reason = "RollbackInProgress", reason
-        self._course = self._undo()
+        self._steps = self._undo(reason)
+        self.advance()
 
-    def describe(self):
-        answer = {
-            "InstanceRefreshId": self.id,
-            "AutoScalingGroupName": self._group.name,
-            "Status": self._status,
-            "StatusReason": self._reason,
-            "StartTime": self._start,
-            "EndTime": self._end,
-            "PercentageComplete": self._percent(),
-            "InstancesToUpdate": self._remaining(),
-            "Preferences": self._preferences,
-            "DesiredConfiguration": self._desired,
-            "RollbackDetails": self._rollback,
-        }
-        return {name: value for name, value in answer.items() if value is not None}
-
-    # What a refresh does, from one step to the next.
-
-    def _roll(self):
-        self._status = "InProgress"
-        yield
-        while batch := self._next_batch(self._to_replace()):
-            self._starting = self._launch(len(batch), self._wanted())
-            self._reason = "Waiting for instances to warm up."
-            yield
-            if self._plan == "fails":
-                raise Failed(f"Instance {self._starting[0].instance_id} failed ELB health checks.")
-            while self._plan == "hangs":
-                yield
-            self._terminate(batch)
-            self._replaced += self._starting
-            self._starting = []
-        self._reason = None
-        if self._preferences.get("BakeTime"):
-            self._status = "Baking"
-            yield
+    def _roll(self, wanted, preferences):
+        for percent in (0, 25, 50, 75):
+            yield "InProgress", percent, "Waiting for instances to warm up."
+        while self._plan == "hangs":
+            yield "InProgress", 75, None
+        if self._plan == "fails":
+            yield from self._undo("Instance i-0 failed ELB health checks.")
+            return
+        yield "Baking", 100, None
         if self._plan == "alarms":
-            self._breach()
-            yield
-        self._use(self._wanted())
-        self._status = "Successful"
+            alarm = preferences["AlarmSpecification"]["Alarms"][0]
+            yield from self._undo(f"The CloudWatch alarm {alarm} went into ALARM state.")
+            return
+        replace_instances(self._group, wanted)
+        yield "Successful", 100, None
 
-    def _undo(self):
-        yield
+    def _undo(self, reason):
+        yield "RollbackInProgress", 50, reason
         while self._rollback_plan == "hangs":
-            yield
-        if self._rollback_plan == "fails":
-            self._status = "RollbackFailed"
-            self._reason = "The rollback failed: instances failed ELB health checks."
-            return
-        remaining = list(self._replaced)
-        while batch := self._next_batch(remaining):
-            self._launch(len(batch), self._before)
-            yield
-            self._terminate(batch)
-            remaining = remaining[len(batch):]
-            self._replaced = remaining
-        self._status = "RollbackSuccessful"
+            yield "RollbackInProgress", 50, None
+        yield "RollbackFailed" if self._rollback_plan == "fails" else "RollbackSuccessful", 0, None
 
-    def _finish(self, status, reason):
-        yield
-        self._status, self._reason = status, reason
 
-    # Alarms
-
-    def _alarms(self):
-        alarms = cloudwatch_backends[self._group.account_id][self._group.region].alarms
-        names = self._preferences.get("AlarmSpecification", {}).get("Alarms", [])
-        return [alarms[name] for name in names if name in alarms]
-
-    def _look_at_alarms(self):
-        if self._status in ("Pending", "InProgress", "Baking"):
-            for alarm in self._alarms():
-                if alarm.state_value == "ALARM":
-                    raise Failed(f"The CloudWatch alarm {alarm.name} went into ALARM state.")
-
-    def _breach(self):
-        self._alarms()[0].update_state("breached by the test", "{}", "ALARM")
-
-    # The group
-
-    def _wanted(self):
-        return self._desired["LaunchTemplate"]
-
-    def _outdated(self):
-        wanted = self._wanted()
-        template = self._group.ec2_backend.get_launch_template(wanted["LaunchTemplateId"])
-        version = str(template.get_version(wanted["Version"]).number)
-        return [state for state in self._group.instance_states if state.launch_template["Version"] != version]
-
-    def _to_replace(self):
-        states = self._outdated() if self._preferences.get("SkipMatching") else self._group.instance_states
-        return [state for state in states if state not in self._replaced]
-
-    def _next_batch(self, states):
-        desired = self._group.desired_capacity
-        beyond = self._preferences.get("MaxHealthyPercentage", 100) - 100
-        return states[: max(1, desired * beyond // 100)]
-
-    def _percent(self):
-        return 100 * len(self._replaced) // self._total if self._total else 100
-
-    def _remaining(self):
-        if self._rollback:
-            return self._rollback["InstancesToUpdateOnRollback"]
-        return self._total - len(self._replaced)
-
-    def _use(self, specification):
-        self._group._set_launch_configuration("", specification, None)
-
-    def _launch(self, count, specification):
-        group = self._group
-        saved, known = specification_of(group), set(group.instance_states)
-        self._use(specification)
-        group.replace_autoscaling_group_instances(count, group.get_propagated_tags())
-        self._use(saved)
+def replace_instances(group, specification):
+    old, ids = list(group.instance_states), [state.instance_id for state in group.instance_states]
+    group._set_launch_configuration("", specification, None)
+    if old:
+        group.replace_autoscaling_group_instances(len(old), group.get_propagated_tags())
         group.autoscaling_backend.update_attached_target_groups(group.name)
-        return [state for state in group.instance_states if state not in known]
-
-    def _terminate(self, states):
-        if not states:
-            return
-        group = self._group
-        ids = [state.instance_id for state in states]
+        group.instance_states = [state for state in group.instance_states if state not in old]
         for arn in group.target_group_arns:
             group.autoscaling_backend.elbv2_backend.deregister_targets(arn, [{"Id": id} for id in ids])
-        group.instance_states = [state for state in group.instance_states if state not in states]
         group.ec2_backend.terminate_instances(ids)
 
-
-# What is asked for
 
 class Actions:
     """The actions of the API, as moto names them."""
 
     def start_instance_refresh(self):
+        group, params = find_group(self), self._get_params()
+        desired, preferences = params.get("DesiredConfiguration"), params.get("Preferences") or {}
+        check(group, desired, preferences)
         with _lock:
-            group, params = find_group(self), self._get_params()
-            desired, preferences = params.get("DesiredConfiguration"), params.get("Preferences") or {}
-            check(group, desired, preferences)
-            if any(refresh.is_active() for refresh in refreshes_of(group)):
-                raise AutoscalingClientError(
-                    "InstanceRefreshInProgress",
-                    "An Instance Refresh is already in progress and blocks the execution of this Instance Refresh.",
-                )
             refresh = Refresh(group, desired, preferences)
             refreshes_of(group).insert(0, refresh)
-            return ActionResult({"InstanceRefreshId": refresh.id})
+        return ActionResult({"InstanceRefreshId": refresh.description["InstanceRefreshId"]})
 
     def describe_instance_refreshes(self):
         with _lock:
-            params = self._get_params()
-            ids = params.get("InstanceRefreshIds")
-            found = [refresh for refresh in refreshes_of(find_group(self)) if not ids or refresh.id in ids]
-            answer = {"InstanceRefreshes": [refresh.describe() for refresh in found]}
-            for refresh in found:
+            refreshes = refreshes_of(find_group(self))
+            answer = {"InstanceRefreshes": [dict(refresh.description) for refresh in refreshes]}
+            for refresh in refreshes[:1]:
                 refresh.advance()
             return ActionResult(answer)
 
     def cancel_instance_refresh(self):
         with _lock:
-            refresh = active_refresh(find_group(self))
-            refresh.cancel()
-            return ActionResult({"InstanceRefreshId": refresh.id})
+            refreshes_of(find_group(self))[0].cancel()
+        return ActionResult({})
 
     def rollback_instance_refresh(self):
         with _lock:
-            refresh = active_refresh(find_group(self))
-            refresh.roll_back("A manual rollback was started.")
-            return ActionResult({"InstanceRefreshId": refresh.id})
+            refreshes_of(find_group(self))[0].roll_back("A manual rollback was started.")
+        return ActionResult({})
 
 
 def find_group(response):
@@ -263,23 +133,7 @@ def find_group(response):
 
 def refreshes_of(group):
     """The refreshes of a group, newest first."""
-    if not hasattr(group, "instance_refreshes"):
-        group.instance_refreshes = []
-    return group.instance_refreshes
-
-
-def active_refresh(group):
-    for refresh in refreshes_of(group):
-        if refresh.is_active():
-            return refresh
-    raise not_found(group.name)
-
-
-def not_found(group):
-    return AutoscalingClientError(
-        "ActiveInstanceRefreshNotFound",
-        f"No in progress or pending Instance Refresh found for Auto Scaling group {group}",
-    )
+    return vars(group).setdefault("instance_refreshes", [])
 
 
 def check(group, desired, preferences):
@@ -290,22 +144,11 @@ def check(group, desired, preferences):
         raise ValidationError("The healthy percentages are out of range.")
     if not 0 <= preferences.get("BakeTime", 0) <= 172800:
         raise ValidationError("The bake time is out of range.")
-    if not (preferences.get("AutoRollback") and desired and specification_of(group)["Version"].isdigit()):
+    if not (preferences.get("AutoRollback") and desired and str(group.launch_template_version).isdigit()):
         raise ValidationError("A rollback needs a desired configuration, and a number for the version before it.")
     wanted = desired["LaunchTemplate"]
     # Both raise the error of EC2 if there is none.
-    template = group.ec2_backend.get_launch_template(wanted["LaunchTemplateId"])
-    template.get_version(wanted["Version"])
-
-
-def specification_of(group):
-    """The launch template that a group has, if it has one."""
-    if group.ec2_launch_template:
-        return {"LaunchTemplateId": group.ec2_launch_template.id, "Version": group.launch_template_version}
-
-
-def now():
-    return datetime.now(timezone.utc)
+    group.ec2_backend.get_launch_template(wanted["LaunchTemplateId"]).get_version(wanted["Version"])
 
 
 def extend_moto():

@@ -1,11 +1,12 @@
-//! Clients that save and find users, and know what they must find.
+//! Clients that save and find users, and know what they must find: a save that was
+//! acknowledged, through whatever happens.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 
-use crate::harness::{self, Answer, PATIENCE, wait_until};
+use crate::harness::{self, Answer, PATIENCE, Service, letters, random, request, wait_until};
 
 /// Today's date for the service: the first day of a common year, like that in which
 /// everyone is born.
@@ -41,20 +42,47 @@ pub struct Clients {
     pub per_second: u32,
     /// Whether a client whose answer was late sends the sooner afterwards.
     pub catches_up: bool,
-    /// Saves alone, or a find after every save.
+    /// Saves alone, or finds too: then a quarter of the clients only save, another one only
+    /// finds, and the others alternate, so that neither stops for what the other waits for.
     pub finds: bool,
     /// Retries when `Retry-After` says or after [`PAUSE`], or takes any answer but the
     /// expected one for a failure.
     pub patient: bool,
+    /// Whether others save the same users, or a replica may answer: then it is not known
+    /// what must be found.
+    pub shared: bool,
 }
+
+/// They send a request as soon as they may.
+pub const BUSY: Clients = Clients {
+    count: 16,
+    per_second: 1_000_000,
+    catches_up: false,
+    finds: true,
+    patient: true,
+    shared: false,
+};
+
+/// Part of the 5 s that the service gives a request, and no more than it gives the
+/// database to answer one.
+const MOST_OF_A_REQUESTS_TIME: Duration = Duration::from_secs(3);
 
 /// Clients at work, until they are stopped.
 pub struct Load {
     began: Instant,
-    stop: Arc<AtomicBool>,
-    /// Attempts that each client is done with.
-    done: Arc<[AtomicUsize]>,
+    progress: Arc<Progress>,
     thread: JoinHandle<Seen>,
+}
+
+/// What clients are to do and have done so far.
+struct Progress {
+    stop: AtomicBool,
+    /// Each client sends its requests to one of them.
+    servers: Mutex<Vec<SocketAddr>>,
+    /// Attempts that each client is done with.
+    done: Vec<AtomicUsize>,
+    acknowledged: AtomicUsize,
+    retried: AtomicUsize,
 }
 
 /// What the clients saw.
@@ -66,8 +94,10 @@ pub struct Seen {
     pub retried: usize,
     /// Attempts without an answer.
     pub unanswered: usize,
-    /// Answers with status 503 and no `Retry-After`.
+    /// Answers but for success that have no `Retry-After`.
     pub without_retry_after: usize,
+    /// The longest time to such an answer.
+    slowest_refusal: Duration,
     pub acknowledged: usize,
     /// Of requests that did not fail, from their first attempt to their answer.
     pub latencies: Vec<Duration>,
@@ -88,6 +118,7 @@ pub struct Failure {
 #[derive(Debug)]
 struct User {
     path: String,
+    shared: bool,
     acknowledged: Option<u32>,
     maybe: Vec<u32>,
 }
@@ -95,53 +126,105 @@ struct User {
 impl Load {
     /// Sends requests to `server` from now on.
     pub fn start(server: SocketAddr, clients: Clients) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let done: Arc<[_]> = (0..clients.count).map(|_| AtomicUsize::new(0)).collect();
+        Load::start_on(&[server], clients)
+    }
+
+    /// The same to several servers.
+    pub fn start_on(servers: &[SocketAddr], clients: Clients) -> Load {
+        let progress = Arc::new(Progress {
+            stop: AtomicBool::new(false),
+            servers: Mutex::new(servers.into()),
+            done: (0..clients.count).map(|_| AtomicUsize::new(0)).collect(),
+            acknowledged: AtomicUsize::new(0),
+            retried: AtomicUsize::new(0),
+        });
         let thread = thread::spawn({
-            let (stop, done) = (stop.clone(), done.clone());
+            let progress = progress.clone();
             move || {
                 let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(send_all(server, clients, stop, done))
+                runtime.block_on(send_all(clients, progress))
             }
         });
-        Load { began: Instant::now(), stop, done, thread }
+        Load { began: Instant::now(), progress, thread }
     }
 
     /// Waits until every client has an answer, whatever it says, to a request that it sends
     /// after this call.
     pub fn wait_for_round(&self) {
         let count = |done: &AtomicUsize| done.load(Ordering::Relaxed);
-        let before: Vec<_> = self.done.iter().map(count).collect();
-        wait_until("every client is answered", || {
-            assert!(!self.thread.is_finished(), "a client has failed");
+        let done = &self.progress.done;
+        let before: Vec<_> = done.iter().map(count).collect();
+        self.wait_until(|| {
             // The first of two may have been in flight.
-            let all = self.done.iter().zip(&before).all(|(done, before)| count(done) >= before + 2);
-            all.then_some(())
+            done.iter().zip(&before).all(|(done, before)| count(done) >= before + 2)
         });
+    }
+
+    /// Waits until that many more saves are acknowledged, and one that was sent after this
+    /// call.
+    pub fn wait_for_saves(&self, saves: usize) {
+        let acknowledged = || self.progress.acknowledged.load(Ordering::Relaxed);
+        // One of each client may have been in flight.
+        let enough = acknowledged() + saves.max(self.progress.done.len() + 1);
+        self.wait_until(|| acknowledged() >= enough);
+    }
+
+    /// Waits until an answer said to retry.
+    pub fn wait_for_retry(&self) {
+        self.wait_until(|| self.progress.retried.load(Ordering::Relaxed) > 0);
+    }
+
+    fn wait_until(&self, condition: impl Fn() -> bool) {
+        wait_until("clients are answered", || {
+            assert!(!self.thread.is_finished(), "a client has failed");
+            condition().then_some(())
+        });
+    }
+
+    /// Moves the clients to other servers, and waits until what they sent before is answered.
+    pub fn move_to(&self, servers: &[SocketAddr]) {
+        *self.progress.servers.lock().unwrap() = servers.into();
+        self.wait_for_round();
     }
 
     /// Finishes the requests in flight.
     pub fn stop(self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
+        self.progress.stop.store(true, Ordering::Relaxed);
         let elapsed = self.began.elapsed();
         let seen = self.thread.join().expect("every answer is as it should be");
         Seen { elapsed, ..seen }
     }
 }
 
-async fn send_all(
-    server: SocketAddr,
-    clients: Clients,
-    stop: Arc<AtomicBool>,
-    done: Arc<[AtomicUsize]>,
-) -> Seen {
-    let Clients { count, per_second, catches_up, finds, patient } = clients;
+/// Kills the service under load, starts it again, and expects each time that all is there
+/// that was acknowledged.
+pub fn kill_again_and_again(rounds: usize, start: impl Fn() -> Service) {
+    let mut acknowledged = 0;
+    let mut service = start();
+    for _ in 0..rounds {
+        let load = Load::start(service.address, Clients { patient: false, ..BUSY });
+        load.wait_for_saves(1);
+        // Not a wait for something: the moment is to be any.
+        thread::sleep(Duration::from_millis(random(90)));
+        service.kill();
+        let seen = load.stop();
+        service = start();
+        seen.expect_nothing_lost([service.address]);
+        acknowledged += seen.acknowledged;
+    }
+    println!("{acknowledged} saves acknowledged in {rounds} rounds, none lost");
+}
+
+async fn send_all(clients: Clients, progress: Arc<Progress>) -> Seen {
+    let Clients { count, per_second, catches_up, finds, patient, shared } = clients;
     let period = Duration::from_secs(1) * count as u32 / per_second;
     let mut running = JoinSet::new();
     for number in 0..count {
         let phase = period * number as u32 / count as u32;
-        let mut client = Client::new(server, patient);
-        let (stop, done) = (stop.clone(), done.clone());
+        let user = User::new(shared.then_some(number));
+        let connection = Connection::new(progress.server(number));
+        let mut client = Client { connection, patient, user, seen: Seen::default() };
+        let progress = progress.clone();
         running.spawn(async move {
             // Opens the connection, which a failure leaves to the first request.
             let _ = client.connection.exchange("GET", &client.user.path, "").await;
@@ -151,10 +234,16 @@ async fn send_all(
             }
             for request in 0.. {
                 turn.tick().await;
-                if stop.load(Ordering::Relaxed) {
+                if progress.stop.load(Ordering::Relaxed) {
                     break;
                 }
-                client.send(if finds { request } else { 2 * request }, &done[number]).await;
+                client.connection.move_to(progress.server(number));
+                let request = match number % 4 {
+                    1 if finds => request.min(1),
+                    2 | 3 if finds => request,
+                    _ => 2 * request,
+                };
+                client.send(request, &progress, number).await;
             }
             Seen { users: vec![client.user], ..client.seen }
         });
@@ -166,6 +255,14 @@ async fn send_all(
     all
 }
 
+impl Progress {
+    /// Where a client sends its next request.
+    fn server(&self, number: usize) -> SocketAddr {
+        let servers = self.servers.lock().unwrap();
+        servers[number % servers.len()]
+    }
+}
+
 impl Seen {
     pub fn add(&mut self, other: Seen) {
         self.requests += other.requests;
@@ -173,6 +270,7 @@ impl Seen {
         self.retried += other.retried;
         self.unanswered += other.unanswered;
         self.without_retry_after += other.without_retry_after;
+        self.slowest_refusal = self.slowest_refusal.max(other.slowest_refusal);
         self.acknowledged += other.acknowledged;
         self.latencies.extend(other.latencies);
         self.elapsed += other.elapsed;
@@ -188,6 +286,26 @@ impl Seen {
     #[track_caller]
     pub fn expect_no_failure_after(&self, moment: Instant) {
         assert!(self.failed.iter().all(|failure| failure.sent < moment), "{self}");
+    }
+
+    /// Every request was answered, with success in the end, and before that with the time
+    /// to retry.
+    #[track_caller]
+    pub fn expect_all_answered(&self) {
+        self.expect_no_failure();
+        assert_eq!((self.unanswered, self.without_retry_after), (0, 0), "{self}");
+    }
+
+    /// Fails if requests were refused. On a machine so slow, or so busy, that one waited for
+    /// most of its time before it was, that is right; then others need not have waited.
+    #[track_caller]
+    pub fn expect_none_refused(&self, service: &Service) {
+        self.expect_all_answered();
+        let right = self.slowest_refusal >= MOST_OF_A_REQUESTS_TIME;
+        assert!(self.retried == 0 || right, "{self}: {}", service.log());
+        if right {
+            println!("not shown, the machine is too slow: {self}: {}", service.log());
+        }
     }
 
     /// Every one of `servers` must have all that was acknowledged.
@@ -215,8 +333,9 @@ impl fmt::Display for Seen {
         }
         let failed = self.failed.iter().map(|failure| &failure.took);
         let slowest = self.latencies.iter().chain(failed).max().copied().unwrap_or_default();
-        let Seen { retried, acknowledged, .. } = self;
-        write!(f, ", {retried} retried, {acknowledged} saves acknowledged, slowest {slowest:.1?}")
+        let Seen { retried, acknowledged, slowest_refusal, .. } = self;
+        write!(f, ", {retried} retried (slowest {slowest_refusal:.1?}), ")?;
+        write!(f, "{acknowledged} saves acknowledged, slowest {slowest:.1?}")
     }
 }
 
@@ -229,25 +348,13 @@ struct Client {
 }
 
 impl Client {
-    fn new(server: SocketAddr, patient: bool) -> Client {
-        static USERS: AtomicUsize = AtomicUsize::new(0);
-        let mut number = USERS.fetch_add(1, Ordering::Relaxed);
-        let mut path = "/hello/".to_owned();
-        for _ in 0..5 {
-            path.push(char::from(b'a' + u8::try_from(number % 26).unwrap()));
-            number /= 26;
-        }
-        let user = User { path, acknowledged: None, maybe: Vec::new() };
-        let connection = Connection::new(server);
-        Client { connection, patient, user, seen: Seen::default() }
-    }
-
     /// Saves with even numbers, and finds with odd ones.
-    async fn send(&mut self, number: usize, done: &AtomicUsize) {
+    async fn send(&mut self, number: usize, progress: &Progress, client: usize) {
         let days = 1 + u32::try_from(number / 2 % 364).unwrap();
         let sent = Instant::now();
         self.seen.requests += 1;
         loop {
+            let began = Instant::now();
             let answer = async {
                 match number % 2 {
                     0 => self.save(days).await,
@@ -255,11 +362,12 @@ impl Client {
                 }
             };
             let answer = timeout(PATIENCE, answer).await;
-            done.fetch_add(1, Ordering::Relaxed);
+            progress.done[client].fetch_add(1, Ordering::Relaxed);
             let (why, pause) = match answer.unwrap_or_else(|late| Err(late.into())) {
                 Ok(answer) if [200, 204, 404].contains(&answer.status) => {
                     if answer.status == 204 {
                         self.seen.acknowledged += 1;
+                        progress.acknowledged.fetch_add(1, Ordering::Relaxed);
                     } else {
                         let user = &self.user;
                         assert!(user.is_answered_by(&answer), "{answer:?}: {user:?}");
@@ -269,8 +377,8 @@ impl Client {
                 }
                 Ok(answer) => {
                     let pause = answer.header("retry-after");
-                    let is_told = answer.status != 503 || pause.is_some();
-                    self.seen.without_retry_after += usize::from(!is_told);
+                    self.seen.without_retry_after += usize::from(pause.is_none());
+                    self.seen.slowest_refusal = self.seen.slowest_refusal.max(began.elapsed());
                     let pause = pause.map(|pause| Duration::from_secs(pause.parse().unwrap()));
                     (answer.status.to_string(), pause.unwrap_or(PAUSE))
                 }
@@ -285,6 +393,7 @@ impl Client {
                 return;
             }
             self.seen.retried += 1;
+            progress.retried.fetch_add(1, Ordering::Relaxed);
             sleep(pause).await;
         }
     }
@@ -304,7 +413,19 @@ impl Client {
 }
 
 impl User {
+    /// One that nobody else saves, or the one with this number.
+    fn new(number: Option<usize>) -> User {
+        static USERS: AtomicUsize = AtomicUsize::new(1_000_000);
+        let shared = number.is_some();
+        let number = number.unwrap_or_else(|| USERS.fetch_add(1, Ordering::Relaxed));
+        let path = format!("/hello/{}", letters(number));
+        User { path, shared, acknowledged: None, maybe: Vec::new() }
+    }
+
     fn is_answered_by(&self, answer: &Answer) -> bool {
+        if self.shared {
+            return true;
+        }
         let days = answer
             .body
             .split_once("birthday is in ")
@@ -328,6 +449,12 @@ impl Connection {
         Connection { server, stream: None }
     }
 
+    fn move_to(&mut self, server: SocketAddr) {
+        if self.server != server {
+            *self = Connection::new(server);
+        }
+    }
+
     /// Sends a request, and reads its answer.
     pub async fn exchange(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
         let (mut stream, _permit) = match self.stream.take() {
@@ -340,11 +467,7 @@ impl Connection {
                 (socket.connect(self.server).await?, Some(permit))
             }
         };
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(request(method, path, "", body).as_bytes()).await?;
         let mut bytes = Vec::with_capacity(1024);
         while !is_whole(&bytes) {
             if stream.read_buf(&mut bytes).await? == 0 {
