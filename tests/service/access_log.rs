@@ -1,4 +1,4 @@
-//! What the access log tells of a request, and what it does not.
+//! What the access log records of a request, and what it must not.
 
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ fn the_access_log_keeps_the_ids_that_proxies_give_a_request() {
 }
 
 #[test]
-fn a_client_can_have_nothing_else_logged() {
+fn malformed_ids_are_not_logged() {
     let service = Service::start(&["--access-log"]);
     for name in ["X-Request-Id", "traceparent", "X-Amzn-Trace-Id"] {
         for value in [

@@ -25,7 +25,7 @@ fn a_birthday_is_wished_on_the_day() {
 }
 
 #[test]
-fn a_put_is_answered_alike_for_a_new_a_changed_and_an_unchanged_user() {
+fn a_put_has_the_same_answer_for_a_new_a_changed_and_an_unchanged_user() {
     let service = Service::start(&["--today", "2025-05-20"]);
     for born in ["1990-05-20", "1991-06-21", "1991-06-21"] {
         let body = format!(r#"{{"dateOfBirth":"{born}"}}"#);
@@ -66,7 +66,7 @@ fn a_leapling_is_greeted_on_the_day_that_the_flag_names() {
 
 #[test]
 fn today_is_the_date_in_the_time_zone() {
-    // Between these two it is never the same day.
+    // These two zones never have the same date.
     let days = ["Pacific/Kiritimati", "Etc/GMT+12"].map(|zone| {
         let service = Service::start(&["--time-zone", zone]);
         service.save("John", "2000-01-01");
@@ -248,7 +248,7 @@ fn head_answers_as_get_without_a_body() {
 }
 
 #[test]
-fn options_tells_the_methods_and_others_are_405() {
+fn options_lists_the_methods_and_others_are_405() {
     let service = Service::start(&[]);
     let cases = [
         ("/", "GET, HEAD, OPTIONS"),
@@ -269,7 +269,7 @@ fn options_tells_the_methods_and_others_are_405() {
 }
 
 #[test]
-fn options_of_the_server_as_a_whole_tells_all_methods() {
+fn options_of_the_whole_server_lists_all_methods() {
     let service = Service::start(&[]);
     let ask = |method: &str| {
         let head = format!("{method} * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

@@ -58,7 +58,7 @@ fn an_idle_connection_is_kept_for_as_long_as_the_flag_says() {
 }
 
 #[test]
-fn what_follows_the_last_request_is_not_answered() {
+fn bytes_after_the_last_request_are_not_answered() {
     let service = Service::start(&[]);
     let cases = [
         (request("GET /", "Connection: close\r\n", ""), &[200][..]),
@@ -97,7 +97,7 @@ fn a_client_that_has_closed_its_sending_side_is_answered() {
 }
 
 #[test]
-fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+fn a_client_that_expects_100_continue_gets_it() {
     let service = Service::start(&[]);
     let mut stream = service.connect();
     stream.write_all(head("PUT /hello/John", "Expect: 100-continue\r\n", 28).as_bytes()).unwrap();
@@ -108,7 +108,7 @@ fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
 }
 
 #[test]
-fn an_answer_that_does_not_wait_for_the_body_ends_the_connection_and_says_so() {
+fn a_response_before_the_end_of_the_body_closes_the_connection() {
     let service = Service::start(&[]);
     let cases = [
         ("PUT /hello/John", 8193, 413),
@@ -132,7 +132,7 @@ fn an_answer_that_does_not_wait_for_the_body_ends_the_connection_and_says_so() {
 }
 
 #[test]
-fn a_refused_body_leaves_the_connection_open() {
+fn a_rejected_body_leaves_the_connection_open() {
     let service = Service::start(&[]);
     let mut stream = service.connect();
     for (line, body) in [("PUT /hello/J1", BORN), ("PUT /hello/John", "{}")] {
@@ -161,7 +161,7 @@ fn a_chunked_body_leaves_the_connection_open() {
 }
 
 #[test]
-fn a_client_that_is_still_sending_can_read_why_its_body_is_refused() {
+fn a_client_that_is_still_sending_can_read_why_its_body_is_rejected() {
     let service = Service::start(&[]);
     let bytes = "x".repeat(8192);
     for (header, piece) in [
@@ -183,9 +183,9 @@ fn a_client_that_is_still_sending_can_read_why_its_body_is_refused() {
 }
 
 #[test]
-fn without_file_descriptors_connections_wait_and_the_processor_rests() {
+fn without_file_descriptors_connections_wait_and_no_loop_is_busy() {
     let service = Service::start(&[]);
-    // Its connection is made while there still are some.
+    // It connects while file descriptors are left.
     let mut admin = Client::new(service.admin);
     let mut accept_errors = || {
         let metrics = admin.send("GET", "/metrics", "").unwrap().expect_status(200).body;
@@ -211,7 +211,7 @@ fn without_file_descriptors_connections_wait_and_the_processor_rests() {
         served.push(stream);
     };
     let errors = wait_until("it tries again", || Some(accept_errors()).filter(|it| *it >= 10.0));
-    // It waits 50 ms after each, so a machine of any speed sees no more of them.
+    // The service pauses for 50 ms after each error, on a machine of any speed.
     let pauses = began.elapsed().as_millis() as f64 / 50.0;
     assert!(errors <= pauses + 1.0, "{errors} errors in the time of {pauses} pauses");
     let log = service.wait_for_log("cannot accept connections");
@@ -223,7 +223,7 @@ fn without_file_descriptors_connections_wait_and_the_processor_rests() {
     service.get("/").expect_status(200);
 }
 
-/// A whole request, ready to be sent.
+/// A complete request.
 fn request(line: &str, headers: &str, body: &str) -> String {
     head(line, headers, body.len()) + body
 }
@@ -237,12 +237,12 @@ fn wait_for_answer(stream: &TcpStream) {
     stream.peek(&mut [0]).unwrap();
 }
 
-/// Lets the service open `count` more files.
+/// Limits the service to `count` more open files.
 fn leave_descriptors(service: &Service, count: usize) {
     let open = fs::read_dir(format!("/proc/{}/fd", service.pid())).unwrap();
     let names = open.map(|file| file.unwrap().file_name().into_string().unwrap());
     let open: Vec<u64> = names.map(|name| name.parse().unwrap()).collect();
-    // What is above the limit already stays open; the next number is the lowest free one.
+    // Open files above the limit stay open; the kernel hands out the lowest free number.
     let limit = (0..).filter(|number| !open.contains(number)).nth(count);
     let limit = Rlimit { current: limit, maximum: limit };
     prlimit(Some(service.pid()), Resource::Nofile, limit).unwrap();

@@ -1,4 +1,4 @@
-//! The server loop around a handler that has a bug.
+//! The server loop with a handler that panics.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ impl Handler for Buggy {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_panic_is_answered_with_500_and_counted_and_its_connection_lives_on() {
+async fn a_panic_is_answered_with_500_and_counted_and_keeps_its_connection() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let metrics = Metrics::new();

@@ -28,7 +28,7 @@ const OPEN: &str = r#"hello_birthday_http_connections{listener="public"}"#;
 const GIVEN_MIN: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_request_that_comes_a_byte_a_second_is_cut_off() {
+fn a_request_at_a_byte_per_second_times_out() {
     let service = Service::start(&[]);
     let head = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\n";
     let body = r#"{"dateOfBirth":"1990-05-20"}"#;
@@ -103,7 +103,7 @@ fn unfinished_requests_of_5000_clients_leave_the_service_below_128_mib() {
 }
 
 #[test]
-fn a_body_that_comes_a_byte_at_a_time_takes_no_more_memory_than_another() {
+fn a_body_sent_byte_by_byte_takes_no_more_memory_than_another() {
     const PIECES: usize = 2000;
     let service = Service::start(&[]);
     let before = memory_kib(&service, "VmRSS");
@@ -117,29 +117,29 @@ fn a_body_that_comes_a_byte_at_a_time_takes_no_more_memory_than_another() {
         for stream in &mut streams {
             stream.write_all(b" ").unwrap();
         }
-        // It is served after the bytes that came before its request were read.
+        // It is served after the service has read all bytes sent before its request.
         other.send("GET", "/", "").unwrap().expect_status(200);
     }
     let more = memory_kib(&service, "VmRSS").saturating_sub(before);
     assert!(more < 8 * 1024, "{more} KiB more for {} bytes", PIECES * streams.len());
 }
 
-/// KiB of memory: `VmRSS`, what there are now, or `VmHWM`, what there were at most.
+/// KiB of memory: `VmRSS` is the current size, `VmHWM` the peak.
 fn memory_kib(service: &Service, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
-/// Sends `bytes` until there is an answer, and gives how long that took. Others
-/// must be served meanwhile.
+/// Sends a byte per second until there is an answer, and returns how long that took. Other
+/// clients must be served meanwhile.
 fn send_a_byte_a_second(service: &Service, stream: &mut TcpStream, bytes: &[u8]) -> Duration {
     let began = Instant::now();
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     for byte in bytes {
         stream.write_all(&[*byte]).unwrap();
         service.get("/").expect_status(200);
-        // Waits for an answer for as long as the pause between two bytes lasts.
+        // Waits for an answer during the pause between two bytes.
         if let Ok(length) = stream.peek(&mut [0]) {
             assert_eq!(length, 1, "closed without an answer");
             break;
@@ -150,12 +150,12 @@ fn send_a_byte_a_second(service: &Service, stream: &mut TcpStream, bytes: &[u8])
 }
 
 #[test]
-fn a_client_that_reads_no_answers_is_cut_off() {
+fn a_client_that_reads_no_responses_is_cut_off() {
     let service = Service::start(&[]);
     let requests = GET.replace("GET /", "GET /openapi.json").repeat(1000);
     let mut stream = service.connect();
     let began = Instant::now();
-    // Waits once the buffers of both sides are full, and until the server closes.
+    // Blocks once the buffers of both sides are full, until the server closes.
     let error = loop {
         if let Err(error) = stream.write_all(requests.as_bytes()) {
             break error;
