@@ -439,12 +439,22 @@ impl Database for Sqlite {
     }
 
     fn batches_to_save_behind_a_lock(&self) -> usize {
-        match self.journal {
-            // A batch accepts requests until it has the lock.
-            JournalChoice::Truncate => 1,
-            _ => 2,
-        }
+        // A batch accepts requests until it has the lock.
+        1
     }
+}
+
+async fn a_save_that_expired_while_it_waited_for_a_lock_is_not_carried_out(database: Sqlite) {
+    let instance = Instance::open(&database).await;
+    let lock = database.lock_writes().await;
+    // The first batch gives up before the second one's deadline, and the second does not.
+    let answers =
+        [instance.set_out(user(1), born(1990)).await, instance.send_save(user(2), born(1990))];
+    expect_refusals(answers).await;
+    drop(lock);
+    // Is carried out after what was under way.
+    assert_eq!(instance.save(user(3), born(1990)).await, Ok(()));
+    assert_eq!(instance.find(user(2)).await, Ok(None));
 }
 
 async fn a_file_that_was_moved_away_loses_nothing(database: Sqlite) {
@@ -604,6 +614,7 @@ macro_rules! test_file_promises {
     ($new:expr) => {
         test! { $new;
             a_file_that_was_moved_away_loses_nothing
+            a_save_that_expired_while_it_waited_for_a_lock_is_not_carried_out
             a_closed_file_holds_all_that_was_saved
         }
     };

@@ -20,7 +20,7 @@ use self::event_loop::EventLoopReader;
 use self::file::DatabaseFile;
 use self::queries::{Reader, Writer};
 use self::turns::Turns;
-use self::worker::WorkerThread;
+use self::worker::{Begin, WorkerThread};
 use super::batch::{BatchLimits, Batcher};
 use super::{Store, StoreOptions, User};
 use crate::domain::{DateOfBirth, Username};
@@ -79,13 +79,16 @@ impl Threads {
     fn start(path: &Path, options: &StoreOptions) -> anyhow::Result<Threads> {
         let file = DatabaseFile::prepare(path, options.sqlite_journal, options.migrate)?;
         let journal = file.journal;
-        // With a write-ahead log there is nothing to wait for but other processes.
-        let begins_apart = journal == Journal::Truncate;
         let turns = Turns::default();
         let writer = Writer::open(file.clone(), turns.clone())?;
-        let writer = WorkerThread::start("writer", begins_apart, writer)?;
+        let writer = WorkerThread::start("writer", Begin::Apart, writer)?;
         let readers = Reader::open(&file, &turns, readers(journal))?;
-        let start = |reader| WorkerThread::start("reader", begins_apart, reader);
+        // With a write-ahead log a reader waits for nobody.
+        let begin = match journal {
+            Journal::Wal => Begin::WithRun,
+            Journal::Truncate => Begin::Apart,
+        };
+        let start = |reader| WorkerThread::start("reader", begin, reader);
         let readers = readers.into_iter().map(start).collect::<std::io::Result<_>>()?;
         Ok(Threads { readers, writer, file })
     }

@@ -23,8 +23,19 @@ pub(super) trait BlockingBackend<Q, A>: Send + 'static {
 /// A thread with a backend of its own, which executes one batch at a time.
 pub(super) struct WorkerThread<Q, A> {
     jobs: SyncSender<Job<Q, A>>,
-    begins_apart: bool,
+    begin: Begin,
     ended: oneshot::Receiver<()>,
+}
+
+/// When a batch begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// Before it runs, which takes one more hand-over to the thread. Requests join the batch while
+    /// it waits for the lock, and those that expire meanwhile are not carried out: a save that was
+    /// given up must not overtake a later one that another instance has acknowledged.
+    Apart,
+    /// When it runs, as there is nothing to wait for.
+    WithRun,
 }
 
 enum Job<Q, A> {
@@ -33,11 +44,10 @@ enum Job<Q, A> {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
-    /// Starts a thread. `begins_apart` tells whether to begin may take long enough to be worth a
-    /// hand-over of its own.
+    /// Starts a thread.
     pub fn start(
         name: &str,
-        begins_apart: bool,
+        begin: Begin,
         mut backend: impl BlockingBackend<Q, A>,
     ) -> std::io::Result<Self> {
         let (jobs, received) = sync_channel(1);
@@ -55,7 +65,7 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
             drop(backend);
             let _ = end.send(());
         })?;
-        Ok(WorkerThread { jobs, begins_apart, ended })
+        Ok(WorkerThread { jobs, begin, ended })
     }
 
     async fn execute<T>(
@@ -71,7 +81,10 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
 
 impl<Q: Send + 'static, A: Send + 'static> Backend<Q, A> for WorkerThread<Q, A> {
     async fn begin(&mut self) -> Result<(), BatchError> {
-        if self.begins_apart { self.execute(Job::Begin).await } else { Ok(()) }
+        match self.begin {
+            Begin::Apart => self.execute(Job::Begin).await,
+            Begin::WithRun => Ok(()),
+        }
     }
 
     /// Nothing is retried: SQLite itself waits for what is transient.
