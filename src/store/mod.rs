@@ -85,8 +85,7 @@ pub enum StoreError {
     /// As many requests wait as may.
     #[error("too many requests wait for the store")]
     Overloaded,
-    /// Not answered in time. A save may still be carried out, but before any that is acknowledged
-    /// later.
+    /// Not answered in time. A save may still be carried out.
     #[error("the store did not answer in time")]
     DeadlinePassed,
     /// The batch failed. A save was most likely not carried out, unless only the answer to its
