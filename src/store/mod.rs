@@ -141,10 +141,12 @@ impl Store {
 
     /// Rejects new requests, carries out those that wait and closes the database.
     pub async fn close(&self) {
-        tokio::join!(self.reads.close(), self.writes.close());
+        self.reads.close().await;
         if let Some(pings) = &self.pings {
             pings.close().await;
         }
+        // The last connection to a SQLite file checkpoints its log, which a thread should do.
+        self.writes.close().await;
     }
 
     /// The kind of database, for people.

@@ -1,8 +1,8 @@
 //! Group commit: many requests share one batch.
 //!
 //! Batches form by themselves: whatever queues while one batch runs becomes the next. There is no
-//! timer, so a lone request is not delayed. A batch that must wait before it can run, as for a file
-//! lock, accepts requests until it has what it waits for; otherwise the clients that one batch
+//! timer, so a lone request is not delayed. A batch that must wait before it can run, for example
+//! for a file lock, accepts requests until it has what it waits for; otherwise the clients that one batch
 //! answered would split into halves that take turns. Requests are handed to a worker, and answers
 //! handed back, once per batch, because waking a thread costs more than answering a request.
 
@@ -23,7 +23,7 @@ use crate::metrics::BatchMetrics;
 
 /// Executes batches, one at a time.
 pub(super) trait Backend<Q, A>: Send + 'static {
-    /// Waits for what a batch may have to wait for, as a file lock. Requests that arrive until
+    /// Waits for what a batch may have to wait for, such as a file lock. Requests that arrive until
     /// this returns join the batch, so an answer to a read must be as new as the moment after.
     /// Once it has succeeded, `run` follows, even if every request has expired.
     fn begin(&mut self) -> impl Future<Output = Result<(), BatchError>> + Send {

@@ -56,6 +56,10 @@ impl<A> Waiter<A> {
         // A client that went away does not wait for its answer.
         let _ = self.response.send(answer);
     }
+
+    fn is_gone(&self) -> bool {
+        self.response.is_closed()
+    }
 }
 
 impl<Q, A> Queue<Q, A> {
@@ -166,7 +170,8 @@ impl<Q, A> Queue<Q, A> {
         }
     }
 
-    /// Moves waiting requests into `batch`, as many as there is room for.
+    /// Moves waiting requests into `batch`, as many as there is room for. Drops those whose callers
+    /// have gone: a save that was given up must not overtake a later one elsewhere.
     pub fn join(&self, batch: &mut Batch<Q, A>) {
         let room = self.limits.batch_max.get() - batch.len();
         self.dequeue(|State { waiting, .. }| {
@@ -174,6 +179,12 @@ impl<Q, A> Queue<Q, A> {
             batch.requests.extend(waiting.requests.drain(..joining));
             batch.waiters.extend(waiting.waiters.drain(..joining));
         });
+        if batch.waiters.iter().any(Waiter::is_gone) {
+            let mut gone =
+                batch.waiters.iter().map(Waiter::is_gone).collect::<Vec<_>>().into_iter();
+            batch.requests.retain(|_| !gone.next().expect("each request has a waiter"));
+            batch.waiters.retain(|waiter| !waiter.is_gone());
+        }
     }
 
     fn dequeue<T>(&self, take: impl FnOnce(&mut State<Q, A>) -> T) -> T {

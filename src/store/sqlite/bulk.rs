@@ -58,7 +58,8 @@ impl SqliteBulk {
         let _journal = self.file.lock_journal()?;
         self.explain(in_transaction(&self.connection, "begin immediate", |connection| {
             save_all(connection, users, on_conflict)
-        }))
+        }))?;
+        self.file.ensure_not_replaced()
     }
 
     fn explain<T>(&self, result: rusqlite::Result<T>) -> Result<T, SqliteError> {

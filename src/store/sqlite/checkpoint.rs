@@ -2,8 +2,9 @@
 //!
 //! SQLite would copy thousands of pages back into the database within the commit that fills the
 //! log, and every save of that batch would wait. Here a thread copies most of them while commits go
-//! on (<https://www.sqlite.org/c3ref/wal_checkpoint_v2.html>, "PASSIVE"), and a commit the few that
-//! were added meanwhile: only when all are copied does the log begin again from its start.
+//! on (<https://www.sqlite.org/c3ref/wal_checkpoint_v2.html>, "PASSIVE"). A commit then copies the
+//! few that were added meanwhile, since only a log that is copied whole starts again from its
+//! beginning.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -19,21 +20,17 @@ use super::file::{CHECKPOINT_FRAMES, DatabaseFile};
 /// Frames that a commit may copy: about what the commits during a checkpoint add.
 const REST_FRAMES_MAX: c_int = 1000;
 
-/// Frames in the log after which a commit copies them however many they are, so that a slow thread
-/// cannot let the log grow without bound: 64 MiB of pages.
+/// Frames in the log, 64 MiB of pages, after which every commit tries to copy them all: where the
+/// thread is too slow or fails, the log must not grow without bound.
 const LOG_FRAMES_MAX: c_int = 16_000;
 
 /// A thread that makes checkpoints. Dropping it waits for its end.
 pub(super) struct Checkpointer {
-    shared: Option<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Clone)]
-struct Shared {
-    wake: SyncSender<()>,
+    /// Taken when it is dropped, which ends the thread.
+    wake: Option<SyncSender<()>>,
     /// Frames of the log that are in the database too.
     copied: Arc<AtomicI32>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// What a commit does about a log.
@@ -49,32 +46,34 @@ impl Checkpointer {
         let connection = file.writer()?;
         let (wake, woken) = sync_channel(1);
         let copied = Arc::new(AtomicI32::new(0));
-        let shared = Shared { wake, copied: copied.clone() };
+        let result = copied.clone();
         let work = move || {
             for () in woken {
-                // What fails is tried again after the next commit.
-                if let Ok(frames) = checkpoint(&connection) {
-                    copied.store(frames, Ordering::Relaxed);
+                match checkpoint(&connection) {
+                    Ok(frames) => result.store(frames, Ordering::Relaxed),
+                    // The next commit wakes it again, or copies the pages itself in the end.
+                    Err(error) => tracing::warn!(%error, "a checkpoint failed"),
                 }
             }
         };
         let thread = thread::Builder::new().name("checkpointer".into()).spawn(work)?;
-        Ok(Checkpointer { shared: Some(shared), thread: Some(thread) })
+        Ok(Checkpointer { wake: Some(wake), copied, thread: Some(thread) })
     }
 
     /// Looks after the log that `writer` fills, in place of SQLite.
     pub fn attach(&self, writer: &mut Connection) -> rusqlite::Result<()> {
-        let Shared { wake, copied } = self.shared.clone().expect("it is not dropped");
+        let (wake, copied) = (self.wake.clone(), self.copied.clone());
         // An error here would be taken for one of the commit, which is done.
         writer.wal_hook(Some(move |log: &mut Wal, frames: c_int| {
             match next_step(frames, copied.load(Ordering::Relaxed)) {
                 // The log may have begun again.
                 Step::Nothing => copied.store(0, Ordering::Relaxed),
                 // If it is awake, it will be woken again.
-                Step::WakeThread => drop(wake.try_send(())),
+                Step::WakeThread => drop(wake.as_ref().map(|wake| wake.try_send(()))),
                 Step::CopyRest => {
-                    let _ = log.checkpoint();
-                    copied.store(0, Ordering::Relaxed);
+                    if log.checkpoint().is_ok() {
+                        copied.store(0, Ordering::Relaxed);
+                    }
                 }
             }
             Ok(())
@@ -84,7 +83,7 @@ impl Checkpointer {
 
 impl Drop for Checkpointer {
     fn drop(&mut self) {
-        self.shared = None;
+        self.wake = None;
         if let Some(thread) = self.thread.take() {
             // A panic of it was logged.
             let _ = thread.join();

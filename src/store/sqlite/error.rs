@@ -45,7 +45,7 @@ pub enum SqliteError {
     #[error("no space is left on the disk of {}: free some", .0.display())]
     DiskFull(PathBuf),
     /// The lock was not granted in time.
-    #[error("{} stayed locked for {} s: another process is using it; let it finish, or stop it (fuser shows which)", .0.display(), LOCK_TIMEOUT.as_secs())]
+    #[error("{} stayed locked for {} s: let the process that uses it finish, or stop it (fuser shows which)", .0.display(), LOCK_TIMEOUT.as_secs())]
     Locked(PathBuf),
     /// Other processes use another journal.
     #[error("other processes use {} with another journal than {}: stop them, or give every instance the same --sqlite-journal", .0.display(), .1.as_str())]
@@ -54,7 +54,7 @@ pub enum SqliteError {
     #[error("{} is on a network file system, where WAL loses data, or on one not known as local: leave out --sqlite-journal wal", .0.display())]
     WalOnNetwork(PathBuf),
     /// The file was moved, replaced or deleted while in use.
-    #[error("{} was moved, replaced or deleted while in use: put it back; or stop the service, delete {}-wal and {}-shm, and start it again", .0.display(), .0.display(), .0.display())]
+    #[error("{} was moved, replaced or deleted while in use: put it back; or, if you mean to use the new file, stop the service, delete {}-wal and {}-shm, and start it again", .0.display(), .0.display(), .0.display())]
     Moved(PathBuf),
     /// Anything else that SQLite reports.
     #[error("cannot use {}", .0.display())]
@@ -67,7 +67,9 @@ impl SqliteError {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => SqliteError::NotADatabase(path),
             Some(ErrorCode::DatabaseCorrupt) => SqliteError::Damaged(path),
-            Some(ErrorCode::CannotOpen) if !path.exists() => SqliteError::Moved(path),
+            Some(ErrorCode::CannotOpen) if path.try_exists().is_ok_and(|exists| !exists) => {
+                SqliteError::Moved(path)
+            }
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 SqliteError::ReadOnly(path)
             }

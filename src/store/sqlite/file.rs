@@ -171,12 +171,24 @@ impl DatabaseFile {
         lock().map_err(|error| SqliteError::Journal(self.path.clone(), error))
     }
 
+    /// Takes the lock of [`lock_journal`](Self::lock_journal) again, once the transaction has its
+    /// own. To find out whether a journal is to be rolled back, SQLite may have opened and closed
+    /// it meanwhile, which releases all locks of this process on it (fcntl(2)).
+    pub fn lock_journal_again(&self, journal: &Option<fs::File>) -> Result<(), SqliteError> {
+        let Some(journal) = journal else { return Ok(()) };
+        fcntl_lock(journal, FlockOperation::NonBlockingLockShared)
+            .map_err(|error| SqliteError::Journal(self.path.clone(), error.into()))
+    }
+
     /// Fails if the file at the path is not the one that was prepared. What is written to a file
     /// that was moved away would be lost; and its log, applied to the file that replaced it, would
     /// damage that one.
     pub fn ensure_not_replaced(&self) -> Result<(), SqliteError> {
         match file_id(&self.path) {
             Ok(id) if id == self.id => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(SqliteError::Folder(folder_of(&self.path).into(), error))
+            }
             _ => Err(SqliteError::Moved(self.path.clone())),
         }
     }
@@ -193,10 +205,7 @@ fn resolve(path: &Path) -> Result<PathBuf, SqliteError> {
     if let Ok(path) = path.canonicalize() {
         return Ok(path);
     }
-    let folder = match path.parent() {
-        Some(folder) if folder != "" => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let resolved =
         folder.canonicalize().map_err(|error| SqliteError::Folder(folder.into(), error))?;
     Ok(resolved.join(path.file_name().unwrap_or_default()))
@@ -213,6 +222,13 @@ fn create_if_missing(path: &Path) -> Result<(), SqliteError> {
             Err(SqliteError::DiskFull(path.into()))
         }
         Err(_) => Err(SqliteError::ReadOnly(path.into())),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != "" => folder,
+        _ => Path::new("."),
     }
 }
 

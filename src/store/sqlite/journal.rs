@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn only_known_file_systems_are_local() {
-        for (name, file_system_type, shared) in [
+        for (name, file_system_type, local) in [
             ("ext4", 0xEF53, true),
             ("xfs", 0x5846_5342, true),
             ("btrfs", 0x9123_683E, true),
@@ -95,7 +95,7 @@ mod tests {
             ("OrangeFS", 0x2003_0528, false),
             ("one that is yet to come", 0x1234_5678, false),
         ] {
-            assert_eq!(is_local_type(file_system_type), shared, "{name}");
+            assert_eq!(is_local_type(file_system_type), local, "{name}");
         }
     }
 }

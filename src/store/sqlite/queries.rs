@@ -29,7 +29,8 @@ pub(super) struct Writer {
     /// Opened again after it failed.
     connection: Option<Connection>,
     begun: Option<Write>,
-    /// With a write-ahead log. Dropped last, as the connections use it.
+    /// With a write-ahead log. The last field, because dropping it waits until every connection
+    /// that is attached to it is closed.
     checkpointer: Option<Checkpointer>,
 }
 
@@ -67,6 +68,7 @@ impl Writer {
         self.file.ensure_not_replaced()?;
         let journal = self.file.lock_journal()?;
         execute(&connection, "begin immediate").map_err(|error| self.file.explain(error))?;
+        self.file.lock_journal_again(&journal)?;
         Ok(Write { connection, _journal: journal })
     }
 }
@@ -85,7 +87,7 @@ impl BlockingBackend<User, ()> for Writer {
         };
         let explain = |error| self.file.explain(error);
         save_all(&write.connection, &saves, OnConflict::Replace).map_err(explain)?;
-        // Readers go on until here.
+        // Until here no reader is held up.
         let turn = (self.file.journal == Journal::Truncate).then(|| self.turns.wait());
         execute(&write.connection, "commit").map_err(explain)?;
         drop(turn);
@@ -154,8 +156,9 @@ impl Reader {
         // The pool would keep trying to connect.
         self.file.ensure_not_replaced()?;
         let explain = |error| self.file.explain(error);
-        let turn = (self.file.journal == Journal::Truncate).then(|| self.turns.wait());
+        // Before the turn, as a new connection may take seconds.
         let mut connection = self.pool.get()?;
+        let turn = (self.file.journal == Journal::Truncate).then(|| self.turns.wait());
         // Assume failure until success, so that a panic discards the connection.
         connection.failed = true;
         execute(&connection.inner, "begin").map_err(explain)?;
