@@ -312,6 +312,7 @@ pub(super) struct TrackedStream {
     counted_bytes: usize,
     /// Bytes of the last read. All earlier ones belong to requests that hyper has parsed.
     read_bytes: usize,
+    has_responded: bool,
 }
 
 impl TrackedStream {
@@ -323,14 +324,14 @@ impl TrackedStream {
             request_bytes: 0,
             counted_bytes: 0,
             read_bytes: 0,
+            has_responded: false,
         }
     }
 
     /// Takes back `bytes` that hyper read after the last request: the start of the next
     /// request, if any.
     pub fn put_back(&mut self, bytes: Bytes) {
-        // Some clients send an empty line after a body (RFC 9112, section 2.2).
-        if bytes.iter().all(|byte| b"\r\n".contains(byte)) {
+        if is_empty_line(&bytes) {
             self.state.correct(Phase::Idle);
             self.request_bytes = 0;
         } else {
@@ -345,6 +346,12 @@ impl TrackedStream {
     pub fn into_stream(self) -> TcpStream {
         self.stream
     }
+}
+
+/// Whether `bytes` are what some clients send after a body, which starts no request (RFC 9112,
+/// section 2.2).
+fn is_empty_line(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| b"\r\n".contains(byte))
 }
 
 impl AsyncRead for TrackedStream {
@@ -374,6 +381,8 @@ impl AsyncRead for TrackedStream {
         let read = buffer.filled().len() - filled;
         match self.state.phase() {
             Phase::ReadingHead | Phase::Handling => self.request_bytes += read,
+            Phase::Idle | Phase::ResponseSent
+                if self.has_responded && is_empty_line(&buffer.filled()[filled..]) => {}
             phase @ (Phase::Idle | Phase::ResponseSent) => {
                 let read_before = if phase == Phase::Idle { 0 } else { self.read_bytes };
                 self.request_bytes = read_before + read;
@@ -416,6 +425,7 @@ impl AsyncWrite for TrackedStream {
         // hyper flushes when it has handed the whole response to the kernel.
         if self.state.phase() == Phase::WritingResponse {
             self.state.enter(Phase::ResponseSent);
+            self.has_responded = true;
         }
         Poll::Ready(Ok(()))
     }

@@ -214,18 +214,19 @@ impl<H: Handler> Server<H> {
             stream.put_back(parts.read_buf);
         };
         let stream = stream.into_stream();
+        let is_shed = guard.state.is_shed();
+        guard.state.finish_receiving();
         match timed_out {
             None => linger(stream).await,
             // A request that is being handled is shed while its body is incomplete.
             Some(Phase::ReadingHead | Phase::Handling) => {
-                let problem = if guard.state.is_shed() {
+                let problem = if is_shed {
                     self.metrics.shed_requests.inc();
                     Problem::request_shed()
                 } else {
                     self.metrics.timed_out_heads.inc();
                     Problem::request_timeout("head of the request", HEAD_TIMEOUT.as_secs())
                 };
-                guard.state.finish_receiving();
                 send_problem(stream, problem).await;
             }
             Some(Phase::WritingResponse) => self.metrics.timed_out_responses.inc(),
@@ -458,6 +459,7 @@ mod tests {
             (&[&format!("{}X: y\r\n\r\n", &CHUNKED[..CHUNKED.len() - 2])], 1),
             // As some clients do (RFC 9112, section 2.2).
             (&[&format!("{PUT}\r\n")], 1),
+            (&[PUT, "\r\n"], 1),
         ];
         let server = server(Reading);
         for (pieces, count) in cases {
