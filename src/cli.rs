@@ -188,7 +188,8 @@ pub struct Options {
 
     #[command(flatten)]
     pub logging: LoggingArgs,
-    /// Log every request at any log level: its route, status and duration in milliseconds
+    /// Log every answered request at any log level: method, route, status, duration in milliseconds
+    /// and request ids
     /// [default: false]
     #[arg(long, env = "HELLO_BIRTHDAY_ACCESS_LOG",
           value_parser = BoolishValueParser::new(), help_heading = "Logging")]
@@ -210,7 +211,7 @@ pub struct DatabaseArgs {
         help_heading = "Database"
     )]
     database_url: String,
-    /// File with the database URL, which no process list then shows; read again for each
+    /// File with the database URL, so that no process list shows it; read again for each
     /// new connection to Postgres [default: none]
     #[arg(
         long,

@@ -35,28 +35,37 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
             let (database, store) = options.store().unwrap_or_else(|error| error.exit());
             let metrics = start_logging(&options.logging)?;
             if options.only_migrates() {
-                build_runtime()?.block_on(migrate::migrate(database, store, metrics))
+                block_on(migrate::migrate(database, store, metrics))
             } else {
-                build_runtime()?.block_on(serve::serve(options, database, store, metrics))
+                block_on(serve::serve(options, database, store, metrics))
             }
         }
         Some(Command::Health(health)) => {
-            build_runtime()?.block_on(health::check(health.listen, health.timeout))?;
+            block_on(health::check(health.listen, health.timeout))?;
             print(b"OK\n")
         }
         Some(Command::Migrate(args)) => {
             let (database, store) = args.database.store().unwrap_or_else(|error| error.exit());
             let metrics = start_logging(&args.logging)?;
-            build_runtime()?.block_on(migrate::migrate(database, store, metrics))
+            block_on(migrate::migrate(database, store, metrics))
         }
         Some(Command::Copy(args)) => {
             let plan = args.plan().unwrap_or_else(|error| error.exit());
-            let copied = build_runtime()?.block_on(copy::copy(plan))?;
+            let copied = block_on(copy::copy(plan))?;
             print(format!("{copied}\n").as_bytes())
         }
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::manual()?),
     }
+}
+
+/// Carries out a command. What it leaves behind in the background, such as a name look-up that is
+/// not answered, does not hold up the exit.
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = build_runtime()?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
 }
 
 /// Event loops on half of the processors; the database's threads and the kernel

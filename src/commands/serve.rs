@@ -25,6 +25,10 @@ use crate::systemd::{self, Sockets};
 /// connections, and for the database, which reopens its journal again and again.
 const RESERVED_FDS: usize = ADMIN_CONNECTIONS_MAX + 64;
 
+/// How long a probe's or scraper's connection may be idle. There are few, so those that are not used
+/// must not keep others out for long.
+const ADMIN_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+
 /// How long the database may take to commit what is queued and to close. Longer than
 /// a batch waits for another process's lock.
 const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,7 +87,7 @@ pub async fn serve(
         metrics.listener("admin"),
         ServerLimits {
             connections_max: ADMIN_CONNECTIONS_MAX,
-            keep_alive_timeout: options.keep_alive_timeout,
+            keep_alive_timeout: ADMIN_KEEP_ALIVE_TIMEOUT,
             drain_timeout: Duration::ZERO,
         },
         // Serves probes until the process exits.

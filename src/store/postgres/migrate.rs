@@ -11,9 +11,10 @@
 //! statement of an instance that died, and with optimistic concurrency a row lock excludes
 //! nobody. A step that loses such a race is retried.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -34,12 +35,21 @@ const LOCK: &str = "select version from schema_versions where version = 0 for up
 
 /// Has the server notice within a minute, rather than two hours, that the host of an instance
 /// that migrates is gone. Does nothing on a server without these settings.
+///
+/// The transaction that holds the lock is idle while the steps run, so no timeout must end it.
 const NOTICE_DEAD_CLIENT: &str = "select set_config(
-        name, case name when 'tcp_keepalives_count' then '3' else '15' end, false)
+        name, case name
+            when 'tcp_keepalives_count' then '3'
+            when 'idle_in_transaction_session_timeout' then '0'
+            else '15' end, false)
     from pg_settings
-    where name in ('tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count')";
+    where name in ('tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count',
+        'idle_in_transaction_session_timeout')";
 
-/// Attempts at a step that other instances execute too; each time one of them succeeds.
+/// How long to wait for another instance's lock without a word in the log.
+const QUIET_LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// Attempts at a step that other instances execute too; in each round one of them succeeds.
 const ATTEMPTS_MAX: u32 = 50;
 
 /// Longest pause between two attempts.
@@ -70,8 +80,19 @@ pub(super) async fn migrate(connector: &Connector, how: Migrate) -> Result<(), P
 async fn lock(connector: &Connector) -> Result<Connection, PostgresError> {
     let connection = connector.connect().await?;
     connection.client.batch_execute(NOTICE_DEAD_CLIENT).await?;
-    connection.client.batch_execute("begin").await?;
-    connection.client.batch_execute(LOCK).await?;
+    // A snapshot that is kept would hold up statements such as `create index concurrently`.
+    connection.client.batch_execute("begin isolation level read committed").await?;
+    let locked = {
+        let mut locking = pin!(connection.client.batch_execute(LOCK));
+        match timeout(QUIET_LOCK_WAIT, &mut locking).await {
+            Ok(locked) => locked,
+            Err(_) => {
+                tracing::info!("waiting for another instance to migrate the database");
+                locking.await
+            }
+        }
+    };
+    locked?;
     Ok(connection)
 }
 
