@@ -439,8 +439,11 @@ impl Database for Sqlite {
     }
 
     fn batches_to_save_behind_a_lock(&self) -> usize {
-        // A batch accepts requests until it has the lock.
-        1
+        match self.journal {
+            // A batch accepts requests until it has the lock.
+            JournalChoice::Truncate => 1,
+            _ => 2,
+        }
     }
 }
 

@@ -33,7 +33,7 @@ const CACHE_KIB: i32 = 2048;
 
 /// Frames in the write-ahead log before they are copied back. A page that
 /// changes often is copied once for all its changes.
-pub(super) const CHECKPOINT_FRAMES: i32 = 4000;
+const CHECKPOINT_FRAMES: i32 = 4000;
 
 /// Bytes the write-ahead log may keep on disk after a burst.
 const WAL_BYTES_MAX: i64 = 64 * 1024 * 1024;

@@ -2,7 +2,6 @@
 //! reads for itself while that is fast.
 
 mod bulk;
-mod checkpoint;
 mod error;
 mod event_loop;
 mod file;
@@ -80,14 +79,14 @@ impl Threads {
         let file = DatabaseFile::prepare(path, options.sqlite_journal, options.migrate)?;
         let journal = file.journal;
         let turns = Turns::default();
-        let writer = Writer::open(file.clone(), turns.clone())?;
-        let writer = WorkerThread::start("writer", Begin::Apart, writer)?;
-        let readers = Reader::open(&file, &turns, readers(journal))?;
-        // With a write-ahead log a reader waits for nobody.
+        // With a write-ahead log, whose file is local, there is seldom anything to wait for.
         let begin = match journal {
             Journal::Wal => Begin::WithRun,
             Journal::Truncate => Begin::Apart,
         };
+        let writer = Writer::open(file.clone(), turns.clone())?;
+        let writer = WorkerThread::start("writer", begin, writer)?;
+        let readers = Reader::open(&file, &turns, readers(journal))?;
         let start = |reader| WorkerThread::start("reader", begin, reader);
         let readers = readers.into_iter().map(start).collect::<std::io::Result<_>>()?;
         Ok(Threads { readers, writer, file })

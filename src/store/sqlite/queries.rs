@@ -4,12 +4,13 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
 use scheduled_thread_pool::ScheduledThreadPool;
+use tokio::time::Instant;
 
 use super::SqliteError;
-use super::checkpoint::Checkpointer;
 use super::file::DatabaseFile;
 use super::journal::Journal;
 use super::turns::{Turn, Turns};
@@ -29,9 +30,6 @@ pub(super) struct Writer {
     /// Opened again after it failed.
     connection: Option<Connection>,
     begun: Option<Write>,
-    /// With a write-ahead log. The last field, because dropping it waits until every connection
-    /// that is attached to it is closed.
-    checkpointer: Option<Checkpointer>,
 }
 
 /// A transaction that has the write lock; dropping it rolls it back.
@@ -41,29 +39,16 @@ struct Write {
 }
 
 impl Writer {
-    pub fn open(file: DatabaseFile, turns: Turns) -> anyhow::Result<Writer> {
-        let checkpointer = match file.journal {
-            Journal::Wal => Some(Checkpointer::start(&file)?),
-            Journal::Truncate => None,
-        };
-        let mut writer = Writer { file, turns, connection: None, begun: None, checkpointer };
-        writer.connection = Some(writer.connect()?);
-        Ok(writer)
-    }
-
-    fn connect(&self) -> Result<Connection, SqliteError> {
-        let mut connection = self.file.writer()?;
-        if let Some(checkpointer) = &self.checkpointer {
-            checkpointer.attach(&mut connection).map_err(|error| self.file.explain(error))?;
-        }
-        Ok(connection)
+    pub fn open(file: DatabaseFile, turns: Turns) -> Result<Writer, SqliteError> {
+        let connection = Some(file.writer()?);
+        Ok(Writer { file, turns, connection, begun: None })
     }
 
     fn start(&mut self) -> Result<Write, SqliteError> {
         // Taken out: a connection that failed does not come back.
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.connect()?,
+            None => self.file.writer()?,
         };
         self.file.ensure_not_replaced()?;
         let journal = self.file.lock_journal()?;
@@ -80,11 +65,12 @@ impl BlockingBackend<User, ()> for Writer {
     }
 
     /// Commits all saves, in their order, or none.
-    fn run(&mut self, saves: Vec<User>) -> Result<Vec<()>, BatchError> {
+    fn run(&mut self, saves: Vec<User>, deadline: Instant) -> Result<Vec<()>, BatchError> {
         let write = match self.begun.take() {
             Some(write) => write,
             None => self.start()?,
         };
+        ensure!(Instant::now() < deadline, "the write lock was granted too late");
         let explain = |error| self.file.explain(error);
         save_all(&write.connection, &saves, OnConflict::Replace).map_err(explain)?;
         // Until here no reader is held up.
@@ -182,7 +168,11 @@ impl BlockingBackend<Username, Option<DateOfBirth>> for Reader {
     }
 
     /// Finds all users in one view of the database, which is as new as this call.
-    fn run(&mut self, usernames: Vec<Username>) -> Result<Vec<Option<DateOfBirth>>, BatchError> {
+    fn run(
+        &mut self,
+        usernames: Vec<Username>,
+        _: Instant,
+    ) -> Result<Vec<Option<DateOfBirth>>, BatchError> {
         let mut read = match self.begun.take() {
             Some(read) => read,
             None => self.start()?,
@@ -305,7 +295,6 @@ impl r2d2::ManageConnection for Connections {
 #[cfg(test)]
 mod tests {
     use std::thread;
-    use std::time::Instant;
 
     use jiff::civil::date;
     use tempfile::TempDir;
@@ -329,6 +318,10 @@ mod tests {
         vec![User { username: ann(), born: born(year) }]
     }
 
+    fn later() -> Instant {
+        Instant::now() + PATIENCE
+    }
+
     fn reader(file: &DatabaseFile, turns: &Turns) -> Reader {
         Reader::open(file, turns, 1).unwrap().pop().unwrap()
     }
@@ -341,7 +334,7 @@ mod tests {
             let path = folder.path().join("users.db");
             let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
             let mut reader = reader(&file, &Turns::default());
-            assert_eq!(reader.run(vec![ann()]).unwrap(), [None]);
+            assert_eq!(reader.run(vec![ann()], later()).unwrap(), [None]);
             // Opens it as another process would, and changes it if it has another journal.
             let file = DatabaseFile::prepare(&path, then, Migrate::Auto).unwrap();
             let other = file.writer().unwrap();
@@ -350,7 +343,7 @@ mod tests {
             reader.begin().unwrap();
             // A save that is acknowledged now must be found by a request that joins after it.
             let saves = save_all(&other, &save(1991), OnConflict::Replace).is_ok();
-            let found = reader.run(vec![ann()]);
+            let found = reader.run(vec![ann()], later());
             assert_eq!(saves, then == wal, "{choice:?} and {then:?}");
             let saved = born(if saves { 1991 } else { 1990 });
             assert_eq!(found.unwrap(), [Some(saved)], "{choice:?} and {then:?}");
@@ -376,8 +369,8 @@ mod tests {
                 }
             };
             let turn = turns.wait();
-            let read = move || reader.run(vec![ann()]).unwrap();
-            let write = move || writer.run(save(1990)).map(drop).unwrap();
+            let read = move || reader.run(vec![ann()], later()).unwrap();
+            let write = move || writer.run(save(1990), later()).map(drop).unwrap();
             let found = if reader_is_first {
                 let reading = thread::spawn(read);
                 wait_until_asked(2);
@@ -411,9 +404,9 @@ mod tests {
         writer.connection.as_ref().unwrap().busy_timeout(PATIENCE).unwrap();
         let other = file.writer().unwrap();
         execute(&other, "begin immediate").unwrap();
-        let writing = thread::spawn(move || writer.run(save(1990)).map(drop));
+        let writing = thread::spawn(move || writer.run(save(1990), later()).map(drop));
         for _ in 0..10 {
-            assert_eq!(reader.run(vec![ann()]).unwrap(), [None]);
+            assert_eq!(reader.run(vec![ann()], later()).unwrap(), [None]);
         }
         execute(&other, "rollback").unwrap();
         writing.join().unwrap().unwrap();
@@ -426,11 +419,11 @@ mod tests {
             let path = folder.path().join("users.db");
             let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
             let mut writer = Writer::open(file, Turns::default()).unwrap();
-            writer.run(save(1990)).unwrap();
+            writer.run(save(1990), later()).unwrap();
             writer.begin().unwrap();
             fs::rename(&path, folder.path().join("moved.db")).unwrap();
             fs::write(&path, "").unwrap();
-            assert!(writer.run(save(1991)).is_err(), "{choice:?}");
+            assert!(writer.run(save(1991), later()).is_err(), "{choice:?}");
         }
     }
 }

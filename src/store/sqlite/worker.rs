@@ -16,8 +16,10 @@ pub(super) trait BlockingBackend<Q, A>: Send + 'static {
     /// Waits for the file's lock, so that requests can join the batch until then.
     fn begin(&mut self) -> Result<(), BatchError>;
 
-    /// Answers all `requests`, in their order, or none; begins first if that was not done.
-    fn run(&mut self, requests: Vec<Q>) -> Result<Vec<A>, BatchError>;
+    /// Answers all `requests`, in their order, or none; begins first if that was not done. Fails if
+    /// it has the lock only after `deadline`, when the first of them has expired: a save that was
+    /// given up must not overtake a later one that another instance has acknowledged.
+    fn run(&mut self, requests: Vec<Q>, deadline: Instant) -> Result<Vec<A>, BatchError>;
 }
 
 /// A thread with a backend of its own, which executes one batch at a time.
@@ -31,16 +33,15 @@ pub(super) struct WorkerThread<Q, A> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
     /// Before it runs, which takes one more hand-over to the thread. Requests join the batch while
-    /// it waits for the lock, and those that expire meanwhile are not carried out: a save that was
-    /// given up must not overtake a later one that another instance has acknowledged.
+    /// it waits for the lock, and those that expire meanwhile are dropped.
     Apart,
-    /// When it runs, as there is nothing to wait for.
+    /// When it runs.
     WithRun,
 }
 
 enum Job<Q, A> {
     Begin(oneshot::Sender<Result<(), BatchError>>),
-    Run(Vec<Q>, oneshot::Sender<Result<Vec<A>, BatchError>>),
+    Run(Vec<Q>, Instant, oneshot::Sender<Result<Vec<A>, BatchError>>),
 }
 
 impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
@@ -57,8 +58,8 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
             for job in received {
                 match job {
                     Job::Begin(begun) => drop(begun.send(unless_panic(|| backend.begin()))),
-                    Job::Run(requests, answers) => {
-                        drop(answers.send(unless_panic(|| backend.run(requests))));
+                    Job::Run(requests, deadline, answers) => {
+                        drop(answers.send(unless_panic(|| backend.run(requests, deadline))));
                     }
                 }
             }
@@ -88,8 +89,8 @@ impl<Q: Send + 'static, A: Send + 'static> Backend<Q, A> for WorkerThread<Q, A> 
     }
 
     /// Nothing is retried: SQLite itself waits for what is transient.
-    async fn run(&mut self, requests: Vec<Q>, _: Instant) -> Result<Vec<A>, BatchError> {
-        self.execute(|answers| Job::Run(requests, answers)).await
+    async fn run(&mut self, requests: Vec<Q>, deadline: Instant) -> Result<Vec<A>, BatchError> {
+        self.execute(|answers| Job::Run(requests, deadline, answers)).await
     }
 
     async fn close(self) {
