@@ -196,8 +196,9 @@ fn postgres_in(network: &Network) -> (Cluster, String) {
         "host all all 127.0.0.1/32 scram-sha-256\nhost all all samenet scram-sha-256",
     );
     server.reload();
-    let url = server.new_database().replacen("127.0.0.1", &here, 1) + "?sslmode=disable";
-    (server, url)
+    let url = server.new_database().replacen("127.0.0.1", &here, 1);
+    // A network that was just made may take seconds to carry the first packet.
+    (server, url + "?sslmode=disable&connect_timeout=60")
 }
 
 /// Restarts one instance whose sockets are systemd's, so that requests wait there.
