@@ -284,7 +284,7 @@ impl Options {
     pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
         let (source, options) = self.database.store()?;
         let options = StoreOptions {
-            read_url: self.read_url(&source.read().map_err(invalid)?)?,
+            read_url: self.read_url(&source)?,
             migrate: match self.migrate {
                 MigrateFlag::Auto | MigrateFlag::Only => Migrate::Auto,
                 MigrateFlag::Check => Migrate::Check,
@@ -295,12 +295,12 @@ impl Options {
         Ok((source, options))
     }
 
-    fn read_url(&self, database: &DatabaseUrl) -> Result<Option<PostgresUrl>, clap::Error> {
+    fn read_url(&self, source: &UrlSource) -> Result<Option<PostgresUrl>, clap::Error> {
         let Some(url) = &self.read_database_url else { return Ok(None) };
         let url = url
             .parse()
             .map_err(|error: DatabaseUrlError| invalid(format!("--read-database-url: {error}")))?;
-        match (database, url) {
+        match (source.read().map_err(invalid)?, url) {
             (DatabaseUrl::Postgres(_), DatabaseUrl::Postgres(url)) => Ok(Some(url)),
             _ => {
                 Err(invalid("--read-database-url: only a Postgres database has a Postgres replica"))

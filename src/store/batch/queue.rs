@@ -180,10 +180,9 @@ impl<Q, A> Queue<Q, A> {
             batch.waiters.extend(waiting.waiters.drain(..joining));
         });
         if batch.waiters.iter().any(Waiter::is_gone) {
-            let mut gone =
-                batch.waiters.iter().map(Waiter::is_gone).collect::<Vec<_>>().into_iter();
-            batch.requests.retain(|_| !gone.next().expect("each request has a waiter"));
-            batch.waiters.retain(|waiter| !waiter.is_gone());
+            let Batch { requests, waiters } = std::mem::replace(batch, Batch::with_capacity(0));
+            let all = requests.into_iter().zip(waiters);
+            (batch.requests, batch.waiters) = all.filter(|(_, waiter)| !waiter.is_gone()).unzip();
         }
     }
 

@@ -37,7 +37,7 @@ const LOCK: &str = "select version from schema_versions where version = 0 for up
 /// that migrates is gone. Does nothing on a server without these settings.
 ///
 /// The transaction that holds the lock is idle while the steps run, so no timeout must end it.
-const NOTICE_DEAD_CLIENT: &str = "select set_config(
+const LOCK_CONNECTION_SETTINGS: &str = "select set_config(
         name, case name
             when 'tcp_keepalives_count' then '3'
             when 'idle_in_transaction_session_timeout' then '0'
@@ -79,7 +79,7 @@ pub(super) async fn migrate(connector: &Connector, how: Migrate) -> Result<(), P
 /// Waits until no other instance migrates. The lock is held until the connection is dropped.
 async fn lock(connector: &Connector) -> Result<Connection, PostgresError> {
     let connection = connector.connect().await?;
-    connection.client.batch_execute(NOTICE_DEAD_CLIENT).await?;
+    connection.client.batch_execute(LOCK_CONNECTION_SETTINGS).await?;
     // A snapshot that is kept would hold up statements such as `create index concurrently`.
     connection.client.batch_execute("begin isolation level read committed").await?;
     let locked = {

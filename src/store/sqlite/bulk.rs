@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::file::DatabaseFile;
-use super::queries::{StoredDate, find_all, in_transaction, save_all};
+use super::queries::{StoredDate, find_all, finish, in_transaction, save_all};
 use super::{JournalChoice, SqliteError};
 use crate::domain::{DateOfBirth, Username};
 use crate::store::{Migrate, OnConflict, User};
@@ -48,15 +48,14 @@ impl SqliteBulk {
 
     pub fn find(&self, users: &[User]) -> Result<Vec<Option<DateOfBirth>>, SqliteError> {
         let usernames: Vec<_> = users.iter().map(|user| user.username.clone()).collect();
-        self.explain(in_transaction(&self.connection, "begin", |connection| {
+        self.explain(in_transaction(&self.connection, |connection| {
             find_all(connection, &usernames)
         }))
     }
 
     pub fn save(&self, users: &[User], on_conflict: OnConflict) -> Result<(), SqliteError> {
-        self.file.ensure_not_replaced()?;
-        let _journal = self.file.lock_journal()?;
-        self.explain(in_transaction(&self.connection, "begin immediate", |connection| {
+        let _journal = self.file.begin_write(&self.connection)?;
+        self.explain(finish(&self.connection, |connection| {
             save_all(connection, users, on_conflict)
         }))?;
         self.file.ensure_not_replaced()

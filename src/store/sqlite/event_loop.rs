@@ -43,9 +43,7 @@ impl EventLoopReader {
         self.file.ensure_not_replaced().ok()?;
         let mut connection = self.pool.try_get()?;
         connection.failed = true;
-        let found = in_transaction(&connection.inner, "begin", |connection| {
-            find_all(connection, usernames)
-        });
+        let found = in_transaction(&connection.inner, |connection| find_all(connection, usernames));
         connection.failed = found.is_err();
         found.ok()
     }

@@ -33,7 +33,7 @@ const CACHE_KIB: i32 = 2048;
 
 /// Frames in the write-ahead log before they are copied back. A page that
 /// changes often is copied once for all its changes.
-const CHECKPOINT_FRAMES: i32 = 4000;
+const CHECKPOINT_FRAMES: u32 = 4000;
 
 /// Bytes the write-ahead log may keep on disk after a burst.
 const WAL_BYTES_MAX: i64 = 64 * 1024 * 1024;
@@ -148,33 +148,37 @@ impl DatabaseFile {
         }
     }
 
-    /// Locks the journal for as long as the returned file is open. Take this lock before the
-    /// transaction that writes.
+    /// Begins a transaction that writes. The journal is locked for as long as the returned file is
+    /// open, which must be until the transaction has ended.
     ///
     /// A host that an NFS server has not heard of for its lease loses its locks, and others go on.
     /// When it is back, its kernel fails writes to files that it had locked; but SQLite locks only
     /// the database, so without this lock the journal could be overwritten with stale pages, and
     /// rolled back by the next process that opens the file. The lock is shared: nobody waits for it.
-    pub fn lock_journal(&self) -> Result<Option<fs::File>, SqliteError> {
-        if self.journal != Journal::Truncate {
-            return Ok(None);
-        }
-        let mut path = self.path.clone().into_os_string();
-        path.push("-journal");
-        let lock = || {
-            // SQLite gives an empty one the permissions of the database.
-            let mut options = OpenOptions::new();
-            let journal = options.read(true).write(true).create(true).mode(0o600).open(path)?;
-            fcntl_lock(&journal, FlockOperation::NonBlockingLockShared)?;
-            Ok(Some(journal))
+    pub fn begin_write(&self, connection: &Connection) -> Result<Option<fs::File>, SqliteError> {
+        self.ensure_not_replaced()?;
+        let journal = match self.journal {
+            Journal::Wal => None,
+            Journal::Truncate => Some(self.open_journal()?),
         };
-        lock().map_err(|error| SqliteError::Journal(self.path.clone(), error))
+        self.lock(&journal)?;
+        execute(connection, "begin immediate").map_err(|error| self.explain(error))?;
+        // To find out whether a journal is to be rolled back, SQLite may have opened and closed it
+        // meanwhile, which releases all locks of this process on it (fcntl(2)).
+        self.lock(&journal)?;
+        Ok(journal)
     }
 
-    /// Takes the lock of [`lock_journal`](Self::lock_journal) again, once the transaction has its
-    /// own. To find out whether a journal is to be rolled back, SQLite may have opened and closed
-    /// it meanwhile, which releases all locks of this process on it (fcntl(2)).
-    pub fn lock_journal_again(&self, journal: &Option<fs::File>) -> Result<(), SqliteError> {
+    fn open_journal(&self) -> Result<fs::File, SqliteError> {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-journal");
+        // SQLite gives an empty one the permissions of the database.
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).write(true).create(true).mode(0o600).open(path);
+        opened.map_err(|error| SqliteError::Journal(self.path.clone(), error))
+    }
+
+    fn lock(&self, journal: &Option<fs::File>) -> Result<(), SqliteError> {
         let Some(journal) = journal else { return Ok(()) };
         fcntl_lock(journal, FlockOperation::NonBlockingLockShared)
             .map_err(|error| SqliteError::Journal(self.path.clone(), error.into()))
@@ -244,4 +248,9 @@ pub(super) fn set(
 ) -> rusqlite::Result<()> {
     // Some pragmas answer with a row, some with none.
     connection.pragma_update(None, pragma, value)
+}
+
+/// Executes a statement that returns no rows, parsed once per connection.
+pub(super) fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }

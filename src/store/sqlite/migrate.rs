@@ -3,10 +3,10 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode};
 
 use super::SqliteError;
-use super::file::{DatabaseFile, LOCK_TIMEOUT, set};
+use super::file::{DatabaseFile, LOCK_TIMEOUT, execute, set};
 use super::journal::Journal;
 use crate::store::schema::{self, Migrate, Migration, SchemaVersion};
 
@@ -20,7 +20,7 @@ const APPLICATION_ID: i32 = 0x4842_4459;
 impl DatabaseFile {
     /// Brings the file to this release's schema, as far as `how` allows.
     pub fn migrate(&self, how: Migrate) -> Result<(), SqliteError> {
-        let mut connection = self.open()?;
+        let connection = self.open()?;
         let found = self.verify_and_set_journal(&connection)?;
         if self.missing(found)?.next().is_none() {
             // Up to date: do not wait for the write lock.
@@ -30,15 +30,14 @@ impl DatabaseFile {
             return Err(SqliteError::NotMigrated(self.path().to_owned()));
         }
         let explain = |error| self.explain(error);
-        let _journal = self.lock_journal()?;
         // Another instance may be migrating too: one waits, and finds it done.
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(explain)?;
-        for (version, migration) in self.missing(self.verify_ours(&transaction)?)? {
-            apply(&transaction, version, migration).map_err(explain)?;
+        let _journal = self.begin_write(&connection)?;
+        // Dropped before the journal, which rolls back what is not committed.
+        let connection = connection;
+        for (version, migration) in self.missing(self.verify_ours(&connection)?)? {
+            apply(&connection, version, migration).map_err(explain)?;
         }
-        transaction.commit().map_err(explain)
+        execute(&connection, "commit").map_err(explain)
     }
 
     fn missing(

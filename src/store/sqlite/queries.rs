@@ -11,7 +11,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use tokio::time::Instant;
 
 use super::SqliteError;
-use super::file::DatabaseFile;
+use super::file::{DatabaseFile, execute};
 use super::journal::Journal;
 use super::turns::{Turn, Turns};
 use super::worker::BlockingBackend;
@@ -50,10 +50,7 @@ impl Writer {
             Some(connection) => connection,
             None => self.file.writer()?,
         };
-        self.file.ensure_not_replaced()?;
-        let journal = self.file.lock_journal()?;
-        execute(&connection, "begin immediate").map_err(|error| self.file.explain(error))?;
-        self.file.lock_journal_again(&journal)?;
+        let journal = self.file.begin_write(&connection)?;
         Ok(Write { connection, _journal: journal })
     }
 }
@@ -201,24 +198,26 @@ pub(super) fn find_all(
         .collect()
 }
 
-/// Does `work` in a transaction, which is rolled back if any of it fails.
-/// rusqlite's own transactions parse their SQL every time.
+/// Does `work` in a transaction that reads. rusqlite's own transactions parse their SQL every time.
 pub(super) fn in_transaction<T>(
     connection: &Connection,
-    begin: &str,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    execute(connection, begin)?;
+    execute(connection, "begin")?;
+    finish(connection, work)
+}
+
+/// Does `work` in the transaction that has begun, and commits it, or rolls it back if that fails.
+pub(super) fn finish<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     let done = work(connection).and_then(|done| execute(connection, "commit").map(|()| done));
     if done.is_err() && !connection.is_autocommit() {
-        // Fails only where the connection does, which is then dropped.
+        // Fails only where the connection does.
         let _ = execute(connection, "rollback");
     }
     done
-}
-
-fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 /// Whether the file has a write-ahead log by now.
