@@ -58,7 +58,7 @@ variable "hosted_zones" {
   }
 
   validation {
-    condition     = alltrue([for id in flatten([for ids in var.hosted_zones : tolist(ids)]) : can(regex("^Z[A-Z0-9]{1,31}$", id))])
+    condition     = alltrue([for id in flatten([for ids in var.hosted_zones : tolist(ids)]) : can(regex("^[A-Z0-9]{1,32}$", id))])
     error_message = "A hosted zone is named by its id, such as Z0123456789ABCDEFGHIJ."
   }
 
