@@ -19,12 +19,14 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 import backup
+import balancers
 import gaps
 import images
 import refreshes
 from control import Control
 
 backup.extend_moto()
+balancers.extend_moto()
 gaps.extend_moto()
 images.extend_moto()
 refreshes.extend_moto()
