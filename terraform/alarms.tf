@@ -426,14 +426,14 @@ resource "aws_cloudwatch_metric_alarm" "disk" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "certificate" {
-  count = length(aws_acm_certificate.this)
+  count = var.domain == null ? 0 : 1
 
   alarm_name        = "${local.name}-certificate"
-  alarm_description = "The certificate expires within 30 days and ACM has not renewed it. ACM looks for the DNS record that validated the certificate: check that hosted_zone still holds it."
+  alarm_description = "The certificate expires within 30 days and has not been renewed. ACM renews its own if the DNS record that validated it still exists; an imported one has to be imported again."
 
   namespace   = "AWS/CertificateManager"
   metric_name = "DaysToExpiry"
-  dimensions  = { CertificateArn = aws_acm_certificate.this[count.index].arn }
+  dimensions  = { CertificateArn = local.certificate_arn }
   statistic   = "Minimum"
   period      = 86400
 

@@ -56,7 +56,8 @@ resource "aws_cloudwatch_dashboard" "this" {
     requests_per_instance = var.requests_per_instance
     log_group             = aws_cloudwatch_log_group.service.name
     vault                 = aws_backup_vault.this.name
-    certificate           = one(aws_acm_certificate.this[*].arn)
+    https                 = var.domain != null
+    certificate           = local.certificate_arn
 
     sqlite      = length(module.sqlite) > 0
     file_system = one(module.sqlite[*].file_system_id)
