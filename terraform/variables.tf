@@ -363,6 +363,12 @@ variable "postgres" {
     condition     = can(regex("^(1[5-9]|[2-9][0-9])$", var.postgres.major_version))
     error_message = "The major version is 15 or newer, such as 15."
   }
+
+  validation {
+    # Until then the cluster would keep the old parameter group, which is deleted in the same apply.
+    condition     = !var.postgres.allow_major_version_upgrade || var.postgres.apply_immediately
+    error_message = "A major upgrade has to be applied immediately: set apply_immediately too."
+  }
 }
 
 variable "backup_retention_days" {

@@ -161,7 +161,6 @@ resource "aws_rds_cluster_instance" "this" {
 
   db_subnet_group_name = aws_db_subnet_group.this.name
   publicly_accessible  = false
-  ca_cert_identifier   = "rds-ca-rsa2048-g1"
 
   preferred_maintenance_window = aws_rds_cluster.this.preferred_maintenance_window
   auto_minor_version_upgrade   = true

@@ -18,11 +18,13 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
+import aurora
 import backup
 import gaps
 import refreshes
 from control import Control
 
+aurora.extend_moto()
 backup.extend_moto()
 gaps.extend_moto()
 refreshes.extend_moto()
