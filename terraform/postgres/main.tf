@@ -7,6 +7,12 @@ resource "aws_db_subnet_group" "this" {
   subnet_ids  = var.subnet_ids
 }
 
+data "aws_subnet" "this" {
+  count = length(var.subnet_ids)
+
+  id = var.subnet_ids[count.index]
+}
+
 # One for each major version: an upgrade needs a group of the new family beside the old one.
 resource "aws_rds_cluster_parameter_group" "this" {
   name        = "${var.name}-postgres${var.major_version}"
@@ -152,7 +158,8 @@ resource "aws_rds_cluster_instance" "this" {
   cluster_identifier = aws_rds_cluster.this.id
   engine             = aws_rds_cluster.this.engine
   instance_class     = "db.serverless"
-  availability_zone  = var.zones[count.index % length(var.zones)]
+  # Aurora itself might put a reader beside the writer.
+  availability_zone = data.aws_subnet.this[count.index % length(var.subnet_ids)].availability_zone
 
   # Aurora promotes the lowest tier. Readers of tiers 0 and 1 keep the writer's capacity, ready
   # to take over; one of them is enough
@@ -177,7 +184,7 @@ resource "aws_rds_cluster_instance" "this" {
 
   lifecycle {
     create_before_destroy = true
-    # A zone that AWS adds would move instances that exist.
+    # Instances that exist are not moved when subnets come or go.
     ignore_changes = [availability_zone]
   }
 

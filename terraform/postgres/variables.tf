@@ -10,12 +10,7 @@ variable "region" {
 
 variable "subnet_ids" {
   type        = list(string)
-  description = "Subnets of the cluster, in at least two availability zones."
-}
-
-variable "zones" {
-  type        = list(string)
-  description = "Availability zones of the instances, taken in turn; each has one of the subnets."
+  description = "Subnets of the cluster, each in an availability zone of its own, which the instances take in turn."
 }
 
 variable "security_group_id" {
