@@ -18,6 +18,7 @@ override_resource {
     endpoint            = "writer.example.com"
     reader_endpoint     = "readers.example.com"
     port                = 5432
+    master_user_secret  = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!cluster-master" }]
   }
   override_during = plan
 }
