@@ -18,6 +18,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
+import aurora
 import backup
 import balancers
 import gaps
@@ -25,6 +26,7 @@ import images
 import refreshes
 from control import Control
 
+aurora.extend_moto()
 backup.extend_moto()
 balancers.extend_moto()
 gaps.extend_moto()
