@@ -58,7 +58,7 @@ with Picture("request", 940, 480):
         icon(Github, 478, 366, "ami_id, a line\nthat is reviewed"),
         icon(Terraform, 614, 366, "terraform apply\nstarts a roll, waits"),
         icon(EC2AutoScaling, 742, 366, "Instance refresh:\nnew before old", "aws_autoscaling_group.this"),
-        icon(CloudwatchAlarm, 870, 366, "Alarms: quiet, or\nrolled back", "aws_cloudwatch_metric_alarm.this"),
+        icon(CloudwatchAlarm, 870, 366, "Alarms: quiet, or\nrolled back", "aws_cloudwatch_metric_alarm.http_5xx"),
     ]
     for step, following in pairwise(steps):
         arrow(step, following, color=BLUE)
