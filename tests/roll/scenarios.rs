@@ -183,7 +183,7 @@ pub fn cut_off_from_store(scale: &Scale) -> Death {
     let database = Database::Postgres.create();
     let proxy = Proxy::to(cluster::shared().port());
     let mut group = empty(&balancer, proxy.url(&database), None);
-    group.add(Release { flags: &["--store-outage-max=2s"], ..releases::previous() });
+    group.add(Release { flags: &["--store-outage-max=6s"], ..releases::previous() });
     group.database = database;
     group.fill(releases::previous());
     strike_first(scale, group, |_| proxy.go_silent())
