@@ -46,7 +46,7 @@ resource "aws_iam_role_policy" "apply" {
   policy = data.aws_iam_policy_document.apply[each.key].json
 }
 
-# Its state, and the roles of its stack.
+# Its state, the roles of its stack and the records of its zones.
 data "aws_iam_policy_document" "apply" {
   for_each = local.state_keys
 
@@ -156,6 +156,16 @@ data "aws_iam_policy_document" "apply" {
         "rds.amazonaws.com",
         "wafv2.amazonaws.com",
       ]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = contains(keys(var.hosted_zones), each.key) ? [var.hosted_zones[each.key]] : []
+
+    content {
+      sid       = "Records"
+      actions   = ["route53:ChangeResourceRecordSets"]
+      resources = [for id in statement.value : "${local.arn}:route53:::hostedzone/${id}"]
     }
   }
 

@@ -15,12 +15,13 @@ data "aws_iam_policy_document" "boundary" {
   #checkov:skip=CKV_AWS_356: Sessions of Session Manager have no resource that a policy could name, and neither have lists.
   for_each = local.stacks
 
-  # The agent of Session Manager, and what AWS Backup looks at.
+  # The agent of Session Manager, and lists and descriptions for AWS Backup and flow logs.
   statement {
     sid       = "Sessions"
     resources = ["*"]
     actions = [
       "elasticfilesystem:Describe*",
+      "logs:DescribeLogGroups",
       "rds:Describe*",
       "rds:ListTagsForResource",
       "ssm:UpdateInstanceInformation",
@@ -34,7 +35,7 @@ data "aws_iam_policy_document" "boundary" {
 
   statement {
     sid       = "Logs"
-    actions   = ["logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    actions   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     resources = ["${local.arn}:logs:*:${local.account}:log-group:/${each.value}/*"]
   }
 
@@ -126,8 +127,20 @@ data "aws_iam_policy_document" "boundary" {
   # Backups get the tags of what they are of, some of them only when they are complete; one
   # with another environment's tag is out of reach.
   statement {
+    sid       = "CopyBackups"
+    actions   = ["backup:CopyFromBackupVault"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringEqualsIfExists"
+      variable = "aws:ResourceTag/Environment"
+      values   = [each.key]
+    }
+  }
+
+  statement {
     sid     = "NewBackups"
-    actions = ["backup:CopyFromBackupVault", "backup:TagResource", "rds:AddTagsToResource", "rds:CopyDBClusterSnapshot", "rds:CreateDBClusterSnapshot"]
+    actions = ["backup:TagResource", "rds:AddTagsToResource", "rds:CopyDBClusterSnapshot", "rds:CreateDBClusterSnapshot"]
     resources = [
       "${local.arn}:backup:*:${local.account}:recovery-point:*",
       "${local.arn}:rds:*:${local.account}:cluster-snapshot:awsbackup:*",

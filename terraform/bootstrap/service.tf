@@ -1,5 +1,5 @@
-# What an apply changes of the services whose ARNs hold names, and of certificates, user
-# pools and DNS, whose ARNs do not.
+# What an apply changes of the services whose ARNs hold names, and of certificates and user
+# pools, whose ARNs do not.
 
 data "aws_iam_policy_document" "service" {
   for_each = local.stacks
@@ -167,16 +167,6 @@ data "aws_iam_policy_document" "service" {
       test     = "StringEquals"
       variable = "aws:ResourceTag/Environment"
       values   = [each.key]
-    }
-  }
-
-  dynamic "statement" {
-    for_each = contains(keys(var.hosted_zones), each.key) ? [var.hosted_zones[each.key]] : []
-
-    content {
-      sid       = "Records"
-      actions   = ["route53:ChangeResourceRecordSets"]
-      resources = [for id in statement.value : "${local.arn}:route53:::hostedzone/${id}"]
     }
   }
 }

@@ -5,10 +5,10 @@ from policies import judge
 
 class Role:
     def __init__(self, policies, boundary, session):
-        self.policies, self.boundary, self._session = policies, boundary, session
+        self.policies, self.boundary, self.session = policies, boundary, session
 
     def judge(self, request):
-        context = {**self._session, **request.context()}
+        context = {**self.session, **request.context()}
         return judge(request.action, request.resource, context, self.policies, self.boundary)
 
 

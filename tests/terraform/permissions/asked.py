@@ -92,7 +92,7 @@ def requests_of(call, world):
         # The roles read the settings of the account, without a rule for each resource.
         asked.ask(f"{prefix}:{call.operation}", "*")
     else:
-        raise LookupError(f"no rule in {__file__} for {call}")
+        raise LookupError(f"no rule in {__file__}")
     return asked.requests
 
 
@@ -566,7 +566,9 @@ RULES = {
     "rds:CreateDBInstance": ask_rds("db", "DBInstanceIdentifier", ("DBClusterIdentifier", "cluster"), ("DBSubnetGroupName", "subgrp")),
     "rds:CreateDBSubnetGroup": ask_rds("subgrp", "DBSubnetGroupName"),
     "rds:DeleteDBCluster": ask_rds("cluster", "DBClusterIdentifier", ("FinalDBSnapshotIdentifier", "cluster-snapshot")),
+    "rds:DeleteDBClusterParameterGroup": ask_rds("cluster-pg", "DBClusterParameterGroupName"),
     "rds:DeleteDBInstance": ask_rds("db", "DBInstanceIdentifier"),
+    "rds:DeleteDBSubnetGroup": ask_rds("subgrp", "DBSubnetGroupName"),
     "rds:EnableHttpEndpoint": lambda asked: asked.ask("rds:EnableHttpEndpoint", asked.parameters["ResourceArn"]),
     "rds:ModifyDBCluster": ask_rds("cluster", "DBClusterIdentifier", ("DBClusterParameterGroupName", "cluster-pg")),
     "rds:ModifyDBClusterParameterGroup": ask_rds("cluster-pg", "DBClusterParameterGroupName"),

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
 
 import boto3
 from account import read_role
@@ -34,14 +35,15 @@ class Gate:
     def __call__(self, environ, start_response):
         if environ["PATH_INFO"].startswith("/gate/"):
             answer = {"refused": self._refused, "allowed": sorted(self._allowed)}[environ["PATH_INFO"][6:]]
-            return respond(start_response, 200, json.dumps(answer).encode(), "application/json")
+            return respond(start_response, 200, json.dumps(answer), "application/json")
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
-        refusal = self._refuse(Call(environ))
+        call = Call(environ)
+        refusal = self._refuse(call)
         if refusal:
             self._refused.append(refusal)
             print(f"refused: {refusal}", file=sys.stderr)
-            return refuse(start_response, environ, refusal)
+            return refuse(start_response, environ, call, refusal)
         return self._forward(environ, body, start_response)
 
     def _refuse(self, call):
@@ -73,19 +75,22 @@ class Gate:
         return [content]
 
 
-def refuse(start_response, environ, reason):
+def refuse(start_response, environ, call, reason):
     """As AWS does, in the form that the caller reads."""
-    code = "AccessDenied"
-    if environ.get("HTTP_X_AMZ_TARGET") or "json" in environ.get("CONTENT_TYPE", ""):
-        body = json.dumps({"__type": f"{code}Exception", "message": reason})
-        return respond(start_response, 400, body.encode(), environ.get("CONTENT_TYPE") or "application/json")
-    reason = reason.replace("&", "&amp;").replace("<", "&lt;")
-    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{reason}</Message></Error>"
-    body = f"<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>"
-    return respond(start_response, 403, body.encode(), "text/xml")
+    kind = environ.get("CONTENT_TYPE", "")
+    if "json" in kind:
+        body = json.dumps({"__type": "AccessDeniedException", "message": reason})
+        return respond(start_response, 400, body, kind)
+    error = f"<Message>{escape(reason)}</Message>"
+    if call.service == "ec2":
+        error = f"<Errors><Error><Code>UnauthorizedOperation</Code>{error}</Error></Errors>"
+        return respond(start_response, 403, f"<Response>{error}<RequestID>0</RequestID></Response>", "text/xml")
+    error = f"<Error><Type>Sender</Type><Code>AccessDenied</Code>{error}</Error>"
+    return respond(start_response, 403, f"<ErrorResponse>{error}<RequestId>0</RequestId></ErrorResponse>", "text/xml")
 
 
 def respond(start_response, status, body, kind):
+    body = body.encode()
     start_response(f"{status} -", [("Content-Type", kind), ("Content-Length", str(len(body)))])
     return [body]
 
