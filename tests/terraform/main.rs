@@ -19,6 +19,7 @@ mod bootstrap;
 mod dashboard;
 mod diagrams;
 mod lints;
+mod permissions;
 mod properties;
 mod roll;
 
