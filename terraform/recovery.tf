@@ -62,7 +62,7 @@ resource "aws_backup_selection" "this" {
   name         = local.name
   plan_id      = aws_backup_plan.this.id
   iam_role_arn = aws_iam_role.backup.arn
-  resources    = concat(module.sqlite[*].file_system_arn, module.postgres[*].arn)
+  resources    = concat(module.sqlite[*].file_system_arn, module.postgres[*].cluster_arn)
 
   depends_on = [aws_iam_role_policy_attachment.backup]
 }
