@@ -23,6 +23,7 @@ import backup
 import balancers
 import gaps
 import images
+import leftovers
 import refreshes
 from control import Control
 
@@ -31,6 +32,7 @@ backup.extend_moto()
 balancers.extend_moto()
 gaps.extend_moto()
 images.extend_moto()
+leftovers.extend_moto()
 refreshes.extend_moto()
 moto = DomainDispatcherApplication(create_backend_app)
 server = make_server("127.0.0.1", 0, Control(moto), threaded=True, request_handler=MotoRequestHandler)
