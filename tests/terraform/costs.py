@@ -146,12 +146,13 @@ class Stack:
             if change["mode"] == "managed" and change["change"]["after"] is not None
         ]
         self.costs = dict.fromkeys(LINES, 0.0)
+        self.shown = set()
         for address, kind, values in self.resources:
             if kind in self.RULES:
                 try:
                     self.RULES[kind](self, values)
                 except (KeyError, TypeError, IndexError) as error:
-                    sys.exit(f"costs.py: {address}: cannot tell its cost: {type(error).__name__} {error}")
+                    sys.exit(f"costs.py: {address}: cannot tell its cost: {error!r}")
             elif kind not in FREE:
                 sys.exit(f"costs.py: {address}: {kind} is neither in RULES nor in FREE")
         hosts = self.instances + len(list(self.all("aws_rds_cluster_instance")))
@@ -165,9 +166,16 @@ class Stack:
         (values,) = self.all(kind)
         return values
 
-    def add(self, line, price, count):
-        price = PRICES[price]
+    def add(self, line, name, count):
+        if name not in PRICES:
+            raise KeyError(f"there is no price of {name}")
+        price = PRICES[name]
         self.costs[line] += price.usd * count * (HOURS if price.per.startswith("hour") else 1)
+
+    def subnets(self, known, name):
+        """How many subnets a resource is in: before the first apply, those that are to be made for it."""
+        made = [address for address, kind, _ in self.resources if kind == "aws_subnet" and f".{name}[" in address]
+        return len(known or made)
 
     @property
     def instances(self):
@@ -177,7 +185,7 @@ class Stack:
         self.add("Load balancer", "load balancer", 1)
         if not values.get("internal"):
             # A node with an address in each zone.
-            self.add("Public addresses", "public IPv4 address", len(values["subnets"]))
+            self.add("Public addresses", "public IPv4 address", self.subnets(values.get("subnets"), "public"))
 
     def group(self, values):
         template = self.one("aws_launch_template")
@@ -211,7 +219,7 @@ class Stack:
 
     def endpoint(self, values):
         if values["vpc_endpoint_type"] == "Interface":
-            self.add("Endpoints and NAT", "interface endpoint", len(values["subnet_ids"]))
+            self.add("Endpoints and NAT", "interface endpoint", self.subnets(values.get("subnet_ids"), "private"))
 
     def gateway(self, _):
         self.add("Endpoints and NAT", "NAT gateway", 1)
@@ -229,7 +237,8 @@ class Stack:
         self.add("Alarms and metrics", "alarm", len(metrics_of_alarm(values)))
 
     def dashboard(self, values):
-        if len(metrics_of_dashboard(values)) > FREE_DASHBOARD_METRICS:
+        self.shown = metrics_of_dashboard(values)
+        if len(self.shown) > FREE_DASHBOARD_METRICS:
             self.add("Alarms and metrics", "dashboard", 1)
 
     def firewall(self, values):
@@ -241,11 +250,8 @@ class Stack:
 
     def custom_metrics(self):
         """The stack's own metrics. Its image sends none that no alarm and no graph reads."""
-        metrics = set()
-        for values in self.all("aws_cloudwatch_metric_alarm"):
-            metrics |= metrics_of_alarm(values)
-        for values in self.all("aws_cloudwatch_dashboard"):
-            metrics |= metrics_of_dashboard(values)
+        alarms = self.all("aws_cloudwatch_metric_alarm")
+        metrics = self.shown.union(*(metrics_of_alarm(values) for values in alarms))
         return {metric for metric in metrics if not metric[0].startswith("AWS/")}
 
     RULES = {
@@ -271,14 +277,17 @@ class Stack:
 def metrics_of_alarm(values):
     queries = [query["metric"][0] for query in values["metric_query"] if query.get("metric")]
     return {
-        (metric["namespace"], metric["metric_name"], *sorted((metric["dimensions"] or {}).items()))
+        # Of what does not exist yet, such as a certificate, the name is not known.
+        (metric["namespace"], metric["metric_name"], *sorted((metric.get("dimensions") or {}).items()))
         for metric in queries or [values]
     }
 
 
 def metrics_of_dashboard(values):
-    # A stack that is not there yet has load balancers and file systems without a name.
-    body = json.loads(values.get("dashboard_body") or '{"widgets": []}')
+    if values.get("dashboard_body") is None:
+        print("costs.py: the first apply makes the dashboard; metrics that only it shows are not counted", file=sys.stderr)
+        return set()
+    body = json.loads(values["dashboard_body"])
     graphs = (widget["properties"] for widget in body["widgets"] if widget["type"] == "metric")
     names = ([word for word in metric if isinstance(word, str)] for graph in graphs for metric in graph["metrics"])
     return {(*name[:2], *sorted(zip(name[2::2], name[3::2]))) for name in names if name}
