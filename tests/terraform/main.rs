@@ -16,8 +16,10 @@ mod tree;
 
 mod applied;
 mod bootstrap;
+mod costs;
 mod dashboard;
 mod diagrams;
+mod documentation;
 mod lints;
 mod properties;
 mod roll;
