@@ -21,6 +21,7 @@ mod dashboard;
 mod diagrams;
 mod documentation;
 mod lints;
+mod permissions;
 mod properties;
 mod roll;
 
