@@ -14,8 +14,8 @@ data "aws_iam_policy_document" "instance_trust" {
 }
 
 data "aws_iam_policy_document" "instance" {
-  #checkov:skip=CKV_AWS_111: Sessions, metrics and tags have no resource that a policy could name.
-  #checkov:skip=CKV_AWS_356: Sessions, metrics and tags have no resource that a policy could name.
+  #checkov:skip=CKV_AWS_111: Sessions and metrics have no resource that a policy could name.
+  #checkov:skip=CKV_AWS_356: Sessions and metrics have no resource that a policy could name.
 
   # What the agent of Session Manager asks for; AWS's own policy for it also lets it
   # read every parameter.
@@ -45,15 +45,8 @@ data "aws_iam_policy_document" "instance" {
     condition {
       test     = "StringEquals"
       variable = "cloudwatch:namespace"
-      values   = [local.metric_namespace]
+      values   = [local.name]
     }
-  }
-
-  # The agent learns from its tags which group it belongs to.
-  statement {
-    sid       = "KnowItsGroup"
-    actions   = ["ec2:DescribeTags"]
-    resources = ["*"]
   }
 
   statement {
@@ -119,7 +112,7 @@ data "aws_iam_policy_document" "instance" {
 }
 
 resource "aws_iam_role" "instance" {
-  name                 = "${local.name}-instance"
+  name                 = "${local.global_name}-instance"
   description          = "What an instance of ${local.name} may do"
   assume_role_policy   = data.aws_iam_policy_document.instance_trust.json
   permissions_boundary = var.permissions_boundary

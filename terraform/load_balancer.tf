@@ -7,11 +7,11 @@ resource "aws_lb" "this" {
 
   name            = local.name
   internal        = false
-  subnets         = [for subnet in aws_subnet.public : subnet.id]
+  subnets         = local.public_subnet_ids
   security_groups = [aws_security_group.load_balancer.id]
 
-  # Shorter than the service's --keep-alive-timeout, 75 s by default: it is the balancer
-  # that closes an idle connection, and no request meets a closed one.
+  # Shorter than the service's --keep-alive-timeout, 75 s by default, so that the load
+  # balancer closes idle connections and no request meets a closed one.
   idle_timeout = 60
 
   drop_invalid_header_fields = true
@@ -35,11 +35,10 @@ resource "aws_lb" "this" {
 resource "aws_lb_target_group" "this" {
   #checkov:skip=CKV_AWS_378: TLS ends at the balancer; from there it is one hop between two groups of one network.
 
-  # A prefix, so that a new one can take over before the old one goes.
-  name_prefix = "hello-"
-  vpc_id      = aws_vpc.this.id
-  port        = 8080
-  protocol    = "HTTP"
+  name     = local.name
+  vpc_id   = local.vpc_id
+  port     = 8080
+  protocol = "HTTP"
 
   # A slow instance gets less, in a burst as in a roll.
   load_balancing_algorithm_type = "least_outstanding_requests"
@@ -59,10 +58,6 @@ resource "aws_lb_target_group" "this" {
     # replacing an instance that is only overloaded would overload the others.
     timeout             = 4
     unhealthy_threshold = 3
-  }
-
-  lifecycle {
-    create_before_destroy = true
   }
 }
 
@@ -93,7 +88,7 @@ resource "aws_lb_listener" "https" {
   load_balancer_arn = aws_lb.this.arn
   port              = 443
   protocol          = "HTTPS"
-  certificate_arn   = aws_acm_certificate_validation.this[0].certificate_arn
+  certificate_arn   = local.certificate_arn
 
   # What AWS recommends: TLS 1.3, TLS 1.2 with forward secrecy and authenticated ciphers
   # alone, and a key exchange that a quantum computer will not undo.

@@ -2,7 +2,7 @@
 
 locals {
   # The image holds the name of what its agent sends.
-  metric_namespace = "HelloBirthday"
+  metric_namespace = local.name
 
   # Each metric: CloudWatch's name for it, the statistic that matters, and what a graph
   # calls it.

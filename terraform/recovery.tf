@@ -86,7 +86,7 @@ data "aws_iam_policy_document" "backup" {
 }
 
 resource "aws_iam_role" "backup" {
-  name               = "${local.name}-backup"
+  name               = "${local.global_name}-backup"
   description        = "Lets AWS Backup read the databases and restore them."
   assume_role_policy = data.aws_iam_policy_document.backup.json
 
