@@ -18,6 +18,7 @@ mod bootstrap;
 mod diagrams;
 mod lints;
 mod properties;
+mod restore;
 mod roll;
 
 use commands::{command, run, said};

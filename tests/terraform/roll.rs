@@ -187,40 +187,38 @@ fn a_refused_start_is_told_and_alarms_are_blamed_only_if_they_are_on() {
 }
 
 #[test]
-fn an_aws_cli_that_is_missing_or_too_old_is_told_before_anything_is_started() {
+fn an_aws_cli_that_is_missing_or_too_old_is_told_and_starts_nothing() {
     let group = Group::new("old-cli", 1);
-    let fake = |script: &str| {
-        let tools = Tools::new(&["bash", "env", "mktemp", "rm", "sort", "timeout"]);
-        if !script.is_empty() {
-            tools.add("aws", script);
-        }
+    let tools = Tools::new(&["bash", "env", "mktemp", "rm", "sort", "timeout"]);
+    let roll = || {
         let mut roll = group.command(2, 0);
         roll.env("PATH", tools.folder.path());
-        let said = end(roll, 4);
-        said.expect("nothing was started").expect("getting-started-install");
-        assert!(!said.0.contains("alarms"), "{}", said.0);
-        said
+        end(roll, 4)
     };
-    fake("").expect("there is no AWS CLI").expect("2.18.18");
+    roll().expect("there is no AWS CLI").expect("nothing was started").expect("2.18.18");
+
     let aws = run(command("bash").args(["-c", "command -v aws"]));
-    let real = format!(r#"exec {} "$@""#, aws.trim());
-    fake(&format!(
-        r#"case "$*" in
-        --version) echo aws-cli/2.9.19 ;;
-        *--generate-cli-skeleton) echo '{{ "Preferences": {{ "InstanceWarmup": 0 }} }}' ;;
-        *) {real} ;;
-        esac"#
-    ))
-    .expect("aws-cli/2.9.19 is too old");
-    for outcome in ["exit 252", "echo 'Parameter validation failed:' >&2; exit 255"] {
-        fake(&format!(
-            r#"case "$*" in
-            *--generate-cli-skeleton) {real} ;;
-            *start-instance-refresh*) {outcome} ;;
-            *) {real} ;;
-            esac"#
-        ))
-        .expect("does not know start-instance-refresh");
+    // As versions 2 and 1 say it.
+    for (version, code) in [("aws-cli/2.9.19", 252), ("aws-cli/1.22.34", 255)] {
+        tools.add(
+            "aws",
+            &format!(
+                r#"case $* in
+                --version) echo {version} ;;
+                *start-instance-refresh*)
+                    echo 'Parameter validation failed:' >&2
+                    echo 'Unknown parameter in Preferences: "BakeTime", must be one of: SkipMatching' >&2
+                    exit {code}
+                    ;;
+                *) exec {} "$@" ;;
+                esac"#,
+                aws.trim()
+            ),
+        );
+        let said = roll();
+        said.expect(&format!("{version} is too old for start-instance-refresh"));
+        said.expect("install the AWS CLI 2.18.18 or newer").expect("nothing was started");
+        assert!(!said.0.contains("ALARM"), "{}", said.0);
     }
     assert_eq!(group.calls("StartInstanceRefresh"), [] as [Value; 0]);
 }

@@ -21,11 +21,13 @@ from werkzeug.serving import make_server
 import backup
 import gaps
 import refreshes
+import restores
 from control import Control
 
 backup.extend_moto()
 gaps.extend_moto()
 refreshes.extend_moto()
+restores.extend_moto()
 moto = DomainDispatcherApplication(create_backend_app)
 server = make_server("127.0.0.1", 0, Control(moto), threaded=True, request_handler=MotoRequestHandler)
 # Moto calls itself now and then.
