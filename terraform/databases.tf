@@ -30,15 +30,19 @@ module "postgres" {
   source = "./postgres"
   count  = contains(local.databases, "postgres") ? 1 : 0
 
-  name                = local.name
-  subnet_ids          = values(local.data_subnets)
-  security_group_id   = aws_security_group.database.id
-  kms_key_arn         = aws_kms_key.this.arn
-  instance_class      = var.postgres.instance_class
-  storage_gib         = var.postgres.storage_gib
-  read_replica        = var.postgres.read_replica
-  log_retention_days  = var.log_retention_days
-  deletion_protection = var.deletion_protection
-
+  name                 = local.name
+  region               = var.region
+  subnet_ids           = values(local.data_subnets)
+  security_group_id    = aws_security_group.database.id
+  kms_key_arn          = aws_kms_key.this.arn
+  log_retention_days   = var.log_retention_days
+  deletion_protection  = var.deletion_protection
   permissions_boundary = var.permissions_boundary
+
+  min_capacity                = var.postgres.min_capacity
+  max_capacity                = var.postgres.max_capacity
+  readers                     = var.postgres.readers
+  major_version               = var.postgres.major_version
+  allow_major_version_upgrade = var.postgres.allow_major_version_upgrade
+  apply_immediately           = var.postgres.apply_immediately
 }

@@ -1,6 +1,6 @@
 # What an instance may do: be reached by Session Manager, send its logs and metrics, read
-# its own secret and its own parameters, use its own files, and read those that AWS
-# Backup restored beside them. Nothing else.
+# its own parameters, sign in to its own database, use its own files, and read those that
+# AWS Backup restored beside them. Nothing else.
 
 data "aws_iam_policy_document" "instance_trust" {
   statement {
@@ -63,17 +63,17 @@ data "aws_iam_policy_document" "instance" {
     condition {
       test     = "StringEquals"
       variable = "kms:ViaService"
-      values   = ["secretsmanager.${var.region}.amazonaws.com", "ssm.${var.region}.amazonaws.com"]
+      values   = ["ssm.${var.region}.amazonaws.com"]
     }
   }
 
   dynamic "statement" {
-    for_each = module.postgres[*].secret_arn
+    for_each = module.postgres[*].cluster_resource_id
 
     content {
-      sid       = "ReadItsSecret"
-      actions   = ["secretsmanager:GetSecretValue"]
-      resources = [statement.value]
+      sid       = "SignInToItsDatabase"
+      actions   = ["rds-db:connect"]
+      resources = [for role in values(local.database_roles) : "${local.arn_prefix}:rds-db:${var.region}:${local.account_id}:dbuser:${statement.value}/${role}"]
     }
   }
 

@@ -1,6 +1,10 @@
 # The instances: their launch template and their group.
 
 locals {
+  # The roles of postgres/roles.sql: one serves, and the other one owns the tables.
+  database_roles     = { service = "hello", owner = "hello_owner" }
+  reads_from_readers = var.database == "postgres" && var.postgres.read_from_readers
+
   # The service's environment, which systemd reads on the host.
   flags = merge(
     var.service_flags,
@@ -8,9 +12,11 @@ locals {
     var.database == "postgres" ? {
       HELLO_BIRTHDAY_DATABASE_URL_FILE = "/run/hello-birthday/database-url"
       HELLO_BIRTHDAY_POSTGRES_CA_FILE  = "/etc/hello-birthday/postgres-ca.pem"
+      # hello-birthday-migrate.service does it, as the owner of the tables.
+      HELLO_BIRTHDAY_MIGRATE = "check"
     } : {},
-    var.database == "postgres" && var.postgres.read_replica ? {
-      HELLO_BIRTHDAY_READ_DATABASE_URL = "postgres://${module.postgres[0].replica_host}:${module.postgres[0].port}"
+    local.reads_from_readers ? {
+      HELLO_BIRTHDAY_READ_DATABASE_URL_FILE = "/run/hello-birthday/read-database-url"
     } : {},
   )
 
@@ -32,11 +38,18 @@ locals {
       EOT
     } : {},
     contains(local.databases, "postgres") ? {
-      "/etc/hello-birthday/secret" = <<-EOT
-        AWS_REGION=${var.region}
-        SECRET_ID=${module.postgres[0].secret_arn}
-        DATABASE_URL=postgres://${module.postgres[0].host}:${module.postgres[0].port}/${module.postgres[0].database}
-      EOT
+      # Each host signs in by IAM authentication, so that it is told no secret.
+      "/etc/hello-birthday/rds" = join("", [for name, value in merge(
+        {
+          AWS_REGION = var.region
+          HOST       = module.postgres[0].host
+          PORT       = module.postgres[0].port
+          DATABASE   = module.postgres[0].database
+          USER       = local.database_roles.service
+          OWNER      = local.database_roles.owner
+        },
+        local.reads_from_readers ? { READ_HOST = module.postgres[0].reader_host } : {},
+      ) : "${name}=${value}\n"])
     } : {},
   )
 

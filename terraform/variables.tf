@@ -380,21 +380,48 @@ variable "database_beside" {
 
 variable "postgres" {
   type = object({
-    instance_class = optional(string, "db.t4g.small")
-    storage_gib    = optional(number, 20)
-    read_replica   = optional(bool, false)
+    min_capacity                = optional(number, 0.5)
+    max_capacity                = optional(number, 4)
+    readers                     = optional(number, 0)
+    read_from_readers           = optional(bool, false)
+    major_version               = optional(string, "15")
+    allow_major_version_upgrade = optional(bool, false)
+    apply_immediately           = optional(bool, false)
   })
   default     = {}
-  description = "Size of the Postgres instance, which grows its storage up to five times by itself, and whether users are found in a replica, which lags behind. AWS rotates no password of an instance with a replica, so it is then Terraform's: -replace='module.postgres[0].aws_secretsmanager_secret_version.this[0]' gives a new one. Best chosen before the first apply: a change gives the instance another secret, which hosts learn only by the roll."
+  description = "Capacity of each Aurora instance in ACUs, number of readers beside the writer, whether the service looks users up in the readers, which lag behind the writer, the major version of PostgreSQL and whether it may be raised, and whether changes are applied at once instead of on Tuesday at 06:00 UTC."
 
   validation {
-    condition     = can(regex("^db\\.[a-z0-9]+\\.[a-z0-9]+$", var.postgres.instance_class))
-    error_message = "The instance class is written as RDS does, such as db.t4g.small."
+    # The service keeps connections open, so that a cluster that may pause never would.
+    condition     = var.postgres.min_capacity >= 0.5 && floor(var.postgres.min_capacity * 2) == var.postgres.min_capacity * 2
+    error_message = "The minimum capacity is at least 0.5 ACUs, in steps of 0.5."
   }
 
   validation {
-    condition     = var.postgres.storage_gib >= 20 && var.postgres.storage_gib <= 13107
-    error_message = "The storage is 20 to 13107 GiB."
+    condition     = var.postgres.max_capacity >= max(1, var.postgres.min_capacity) && var.postgres.max_capacity <= 256 && floor(var.postgres.max_capacity * 2) == var.postgres.max_capacity * 2
+    error_message = "The maximum capacity is 1 to 256 ACUs, in steps of 0.5, and at least the minimum."
+  }
+
+  validation {
+    condition     = var.postgres.readers >= 0 && var.postgres.readers <= 15 && floor(var.postgres.readers) == var.postgres.readers
+    error_message = "Aurora has 0 to 15 readers."
+  }
+
+  validation {
+    condition     = !var.postgres.read_from_readers || var.postgres.readers >= 1
+    error_message = "Reading from readers needs at least one of them."
+  }
+
+  validation {
+    # What the tests run on, and newer.
+    condition     = can(regex("^(1[5-9]|[2-9][0-9])$", var.postgres.major_version))
+    error_message = "The major version is 15 or newer, such as 15."
+  }
+
+  validation {
+    # Until then the cluster would keep the old parameter group, which is deleted in the same apply.
+    condition     = !var.postgres.allow_major_version_upgrade || var.postgres.apply_immediately
+    error_message = "A major upgrade has to be applied immediately: set apply_immediately too."
   }
 }
 
@@ -418,23 +445,40 @@ variable "backup_lock" {
 # Notifications
 
 variable "alarm_emails" {
-  type        = set(string)
-  default     = []
-  description = "Addresses that alarms are mailed to, once each has confirmed it."
+  type = object({
+    urgent  = optional(set(string), [])
+    routine = optional(set(string), [])
+  })
+  default     = {}
+  description = "Email addresses of those who are notified of urgent and of routine alarms, once each has confirmed the subscription."
 
   validation {
-    condition     = alltrue([for address in var.alarm_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
-    error_message = "Alarms are mailed to addresses such as ops@example.com."
+    condition     = alltrue([for address in setunion(var.alarm_emails.urgent, var.alarm_emails.routine) : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
+    error_message = "An email address has the form ops@example.com."
+  }
+}
+
+variable "alarm_topic_arns" {
+  type = object({
+    urgent  = optional(set(string), [])
+    routine = optional(set(string), [])
+  })
+  default     = {}
+  description = "Further SNS topics, such as a pager's, that urgent and routine alarms are sent to; CloudWatch, and for routine EventBridge too, must be allowed to publish to them."
+
+  validation {
+    condition     = alltrue([for arn in setunion(var.alarm_topic_arns.urgent, var.alarm_topic_arns.routine) : can(regex("^arn:aws[a-z-]*:sns:${var.region}:[0-9]{12}:[A-Za-z0-9_-]+$", arn))])
+    error_message = "A topic is the ARN of a standard SNS topic in the region of the stack."
   }
 }
 
 variable "latency_seconds" {
   type        = number
-  default     = 0.25
-  description = "Time within which 99 of 100 requests are to be answered; more for five minutes is an alarm, and rolls back a roll."
+  default     = null
+  description = "Seconds within which 99 % of requests are answered, or an urgent alarm goes off; 1 for sqlite and 0.25 for postgres unless given."
 
   validation {
-    condition     = var.latency_seconds > 0 && var.latency_seconds <= 5
-    error_message = "The time is above 0 and at most 5 seconds, which is a request's deadline."
+    condition     = var.latency_seconds == null || try(var.latency_seconds > 0 && var.latency_seconds <= 5, false)
+    error_message = "The latency is above 0 and at most 5 seconds, the deadline of a request."
   }
 }

@@ -45,7 +45,7 @@ run "values_that_no_stack_can_have" {
     # WAF does not know so low a rate.
     rate_limit            = 5
     database              = "mysql"
-    postgres              = { instance_class = "large" }
+    postgres              = { min_capacity = 0 }
     backup_retention_days = 1
     alarm_emails          = ["ops"]
     # Longer than the deadline of a request.

@@ -10,6 +10,19 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
+# Known before it is created, so that a plan shows what instances are told.
+override_resource {
+  target = module.postgres[0].aws_rds_cluster.this
+  values = {
+    cluster_resource_id = "cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    endpoint            = "writer.example.com"
+    reader_endpoint     = "readers.example.com"
+    port                = 5432
+    master_user_secret  = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!cluster-master" }]
+  }
+  override_during = plan
+}
+
 variables {
   environment = "test"
   ami_id      = "ami-0123456789abcdef0"
@@ -310,6 +323,31 @@ run "postgres_alone_leaves_no_sqlite" {
   }
 
   assert {
+    condition     = strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_MIGRATE=check\n")
+    error_message = "The service migrates, for which its role has no right."
+  }
+
+  assert {
+    condition     = local.host_files["/etc/hello-birthday/rds"] == "AWS_REGION=eu-central-1\nDATABASE=hello\nHOST=writer.example.com\nOWNER=hello_owner\nPORT=5432\nUSER=hello\n"
+    error_message = "The instance is not told how to sign in, or is told more."
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.instance.statement : statement.resources if contains(statement.actions, "rds-db:connect")
+      ] == [toset([
+        "arn:aws:rds-db:eu-central-1:123456789012:dbuser:cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ/hello",
+        "arn:aws:rds-db:eu-central-1:123456789012:dbuser:cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ/hello_owner",
+    ])]
+    error_message = "The instance signs in to its cluster as other roles than the service's."
+  }
+
+  assert {
+    condition     = length([for statement in data.aws_iam_policy_document.instance.statement : statement if length(regexall("secretsmanager", join(" ", statement.actions))) > 0]) == 0
+    error_message = "The instance reads a secret."
+  }
+
+  assert {
     condition     = toset([for rule in aws_vpc_security_group_ingress_rule.database : rule.from_port]) == toset([5432])
     error_message = "Another port than Postgres's is open."
   }
@@ -329,18 +367,59 @@ run "before_and_after_a_switch_any_instance_reaches_both_databases" {
   }
 }
 
-run "a_replica_is_read_with_the_primary_s_password" {
+run "readers_are_found_by_an_endpoint_and_a_token_of_their_own" {
   command = plan
 
   variables {
     database = "postgres"
-    postgres = { read_replica = true }
+    postgres = { readers = 2, read_from_readers = true }
   }
 
   assert {
-    condition     = length(regexall("HELLO_BIRTHDAY_READ_DATABASE_URL=postgres://[^@\n]+:5432\n", local.host_files["/etc/hello-birthday/host"])) == 1
-    error_message = "The instance is not told of the replica, or is told a password."
+    condition     = strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_READ_DATABASE_URL_FILE=/run/hello-birthday/read-database-url\n")
+    error_message = "The service does not read from the readers."
   }
+
+  assert {
+    condition     = strcontains(local.host_files["/etc/hello-birthday/rds"], "READ_HOST=readers.example.com\n")
+    error_message = "The instance does not sign in to the readers."
+  }
+}
+
+run "a_reader_that_is_there_to_take_over_is_not_read" {
+  command = plan
+
+  variables {
+    database = "postgres"
+    postgres = { readers = 1 }
+  }
+
+  assert {
+    condition     = !strcontains(join("", values(local.host_files)), "READ_")
+    error_message = "Users are looked up in a reader, which lags behind the writer."
+  }
+}
+
+run "capacities_and_upgrades_that_aurora_does_not_have" {
+  command = plan
+
+  variables {
+    database = "postgres"
+    postgres = { min_capacity = 0.25, max_capacity = 0.5, readers = 16, major_version = "14", allow_major_version_upgrade = true }
+  }
+
+  expect_failures = [var.postgres]
+}
+
+run "readers_to_read_from_that_are_not_there" {
+  command = plan
+
+  variables {
+    database = "postgres"
+    postgres = { read_from_readers = true }
+  }
+
+  expect_failures = [var.postgres]
 }
 
 run "what_a_stack_without_a_domain_serves_is_said_to_be_plain" {
