@@ -115,6 +115,8 @@ fn without_a_healthy_instance_a_one_off_copies_the_users_and_is_ended() {
     assert_eq!(stack.commands()[0].instance, one_off["InstanceId"]);
     assert_eq!(one_off["State"]["Name"], "terminated");
     assert_eq!(one_off["ImageId"], IMAGE);
+    let interface = &one_off["NetworkInterfaces"][0];
+    assert_eq!(interface["Groups"][0]["GroupId"], stack.security_group);
     let tags = one_off["Tags"].as_array().unwrap();
     for (key, value) in
         [("Name", &*stack.one_off()), ("Environment", "broken"), ("Service", "hello-birthday")]
@@ -300,6 +302,7 @@ struct Stack {
     name: String,
     template: Value,
     role: Value,
+    security_group: Value,
     subnets: Vec<String>,
 }
 
@@ -313,6 +316,7 @@ impl Stack {
             name: name.clone(),
             template: Value::Null,
             role: Value::Null,
+            security_group: Value::Null,
             subnets: Vec::new(),
         };
         let subnets = stack.aws("ec2.describe_subnets", json!({}));
@@ -321,10 +325,18 @@ impl Stack {
             subnets.map(|subnet| subnet["SubnetId"].as_str().unwrap().to_owned()).take(2).collect();
         let profile = json!({ "InstanceProfileName": format!("{name}-{region}-instance") });
         let profile = stack.aws("iam.create_instance_profile", profile);
+        let security_group = json!({ "GroupName": name, "Description": "all" });
+        let security_group = stack.aws("ec2.create_security_group", security_group);
+        stack.security_group = security_group["GroupId"].clone();
         let data = json!({
             "ImageId": IMAGE,
             "InstanceType": "t4g.small",
             "IamInstanceProfile": { "Arn": profile["InstanceProfile"]["Arn"] },
+            "NetworkInterfaces": [{
+                "DeviceIndex": 0,
+                "AssociatePublicIpAddress": true,
+                "Groups": [stack.security_group],
+            }],
             "TagSpecifications": [
                 { "ResourceType": "instance", "Tags": [{ "Key": "Name", "Value": name }] },
             ],

@@ -10,7 +10,9 @@ import json
 from datetime import datetime, timedelta, timezone
 
 from moto.core.exceptions import JsonRESTError
+from moto.ec2.exceptions import InvalidParameterCombination as InvalidCombination
 from moto.ec2.models import ec2_backends
+from moto.ec2.responses.instances import InstanceResponse
 from moto.rds.exceptions import (
     DBClusterSnapshotNotFoundError,
     InvalidDBClusterStateFault,
@@ -33,6 +35,7 @@ def extend_moto():
     around(RDSBackend, "modify_db_cluster", change_password)
     around(RDSBackend, "delete_db_cluster", refuse_first)
     DBCluster.pending_modified_values = property(show_password_once)
+    around(InstanceResponse, "run_instances", refuse_subnet_beside_interfaces)
     around(SimpleSystemManagerResponse, "send_command", want_known_instances)
     SimpleSystemManagerResponse.describe_instance_information = describe_instance_information
 
@@ -107,6 +110,17 @@ def refuse_first(method, backend, cluster_identifier, snapshot_name=None):
             "Cluster cannot be deleted, it still contains DB instances in non-deleting state."
         )
     return method(cluster_identifier, snapshot_name)
+
+
+def refuse_subnet_beside_interfaces(method, response):
+    template = response._get_param("LaunchTemplate", {})
+    if response._get_param("SubnetId") and template:
+        data = response.ec2_backend._get_template_from_args(template).data
+        if data.get("NetworkInterfaces"):
+            raise InvalidCombination(
+                "Network interfaces and an instance-level subnet ID may not be specified on the same request"
+            )
+    return method()
 
 
 def describe_instance_information(response):
