@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::emulator::{Emulator, REGION};
+use crate::plans::plans;
 use crate::{command, run, said};
 
 /// Where the copies of backups are.
@@ -49,7 +50,7 @@ fn a_one_off_is_started_where_it_is_asked_for_and_an_older_backup_keeps_its_vers
     let stack = Stack::new("older", REGION, 1);
     stack.make_cluster("14.9");
     let backup = stack.back_up();
-    stack.replace_cluster("15.4");
+    stack.upgrade_cluster();
     stack.restore(&["--recovery-point", &backup, "--one-off"], 0);
     let [one_off] = &*stack.one_offs() else { panic!("one was started") };
     assert_eq!(stack.commands()[0].instance, one_off["InstanceId"]);
@@ -193,6 +194,36 @@ fn a_lost_region_is_restored_in_the_recovery_region() {
         assert!(outcome.contains("the users of the backup are back"), "{outcome}");
     }
     stack.expect_nothing_left();
+}
+
+#[test]
+fn a_restore_finds_what_terraform_makes() {
+    for plan in plans() {
+        let vault = plan.resources("aws_backup_vault").next().unwrap();
+        let name = vault["name"].as_str().unwrap().to_owned();
+        assert!(name.starts_with("hello-birthday-"), "{name}");
+        let has = |kind, attribute: &str, value: &str| {
+            assert!(
+                plan.resources(kind).any(|one| one[attribute] == value),
+                "{}: no {kind} has {attribute} = {value}",
+                plan.name
+            );
+        };
+        has("aws_autoscaling_group", "name", &name);
+        has("aws_iam_role", "name", &format!("{name}-{REGION}-backup"));
+        has("aws_kms_alias", "name", &format!("alias/{name}"));
+        for file_system in plan.resources("aws_efs_file_system") {
+            assert_eq!(file_system["creation_token"], name);
+            let paths = plan.resources("aws_efs_access_point");
+            let mut paths = paths.map(|one| &one["root_directory"][0]["path"]);
+            assert!(paths.any(|path| path == "/"), "{}", plan.name);
+        }
+        for cluster in plan.resources("aws_rds_cluster") {
+            assert_eq!(cluster["cluster_identifier"], name);
+        }
+        let databases = ["aws_efs_file_system", "aws_rds_cluster"];
+        assert!(databases.iter().any(|kind| plan.resources(kind).count() > 0));
+    }
 }
 
 #[test]
@@ -408,11 +439,16 @@ impl Stack {
         self.aws("rds.create_db_cluster", cluster);
     }
 
-    /// As an upgrade to another major version would.
-    fn replace_cluster(&self, version: &str) {
-        let named = json!({ "DBClusterIdentifier": self.name, "SkipFinalSnapshot": true });
-        self.aws("rds.delete_db_cluster", named);
-        self.make_cluster_named(&self.name, version);
+    /// Upgrades the cluster to PostgreSQL 15.
+    fn upgrade_cluster(&self) {
+        let upgrade = json!({
+            "DBClusterIdentifier": self.name,
+            "EngineVersion": "15.4",
+            "AllowMajorVersionUpgrade": true,
+            "DBClusterParameterGroupName": format!("{}-postgres15", self.name),
+            "ApplyImmediately": true,
+        });
+        self.aws("rds.modify_db_cluster", upgrade);
     }
 
     fn make_file_system(&self) -> String {

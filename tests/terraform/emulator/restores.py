@@ -41,7 +41,7 @@ def extend_moto():
 
 
 def restore_from_snapshot(backend, arn, overrides):
-    prefix = f"arn:aws:rds:{backend.region}:{backend.account_id}:cluster-snapshot:"
+    prefix = f"arn:aws:rds:{backend.region_name}:{backend.account_id}:cluster-snapshot:"
     snapshot = backend.cluster_snapshots.get(arn.removeprefix(prefix))
     if snapshot is None:
         raise DBClusterSnapshotNotFoundError(arn)
