@@ -189,7 +189,7 @@ fn a_refused_start_is_told_and_alarms_are_blamed_only_if_they_are_on() {
 #[test]
 fn an_aws_cli_that_is_missing_or_too_old_is_told_and_starts_nothing() {
     let group = Group::new("old-cli", 1);
-    let tools = Tools::new(&["bash", "env", "mktemp", "rm", "sort", "timeout"]);
+    let tools = Tools::new(&["bash", "env", "mktemp", "rm", "sort", "timeout", "tr"]);
     let roll = || {
         let mut roll = group.command(2, 0);
         roll.env("PATH", tools.folder.path());
