@@ -23,6 +23,7 @@ mod documentation;
 mod lints;
 mod permissions;
 mod properties;
+mod restore;
 mod roll;
 
 use commands::{command, run, said};
