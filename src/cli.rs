@@ -158,6 +158,9 @@ pub struct Options {
     /// Maximum requests in a batch
     #[arg(long, hide = true, value_name = "REQUESTS", default_value_t = BATCH_MAX)]
     store_batch_max: NonZeroUsize,
+    /// How long the store may not answer before /readyz reports it, for tests
+    #[arg(long, hide = true, value_name = "TIME", value_parser = parse_duration)]
+    pub store_outage_max: Option<Duration>,
 
     /// Time zone that decides today's date, an IANA name
     #[arg(long, value_name = "ZONE", env = "HELLO_BIRTHDAY_TIME_ZONE",

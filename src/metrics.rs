@@ -41,6 +41,8 @@ pub struct Metrics {
     rejected: IntCounterVec,
     store_errors: IntCounterVec,
     store_retries: IntCounterVec,
+    /// How long the store has left this instance without an answer.
+    pub store_outage_seconds: IntGauge,
     /// Batches read from the primary because the replica did not answer.
     pub replica_fallbacks: IntCounter,
     /// Log lines that stderr did not take.
@@ -188,6 +190,13 @@ impl Metrics {
                 "Statements sent to Postgres again, after a lost connection or a conflict.",
                 &["kind"],
             ),
+            store_outage_seconds: gauges(
+                registry,
+                "store_outage_seconds",
+                "Seconds for which batches have been tried and none has succeeded.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
             replica_fallbacks: counters(
                 registry,
                 "store_replica_fallbacks_total",

@@ -445,23 +445,40 @@ variable "backup_lock" {
 # Notifications
 
 variable "alarm_emails" {
-  type        = set(string)
-  default     = []
-  description = "Addresses that alarms are mailed to, once each has confirmed it."
+  type = object({
+    urgent  = optional(set(string), [])
+    routine = optional(set(string), [])
+  })
+  default     = {}
+  description = "Email addresses of those who are notified of urgent and of routine alarms, once each has confirmed the subscription."
 
   validation {
-    condition     = alltrue([for address in var.alarm_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
-    error_message = "Alarms are mailed to addresses such as ops@example.com."
+    condition     = alltrue([for address in setunion(var.alarm_emails.urgent, var.alarm_emails.routine) : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
+    error_message = "An email address has the form ops@example.com."
+  }
+}
+
+variable "alarm_topic_arns" {
+  type = object({
+    urgent  = optional(set(string), [])
+    routine = optional(set(string), [])
+  })
+  default     = {}
+  description = "Further SNS topics, such as a pager's, that urgent and routine alarms are sent to; CloudWatch, and for routine EventBridge too, must be allowed to publish to them."
+
+  validation {
+    condition     = alltrue([for arn in setunion(var.alarm_topic_arns.urgent, var.alarm_topic_arns.routine) : can(regex("^arn:aws[a-z-]*:sns:${var.region}:[0-9]{12}:[A-Za-z0-9_-]+$", arn))])
+    error_message = "A topic is the ARN of a standard SNS topic in the region of the stack."
   }
 }
 
 variable "latency_seconds" {
   type        = number
-  default     = 0.25
-  description = "Time within which 99 of 100 requests are to be answered; more for five minutes is an alarm, and rolls back a roll."
+  default     = null
+  description = "Seconds within which 99 % of requests are answered, or an urgent alarm goes off; 1 for sqlite and 0.25 for postgres unless given."
 
   validation {
-    condition     = var.latency_seconds > 0 && var.latency_seconds <= 5
-    error_message = "The time is above 0 and at most 5 seconds, which is a request's deadline."
+    condition     = var.latency_seconds == null || try(var.latency_seconds > 0 && var.latency_seconds <= 5, false)
+    error_message = "The latency is above 0 and at most 5 seconds, the deadline of a request."
   }
 }

@@ -15,4 +15,4 @@ egress   = "endpoints"
 
 backup_lock = true
 
-alarm_emails = ["ops@example.com"]
+alarm_emails = { urgent = ["oncall@example.com"], routine = ["ops@example.com"] }

@@ -10,11 +10,13 @@ mod commands;
 mod emulator;
 #[path = "../patience.rs"]
 mod patience;
+mod plans;
 mod providers;
 mod tree;
 
 mod applied;
 mod bootstrap;
+mod dashboard;
 mod diagrams;
 mod lints;
 mod properties;

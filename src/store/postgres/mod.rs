@@ -22,6 +22,7 @@ use self::replica::{Replica, ReplicaStatus};
 use self::tls::Tls;
 use super::batch::{BatchLimits, Batcher};
 use super::database_url::UrlSource;
+use super::outage::Outage;
 use super::{Store, StoreOptions};
 use crate::metrics::Metrics;
 
@@ -56,16 +57,18 @@ pub(super) async fn open(
         Reader { primary: client(FIND, "read"), replica: replica.await }
     });
     let reads = join_all(reads).await;
+    let outage = Arc::new(Outage::new());
     let pings = replica.is_some().then(|| {
         let ping = Reader { primary: client(FIND, "ping"), replica: None };
-        Batcher::start(limits, metrics.batches("ping"), vec![ping])
+        Batcher::start(limits, metrics.batches("ping"), &outage, vec![ping])
     });
     // One connection writes, so that saves reach the database in order.
     let writes = vec![Writer(client(SAVE, "write"))];
     Ok(Store {
-        reads: Batcher::start(limits, metrics.batches("read"), reads),
+        reads: Batcher::start(limits, metrics.batches("read"), &outage, reads),
         pings,
-        writes: Batcher::start(limits, metrics.batches("write"), writes),
+        writes: Batcher::start(limits, metrics.batches("write"), &outage, writes),
+        outage,
         database: "postgres",
         journal: None,
     })

@@ -12,6 +12,7 @@ mod turns;
 mod worker;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
@@ -21,6 +22,7 @@ use self::queries::{Reader, Writer};
 use self::turns::Turns;
 use self::worker::{Begin, WorkerThread};
 use super::batch::{BatchLimits, Batcher};
+use super::outage::Outage;
 use super::{Store, StoreOptions, User};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
@@ -48,20 +50,22 @@ pub(super) async fn open(
 ) -> anyhow::Result<Store> {
     let threads = spawn_blocking(move || Threads::start(&path, &options)).await??;
     let Threads { file, readers, writer } = threads;
+    let outage = Arc::new(Outage::new());
     let reads = metrics.batches("read");
     let reads = match file.journal {
         Journal::Wal => {
             let on_event_loop = |thread| EventLoopReader::new(file.clone(), thread);
             let readers = readers.into_iter().map(on_event_loop).collect();
-            Batcher::start(limits, reads, readers)
+            Batcher::start(limits, reads, &outage, readers)
         }
         // A network file system is never fast.
-        Journal::Truncate => Batcher::start(limits, reads, readers),
+        Journal::Truncate => Batcher::start(limits, reads, &outage, readers),
     };
     Ok(Store {
         reads,
         pings: None,
-        writes: Batcher::start(limits, metrics.batches("write"), vec![writer]),
+        writes: Batcher::start(limits, metrics.batches("write"), &outage, vec![writer]),
+        outage,
         database: "sqlite",
         journal: Some(file.journal.as_str()),
     })

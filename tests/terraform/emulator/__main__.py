@@ -20,13 +20,17 @@ from werkzeug.serving import make_server
 
 import aurora
 import backup
+import balancers
 import gaps
+import images
 import refreshes
 from control import Control
 
 aurora.extend_moto()
 backup.extend_moto()
+balancers.extend_moto()
 gaps.extend_moto()
+images.extend_moto()
 refreshes.extend_moto()
 moto = DomainDispatcherApplication(create_backend_app)
 server = make_server("127.0.0.1", 0, Control(moto), threaded=True, request_handler=MotoRequestHandler)
