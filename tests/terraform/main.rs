@@ -16,11 +16,14 @@ mod tree;
 
 mod applied;
 mod bootstrap;
+mod costs;
 mod dashboard;
 mod diagrams;
+mod documentation;
 mod lints;
 mod permissions;
 mod properties;
+mod restore;
 mod roll;
 
 use commands::{command, run, said};
