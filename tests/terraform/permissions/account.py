@@ -21,7 +21,11 @@ def read_role(iam, name):
     policies += [read_policy(iam, one["PolicyArn"]) for one in attached]
     boundary = role.get("PermissionsBoundary")
     boundary = boundary and read_policy(iam, boundary["PermissionsBoundaryArn"])
-    session = {"aws:userid": f"{role['RoleId']}:GitHubActions", "aws:PrincipalArn": role["Arn"], "aws:PrincipalAccount": role["Arn"].split(":")[4]}
+    session = {
+        "aws:userid": f"{role['RoleId']}:GitHubActions",
+        "aws:PrincipalArn": role["Arn"],
+        "aws:PrincipalAccount": role["Arn"].split(":")[4],
+    }
     return Role(policies, boundary, session)
 
 

@@ -164,7 +164,11 @@ def ask_ec2(asked):
         asked.pass_role(asked.parameters["DeliverLogsPermissionArn"], "vpc-flow-logs.amazonaws.com")
     if asked.call.operation == "CreateVpcEndpoint" and asked.parameters.get("PrivateDnsEnabled"):
         # In a zone of AWS's account.
-        asked.ask("route53:AssociateVPCWithHostedZone", "arn:aws:route53:::hostedzone/Z0AWS", keys={"aws:ResourceAccount": "000000000000"})
+        asked.ask(
+            "route53:AssociateVPCWithHostedZone",
+            "arn:aws:route53:::hostedzone/Z0AWS",
+            keys={"aws:ResourceAccount": "000000000000"},
+        )
 
 
 def on_existing(asked, operation, id):
@@ -183,7 +187,12 @@ def making(asked, operation, kind, specifications):
 def ask_create_tags(asked):
     for id in asked.named("Resources"):
         resource = asked.arn("ec2", f"{KINDS[id.split('-')[0]]}/{id}")
-        asked.ask("ec2:CreateTags", resource, gives=tags(asked.named("Tags")), has=asked.world.tags("ec2", id, asked.call.region))
+        asked.ask(
+            "ec2:CreateTags",
+            resource,
+            gives=tags(asked.named("Tags")),
+            has=asked.world.tags("ec2", id, asked.call.region),
+        )
 
 
 # Auto Scaling, which tries the launch template in the name of the caller.
@@ -195,7 +204,9 @@ def ask_group(asked):
     asked.ask(f"autoscaling:{operation}", group(asked), keys=keys)
     if operation == "CreateAutoScalingGroup":
         asked.ask("autoscaling:CreateOrUpdateTags", group(asked), gives=tags(asked.named("Tags")))
-    template = asked.parameters.get("LaunchTemplate") or (asked.parameters.get("DesiredConfiguration") or {}).get("LaunchTemplate")
+    template = asked.parameters.get("LaunchTemplate") or (asked.parameters.get("DesiredConfiguration") or {}).get(
+        "LaunchTemplate"
+    )
     if template:
         subnets = asked.parameters.get("VPCZoneIdentifier")
         run_instances(asked, template, subnets.split(",") if subnets else [])
@@ -208,20 +219,30 @@ def run_instances(asked, template, subnets):
     groups = data.get("SecurityGroupIds", []) + [id for one in interfaces for id in one.get("Groups", [])]
     for id in subnets + groups:
         on_existing(asked, "RunInstances", id)
-    asked.ask("ec2:RunInstances", f"arn:aws:ec2:{asked.call.region}::image/{data['ImageId']}", has=asked.world.tags("ec2", data["ImageId"], asked.call.region))
+    asked.ask(
+        "ec2:RunInstances",
+        f"arn:aws:ec2:{asked.call.region}::image/{data['ImageId']}",
+        has=asked.world.tags("ec2", data["ImageId"], asked.call.region),
+    )
     for kind in ("instance", "network-interface", "volume"):
         making(asked, "RunInstances", kind, data.get("TagSpecifications", []))
     asked.pass_role(asked.world.role_of_profile(data["IamInstanceProfile"]["Arn"]), "ec2.amazonaws.com")
 
 
 def group(asked):
-    return asked.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{asked.parameters['AutoScalingGroupName']}")
+    return asked.arn(
+        "autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{asked.parameters['AutoScalingGroupName']}"
+    )
 
 
 def ask_tags_of_group(asked):
     for tag in asked.named("Tags"):
         name = tag["ResourceId"]
-        asked.ask(f"autoscaling:{asked.call.operation}", asked.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}"), gives=tags([tag]))
+        asked.ask(
+            f"autoscaling:{asked.call.operation}",
+            asked.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}"),
+            gives=tags([tag]),
+        )
 
 
 # Services whose operations name what they are about by one parameter: the rest of its ARN,
@@ -354,7 +375,9 @@ def ask_tags_of_database(asked):
 def ask_data_api(asked):
     asked.ask("rds-data:ExecuteStatement", asked.parameters["resourceArn"])
     secret = asked.parameters["secretArn"]
-    asked.ask("secretsmanager:GetSecretValue", secret, has=asked.world.tags("secretsmanager", secret, asked.call.region))
+    asked.ask(
+        "secretsmanager:GetSecretValue", secret, has=asked.world.tags("secretsmanager", secret, asked.call.region)
+    )
 
 
 # File systems, backups and keys
@@ -363,7 +386,12 @@ def ask_data_api(asked):
 def ask_new_file_system(asked):
     given = tags(asked.named("Tags"))
     asked.ask("elasticfilesystem:CreateFileSystem", "*", gives=given)
-    asked.ask("elasticfilesystem:TagResource", asked.arn("elasticfilesystem", "file-system/new"), gives=given, keys={"elasticfilesystem:CreateAction": "CreateFileSystem"})
+    asked.ask(
+        "elasticfilesystem:TagResource",
+        asked.arn("elasticfilesystem", "file-system/new"),
+        gives=given,
+        keys={"elasticfilesystem:CreateAction": "CreateFileSystem"},
+    )
     asked.use_key("KmsKeyId")
 
 
@@ -371,13 +399,25 @@ def ask_file_system(asked):
     id = asked.parameters["FileSystemId"]
     resource = asked.arn("elasticfilesystem", f"file-system/{id}")
     given = tags(asked.named("Tags")) or None
-    asked.ask(f"elasticfilesystem:{asked.call.operation}", resource, gives=given, has=asked.world.tags("efs", id, asked.call.region))
+    asked.ask(
+        f"elasticfilesystem:{asked.call.operation}",
+        resource,
+        gives=given,
+        has=asked.world.tags("efs", id, asked.call.region),
+    )
     if given:
-        asked.ask("elasticfilesystem:TagResource", asked.arn("elasticfilesystem", "access-point/new"), gives=given, keys={"elasticfilesystem:CreateAction": "CreateAccessPoint"})
+        asked.ask(
+            "elasticfilesystem:TagResource",
+            asked.arn("elasticfilesystem", "access-point/new"),
+            gives=given,
+            keys={"elasticfilesystem:CreateAction": "CreateAccessPoint"},
+        )
     if asked.call.operation == "CreateMountTarget":
         for id in asked.named("SubnetId") + asked.named("SecurityGroups"):
             on_existing(asked, "CreateNetworkInterface", id)
-        asked.ask("ec2:CreateNetworkInterface", asked.arn("ec2", "network-interface/*"), keys={"aws:ViaAWSService": "true"})
+        asked.ask(
+            "ec2:CreateNetworkInterface", asked.arn("ec2", "network-interface/*"), keys={"aws:ViaAWSService": "true"}
+        )
 
 
 def ask_vault(asked):
@@ -417,7 +457,9 @@ def ask_new_key(asked):
 def ask_key(asked):
     resource = asked.key(asked.parameters.get("TargetKeyId") or asked.parameters["KeyId"])
     given = tags(asked.named("Tags")) or None
-    asked.ask(f"kms:{asked.call.operation}", resource, gives=given, has=asked.world.tags("kms", resource, asked.call.region))
+    asked.ask(
+        f"kms:{asked.call.operation}", resource, gives=given, has=asked.world.tags("kms", resource, asked.call.region)
+    )
     for name in asked.named("AliasName"):
         asked.ask(f"kms:{asked.call.operation}", asked.arn("kms", name))
 
@@ -431,14 +473,21 @@ def ask_role(asked):
     creates = asked.call.operation in ("CreateRole", "PutRolePermissionsBoundary")
     boundary = parameters.get("PermissionsBoundary") if creates else asked.world.boundary(parameters["RoleName"])
     given = tags(asked.named("Tags")) or None
-    asked.ask(f"iam:{asked.call.operation}", resource, gives=given, keys={"iam:PermissionsBoundary": boundary} if boundary else {})
+    asked.ask(
+        f"iam:{asked.call.operation}",
+        resource,
+        gives=given,
+        keys={"iam:PermissionsBoundary": boundary} if boundary else {},
+    )
     if given and asked.call.operation == "CreateRole":
         asked.ask("iam:TagRole", resource, gives=given)
 
 
 def ask_profile(asked):
     parameters = asked.parameters
-    resource = f"arn:aws:iam::{ACCOUNT}:instance-profile{parameters.get('Path', '/')}{parameters['InstanceProfileName']}"
+    resource = (
+        f"arn:aws:iam::{ACCOUNT}:instance-profile{parameters.get('Path', '/')}{parameters['InstanceProfileName']}"
+    )
     given = tags(asked.named("Tags")) or None
     asked.ask(f"iam:{asked.call.operation}", resource, gives=given)
     if given:
@@ -473,7 +522,11 @@ def ask_new_user_pool(asked):
 
 def ask_user_pool(asked):
     resource = asked.arn("cognito-idp", f"userpool/{asked.parameters['UserPoolId']}")
-    asked.ask(f"cognito-idp:{asked.call.operation}", resource, has=asked.world.tags("cognito-idp", resource, asked.call.region))
+    asked.ask(
+        f"cognito-idp:{asked.call.operation}",
+        resource,
+        has=asked.world.tags("cognito-idp", resource, asked.call.region),
+    )
 
 
 # Where S3's actions are not called as its operations.
@@ -522,8 +575,14 @@ RULES = {
         ]
     },
     "backup:CreateBackupPlan": ask_new_plan,
-    **{f"backup:{operation}": ask_plan for operation in ["CreateBackupSelection", "DeleteBackupPlan", "DeleteBackupSelection", "UpdateBackupPlan"]},
-    **{f"backup:{operation}": ask_vault for operation in ["CreateBackupVault", "DeleteBackupVault", "PutBackupVaultLockConfiguration", "StartBackupJob"]},
+    **{
+        f"backup:{operation}": ask_plan
+        for operation in ["CreateBackupSelection", "DeleteBackupPlan", "DeleteBackupSelection", "UpdateBackupPlan"]
+    },
+    **{
+        f"backup:{operation}": ask_vault
+        for operation in ["CreateBackupVault", "DeleteBackupVault", "PutBackupVaultLockConfiguration", "StartBackupJob"]
+    },
     "cloudwatch:DeleteDashboards": ask_dashboard,
     "cloudwatch:PutDashboard": ask_dashboard,
     "cognito-idp:CreateUserPool": ask_new_user_pool,
@@ -544,7 +603,15 @@ RULES = {
     "elasticfilesystem:CreateFileSystem": ask_new_file_system,
     **{
         f"elasticfilesystem:{operation}": ask_file_system
-        for operation in ["CreateAccessPoint", "CreateMountTarget", "DeleteFileSystem", "DeleteFileSystemPolicy", "PutFileSystemPolicy", "PutLifecycleConfiguration", "UpdateFileSystem"]
+        for operation in [
+            "CreateAccessPoint",
+            "CreateMountTarget",
+            "DeleteFileSystem",
+            "DeleteFileSystemPolicy",
+            "PutFileSystemPolicy",
+            "PutLifecycleConfiguration",
+            "UpdateFileSystem",
+        ]
     },
     **{
         f"iam:{operation}": ask_role
@@ -563,16 +630,37 @@ RULES = {
             "UpdateRoleDescription",
         ]
     },
-    **{f"iam:{operation}": ask_profile for operation in ["AddRoleToInstanceProfile", "CreateInstanceProfile", "DeleteInstanceProfile", "RemoveRoleFromInstanceProfile"]},
+    **{
+        f"iam:{operation}": ask_profile
+        for operation in [
+            "AddRoleToInstanceProfile",
+            "CreateInstanceProfile",
+            "DeleteInstanceProfile",
+            "RemoveRoleFromInstanceProfile",
+        ]
+    },
     "kms:CreateKey": ask_new_key,
     **{
         f"kms:{operation}": ask_key
-        for operation in ["CreateAlias", "DeleteAlias", "EnableKeyRotation", "PutKeyPolicy", "ScheduleKeyDeletion", "TagResource", "UpdateAlias", "UpdateKeyDescription"]
+        for operation in [
+            "CreateAlias",
+            "DeleteAlias",
+            "EnableKeyRotation",
+            "PutKeyPolicy",
+            "ScheduleKeyDeletion",
+            "TagResource",
+            "UpdateAlias",
+            "UpdateKeyDescription",
+        ]
     },
     "rds:AddTagsToResource": ask_tags_of_database,
-    "rds:CreateDBCluster": ask_rds("cluster", "DBClusterIdentifier", ("DBSubnetGroupName", "subgrp"), ("DBClusterParameterGroupName", "cluster-pg")),
+    "rds:CreateDBCluster": ask_rds(
+        "cluster", "DBClusterIdentifier", ("DBSubnetGroupName", "subgrp"), ("DBClusterParameterGroupName", "cluster-pg")
+    ),
     "rds:CreateDBClusterParameterGroup": ask_rds("cluster-pg", "DBClusterParameterGroupName"),
-    "rds:CreateDBInstance": ask_rds("db", "DBInstanceIdentifier", ("DBClusterIdentifier", "cluster"), ("DBSubnetGroupName", "subgrp")),
+    "rds:CreateDBInstance": ask_rds(
+        "db", "DBInstanceIdentifier", ("DBClusterIdentifier", "cluster"), ("DBSubnetGroupName", "subgrp")
+    ),
     "rds:CreateDBSubnetGroup": ask_rds("subgrp", "DBSubnetGroupName"),
     "rds:DeleteDBCluster": ask_rds("cluster", "DBClusterIdentifier", ("FinalDBSnapshotIdentifier", "cluster-snapshot")),
     "rds:DeleteDBClusterParameterGroup": ask_rds("cluster-pg", "DBClusterParameterGroupName"),

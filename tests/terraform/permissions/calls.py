@@ -2,7 +2,6 @@
 
 import re
 
-from botocore.model import OperationNotFoundError
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
 from moto.core.routing import get_service_router
@@ -26,14 +25,16 @@ class Call:
         model = get_service_model(CLIENTS.get(self.service, self.service))
         self.operation, labels = find_operation(model, request)
         parser = PROTOCOL_PARSERS[determine_request_protocol(model, request.content_type)]
-        self.parameters = parser(model.operation_model(self.operation)).parse({
-            "method": request.method,
-            "values": request.values,
-            "headers": request.headers,
-            "body": request.data,
-            "url_path": request.path,
-            "url_params": labels,
-        })
+        self.parameters = parser(model.operation_model(self.operation)).parse(
+            {
+                "method": request.method,
+                "values": request.values,
+                "headers": request.headers,
+                "body": request.data,
+                "url_path": request.path,
+                "url_params": labels,
+            }
+        )
 
     def __str__(self):
         return f"{self.service}:{self.operation} {self.parameters}"

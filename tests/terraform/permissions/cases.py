@@ -105,9 +105,19 @@ BY_NAME = {
         "elasticloadbalancing:RegisterTargets",
     ],
     f"arn:aws:wafv2:{REGION}:regional/webacl/hello-birthday-{{}}/1-2": ["wafv2:DeleteWebACL", "wafv2:UpdateWebACL"],
-    f"arn:aws:cloudwatch:{REGION}:alarm:hello-birthday-{{}}-unhealthy": ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"],
-    f"arn:aws:cloudwatch::{ACCOUNT}:dashboard/hello-birthday-{{}}": ["cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard"],
-    f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{{}}/service": ["logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy"],
+    f"arn:aws:cloudwatch:{REGION}:alarm:hello-birthday-{{}}-unhealthy": [
+        "cloudwatch:DeleteAlarms",
+        "cloudwatch:PutMetricAlarm",
+    ],
+    f"arn:aws:cloudwatch::{ACCOUNT}:dashboard/hello-birthday-{{}}": [
+        "cloudwatch:DeleteDashboards",
+        "cloudwatch:PutDashboard",
+    ],
+    f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{{}}/service": [
+        "logs:CreateLogGroup",
+        "logs:DeleteLogGroup",
+        "logs:PutRetentionPolicy",
+    ],
     f"arn:aws:logs:{REGION}:log-group:/aws/rds/cluster/hello-birthday-{{}}/postgresql": ["logs:DeleteLogGroup"],
     f"arn:aws:sns:{REGION}:hello-birthday-{{}}-urgent": ["sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe"],
     f"arn:aws:events:{REGION}:rule/hello-birthday-{{}}-roll-failed": ["events:DeleteRule", "events:PutTargets"],
@@ -119,7 +129,11 @@ BY_NAME = {
         "rds:FailoverDBCluster",
         "rds:ModifyDBCluster",
     ],
-    f"arn:aws:rds:{REGION}:db:hello-birthday-{{}}-1": ["rds:CreateDBInstance", "rds:DeleteDBInstance", "rds:ModifyDBInstance"],
+    f"arn:aws:rds:{REGION}:db:hello-birthday-{{}}-1": [
+        "rds:CreateDBInstance",
+        "rds:DeleteDBInstance",
+        "rds:ModifyDBInstance",
+    ],
     f"arn:aws:rds:{REGION}:cluster-pg:hello-birthday-{{}}-postgres15": ["rds:ModifyDBClusterParameterGroup"],
     f"arn:aws:rds:{REGION}:subgrp:hello-birthday-{{}}": ["rds:DeleteDBSubnetGroup"],
     f"arn:aws:rds:{REGION}:cluster-snapshot:hello-birthday-{{}}-final-1": ["rds:DeleteDBCluster"],
@@ -130,17 +144,42 @@ BY_NAME = {
         "backup:PutBackupVaultLockConfiguration",
     ],
     f"arn:aws:kms:{REGION}:alias/hello-birthday-{{}}": ["kms:CreateAlias", "kms:DeleteAlias"],
-    f"arn:aws:s3:::hello-birthday-{{}}-logs-{ACCOUNT}-eu-central-1": ["s3:DeleteBucket", "s3:PutBucketPolicy", "s3:PutLifecycleConfiguration"],
-    f"arn:aws:iam::{ACCOUNT}:instance-profile/hello-birthday-{{}}-eu-central-1-instance": ["iam:AddRoleToInstanceProfile", "iam:DeleteInstanceProfile"],
+    f"arn:aws:s3:::hello-birthday-{{}}-logs-{ACCOUNT}-eu-central-1": [
+        "s3:DeleteBucket",
+        "s3:PutBucketPolicy",
+        "s3:PutLifecycleConfiguration",
+    ],
+    f"arn:aws:iam::{ACCOUNT}:instance-profile/hello-birthday-{{}}-eu-central-1-instance": [
+        "iam:AddRoleToInstanceProfile",
+        "iam:DeleteInstanceProfile",
+    ],
     f"{STATES}/stacks/{{}}.tfstate": ["s3:GetObject", "s3:PutObject"],
     f"{STATES}/stacks/{{}}.tfstate.tflock": ["s3:DeleteObject", "s3:PutObject"],
 }
 
 # And what by the tag that it has.
 BY_TAG = {
-    f"{EC2}:vpc/vpc-1": ["ec2:CreateFlowLogs", "ec2:CreateSecurityGroup", "ec2:CreateSubnet", "ec2:DeleteVpc", "ec2:ModifyVpcAttribute"],
-    f"{EC2}:subnet/subnet-1": ["ec2:CreateNatGateway", "ec2:CreateNetworkInterface", "ec2:CreateVpcEndpoint", "ec2:DeleteSubnet", "ec2:RunInstances"],
-    f"{EC2}:route-table/rtb-1": ["ec2:AssociateRouteTable", "ec2:CreateRoute", "ec2:DeleteRoute", "ec2:DeleteRouteTable", "ec2:ReplaceRoute"],
+    f"{EC2}:vpc/vpc-1": [
+        "ec2:CreateFlowLogs",
+        "ec2:CreateSecurityGroup",
+        "ec2:CreateSubnet",
+        "ec2:DeleteVpc",
+        "ec2:ModifyVpcAttribute",
+    ],
+    f"{EC2}:subnet/subnet-1": [
+        "ec2:CreateNatGateway",
+        "ec2:CreateNetworkInterface",
+        "ec2:CreateVpcEndpoint",
+        "ec2:DeleteSubnet",
+        "ec2:RunInstances",
+    ],
+    f"{EC2}:route-table/rtb-1": [
+        "ec2:AssociateRouteTable",
+        "ec2:CreateRoute",
+        "ec2:DeleteRoute",
+        "ec2:DeleteRouteTable",
+        "ec2:ReplaceRoute",
+    ],
     f"{EC2}:internet-gateway/igw-1": ["ec2:AttachInternetGateway", "ec2:DetachInternetGateway"],
     f"{EC2}:security-group/sg-1": [
         "ec2:AuthorizeSecurityGroupEgress",
@@ -153,7 +192,12 @@ BY_TAG = {
     f"{EC2}:natgateway/nat-1": ["ec2:DeleteNatGateway"],
     f"{EC2}:vpc-endpoint/vpce-1": ["ec2:DeleteVpcEndpoints", "ec2:ModifyVpcEndpoint"],
     f"{EC2}:vpc-flow-log/fl-1": ["ec2:DeleteFlowLogs"],
-    f"{EC2}:launch-template/lt-1": ["ec2:CreateLaunchTemplateVersion", "ec2:DeleteLaunchTemplate", "ec2:ModifyLaunchTemplate", "ec2:RunInstances"],
+    f"{EC2}:launch-template/lt-1": [
+        "ec2:CreateLaunchTemplateVersion",
+        "ec2:DeleteLaunchTemplate",
+        "ec2:ModifyLaunchTemplate",
+        "ec2:RunInstances",
+    ],
     f"arn:aws:elasticfilesystem:{REGION}:file-system/fs-1": [
         "elasticfilesystem:CreateAccessPoint",
         "elasticfilesystem:CreateMountTarget",
@@ -169,9 +213,16 @@ BY_TAG = {
         "kms:ScheduleKeyDeletion",
         "kms:UntagResource",
     ],
-    f"arn:aws:backup:{REGION}:backup-plan:1-2": ["backup:CreateBackupSelection", "backup:DeleteBackupPlan", "backup:UpdateBackupPlan"],
+    f"arn:aws:backup:{REGION}:backup-plan:1-2": [
+        "backup:CreateBackupSelection",
+        "backup:DeleteBackupPlan",
+        "backup:UpdateBackupPlan",
+    ],
     f"arn:aws:acm:{REGION}:certificate/1-2": ["acm:DeleteCertificate"],
-    f"arn:aws:cognito-idp:{REGION}:userpool/eu-central-1_1": ["cognito-idp:CreateUserPoolClient", "cognito-idp:DeleteUserPool"],
+    f"arn:aws:cognito-idp:{REGION}:userpool/eu-central-1_1": [
+        "cognito-idp:CreateUserPoolClient",
+        "cognito-idp:DeleteUserPool",
+    ],
 }
 
 # What carries the tag from its creation on, in its own request.
@@ -236,16 +287,34 @@ class ApplyRole(Cases):
                     creation = {"ec2:CreateAction": "CreateVpc"}
                     self.may(role, environment, "ec2:CreateTags", resource, gives=given, keys=creation)
                     self.may_not(role, environment, "ec2:CreateTags", resource, gives=given)
-                    self.may_not(role, environment, "ec2:CreateTags", resource, gives=given, has=tag(OTHER[environment]))
+                    self.may_not(
+                        role, environment, "ec2:CreateTags", resource, gives=given, has=tag(OTHER[environment])
+                    )
                     self.may(role, environment, "ec2:CreateTags", resource, gives={"Name": "a"}, has=given)
-                    self.may_not(role, environment, "ec2:CreateTags", resource, gives=tag(OTHER[environment]), has=given)
+                    self.may_not(
+                        role, environment, "ec2:CreateTags", resource, gives=tag(OTHER[environment]), has=given
+                    )
                     self.may(role, environment, "ec2:DeleteTags", resource, gives={"Name": ""}, has=given)
                     self.may_not(role, environment, "ec2:DeleteTags", resource, gives={"Environment": ""}, has=given)
             for kind in ("file-system", "access-point"):
                 resource = f"arn:aws:elasticfilesystem:{REGION}:{kind}/1"
-                self.may(role, environment, "elasticfilesystem:TagResource", resource, gives=given, keys={"elasticfilesystem:CreateAction": "CreateFileSystem"})
+                self.may(
+                    role,
+                    environment,
+                    "elasticfilesystem:TagResource",
+                    resource,
+                    gives=given,
+                    keys={"elasticfilesystem:CreateAction": "CreateFileSystem"},
+                )
                 self.may_not(role, environment, "elasticfilesystem:TagResource", resource, gives=given)
-                self.may_not(role, environment, "elasticfilesystem:TagResource", resource, gives=given, has=tag(OTHER[environment]))
+                self.may_not(
+                    role,
+                    environment,
+                    "elasticfilesystem:TagResource",
+                    resource,
+                    gives=given,
+                    has=tag(OTHER[environment]),
+                )
             for action, resource in [
                 ("acm:AddTagsToCertificate", f"arn:aws:acm:{REGION}:certificate/1-2"),
                 ("backup:TagResource", f"arn:aws:backup:{REGION}:backup-plan:1-2"),
@@ -255,7 +324,9 @@ class ApplyRole(Cases):
                 self.may(role, environment, action, resource, gives=given)
                 self.may_not(role, environment, action, resource, gives=given, has=tag(OTHER[environment]))
             key = f"arn:aws:kms:{REGION}:key/1-2"
-            self.may_not(role, environment, "kms:TagResource", key, gives=given, keys={"kms:ResourceAliases": ["alias/billing"]})
+            self.may_not(
+                role, environment, "kms:TagResource", key, gives=given, keys={"kms:ResourceAliases": ["alias/billing"]}
+            )
 
     def test_it_changes_records_in_its_zones_only(self):
         for environment, role in self.roles.items():
@@ -263,7 +334,12 @@ class ApplyRole(Cases):
             self.may(role, environment, action, f"arn:aws:route53:::hostedzone/{zone(environment)}")
             self.may_not(role, environment, action, f"arn:aws:route53:::hostedzone/{zone(OTHER[environment])}")
             self.may_not(role, environment, action, "arn:aws:route53:::hostedzone/Z0OTHER")
-            self.may_not(role, environment, "route53:AssociateVPCWithHostedZone", f"arn:aws:route53:::hostedzone/{zone(OTHER[environment])}")
+            self.may_not(
+                role,
+                environment,
+                "route53:AssociateVPCWithHostedZone",
+                f"arn:aws:route53:::hostedzone/{zone(OTHER[environment])}",
+            )
 
     def test_it_uses_the_master_secret_of_its_own_cluster_only(self):
         secret = f"arn:aws:secretsmanager:{REGION}:secret:rds!cluster-1-2-AbCdEf"
@@ -273,7 +349,13 @@ class ApplyRole(Cases):
                 self.may_not(role, environment, action, secret, has=master_secret(OTHER[environment]))
                 self.may_not(role, environment, action, secret)
             self.may_not(role, environment, "secretsmanager:TagResource", secret, has=master_secret(OTHER[environment]))
-            self.may_not(role, environment, "secretsmanager:GetSecretValue", secret.replace("rds!cluster", "hello"), has=tag(environment))
+            self.may_not(
+                role,
+                environment,
+                "secretsmanager:GetSecretValue",
+                secret.replace("rds!cluster", "hello"),
+                has=tag(environment),
+            )
 
     def test_it_makes_no_role_without_its_boundary_and_removes_none(self):
         for environment, role in self.roles.items():
@@ -301,9 +383,17 @@ class ApplyRole(Cases):
                 ]:
                     self.may_not(role, environment, action, f"{ROLE}/{name}", keys=own)
             self.may_not(role, environment, "iam:DeleteRolePermissionsBoundary", resource, keys=own)
-            for action in ("iam:CreatePolicy", "iam:CreatePolicyVersion", "iam:DeletePolicy", "iam:SetDefaultPolicyVersion"):
+            for action in (
+                "iam:CreatePolicy",
+                "iam:CreatePolicyVersion",
+                "iam:DeletePolicy",
+                "iam:SetDefaultPolicyVersion",
+            ):
                 self.may_not(role, environment, action, boundary_arn(environment))
-            for action, kind in [("iam:CreateUser", "user/hello-birthday"), ("iam:CreateGroup", "group/hello-birthday")]:
+            for action, kind in [
+                ("iam:CreateUser", "user/hello-birthday"),
+                ("iam:CreateGroup", "group/hello-birthday"),
+            ]:
                 self.may_not(role, environment, action, f"arn:aws:iam::{ACCOUNT}:{kind}-{environment}-x")
 
     def test_it_gives_its_own_roles_to_the_services_of_its_stack(self):
@@ -312,19 +402,28 @@ class ApplyRole(Cases):
             for service in ("backup", "ec2", "monitoring.rds", "vpc-flow-logs"):
                 given = {"iam:PassedToService": f"{service}.amazonaws.com"}
                 self.may(role, environment, "iam:PassRole", own, keys=given)
-                for other in (f"hello-birthday-{OTHER[environment]}-eu-central-1-backup", f"terraform/hello-birthday-apply-{environment}", "admin"):
+                for other in (
+                    f"hello-birthday-{OTHER[environment]}-eu-central-1-backup",
+                    f"terraform/hello-birthday-apply-{environment}",
+                    "admin",
+                ):
                     self.may_not(role, environment, "iam:PassRole", f"{ROLE}/{other}", keys=given)
             self.may_not(role, environment, "iam:PassRole", own, keys={"iam:PassedToService": "lambda.amazonaws.com"})
 
     def test_its_group_receives_no_requests_of_another_load_balancer(self):
         for environment, role in self.roles.items():
-            resource = f"arn:aws:autoscaling:{REGION}:autoScalingGroup:1-2:autoScalingGroupName/hello-birthday-{environment}"
+            resource = (
+                f"arn:aws:autoscaling:{REGION}:autoScalingGroup:1-2:autoScalingGroupName/hello-birthday-{environment}"
+            )
             for action, key in [
                 ("autoscaling:AttachLoadBalancerTargetGroups", "autoscaling:TargetGroupARNs"),
                 ("autoscaling:AttachTrafficSources", "autoscaling:TrafficSourceIdentifiers"),
                 ("autoscaling:CreateAutoScalingGroup", "autoscaling:TargetGroupARNs"),
             ]:
-                own, others = ([f"arn:aws:elasticloadbalancing:{REGION}:targetgroup/hello-birthday-{one}/1"] for one in (environment, OTHER[environment]))
+                own, others = (
+                    [f"arn:aws:elasticloadbalancing:{REGION}:targetgroup/hello-birthday-{one}/1"]
+                    for one in (environment, OTHER[environment])
+                )
                 self.may(role, environment, action, resource, keys={key: own})
                 self.may_not(role, environment, action, resource, keys={key: own + others})
 
@@ -340,7 +439,11 @@ class ApplyRole(Cases):
             ("ec2:DeleteNetworkInterface", f"{EC2}:network-interface/eni-1", {}),
             ("kms:Decrypt", f"arn:aws:kms:{REGION}:key/state", {}),
             ("rds-db:connect", f"arn:aws:rds-db:{REGION}:dbuser:cluster-1/hello", own_instance),
-            ("rds:DeleteDBClusterSnapshot", f"arn:aws:rds:{REGION}:cluster-snapshot:hello-birthday-staging-final-1", own_instance),
+            (
+                "rds:DeleteDBClusterSnapshot",
+                f"arn:aws:rds:{REGION}:cluster-snapshot:hello-birthday-staging-final-1",
+                own_instance,
+            ),
             ("rds:RestoreDBClusterFromSnapshot", cluster("staging"), own_instance),
             ("s3:DeleteObject", f"{STATES}/stacks/staging.tfstate", {}),
             ("s3:GetObject", f"{STATES}/bootstrap.tfstate", {}),
@@ -356,12 +459,25 @@ class ApplyRole(Cases):
 
 # What the roles of a stack do, by name and by tag.
 ROLES_BY_NAME = {
-    f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{{}}/service:log-stream:i-1": ["logs:CreateLogStream", "logs:PutLogEvents"],
+    f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{{}}/service:log-stream:i-1": [
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    ],
     f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{{}}/service:log-stream:": ["logs:DescribeLogStreams"],
-    f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{{}}/flow-logs:log-stream:eni-1": ["logs:CreateLogStream", "logs:PutLogEvents"],
-    f"arn:aws:ssm:{REGION}:parameter/hello-birthday/{{}}/copy-from": ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"],
+    f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{{}}/flow-logs:log-stream:eni-1": [
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    ],
+    f"arn:aws:ssm:{REGION}:parameter/hello-birthday/{{}}/copy-from": [
+        "ssm:GetParameter",
+        "ssm:GetParameters",
+        "ssm:GetParametersByPath",
+    ],
     f"arn:aws:rds:{REGION}:cluster:hello-birthday-{{}}": ["rds:CreateDBClusterSnapshot"],
-    f"arn:aws:backup:{REGION}:backup-vault:hello-birthday-{{}}": ["backup:CopyIntoBackupVault", "backup:DescribeBackupVault"],
+    f"arn:aws:backup:{REGION}:backup-vault:hello-birthday-{{}}": [
+        "backup:CopyIntoBackupVault",
+        "backup:DescribeBackupVault",
+    ],
 }
 ROLES_BY_TAG = {
     f"arn:aws:kms:{REGION}:key/1-2": ["kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKey"],
@@ -373,7 +489,10 @@ ROLES_BY_TAG = {
         "elasticfilesystem:ClientWrite",
         "elasticfilesystem:Restore",
     ],
-    f"arn:aws:rds:{REGION}:cluster-snapshot:awsbackup:job-1": ["rds:DeleteDBClusterSnapshot", "rds:RestoreDBClusterFromSnapshot"],
+    f"arn:aws:rds:{REGION}:cluster-snapshot:awsbackup:job-1": [
+        "rds:DeleteDBClusterSnapshot",
+        "rds:RestoreDBClusterFromSnapshot",
+    ],
 }
 
 
@@ -382,7 +501,10 @@ class MadeRole(Cases):
 
     def setUp(self):
         everything = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-        self.roles = {environment: Role([everything], read_policy(iam, boundary_arn(environment)), {}) for environment in ENVIRONMENTS}
+        self.roles = {
+            environment: Role([everything], read_policy(iam, boundary_arn(environment)), {})
+            for environment in ENVIRONMENTS
+        }
 
     def test_it_does_what_the_roles_of_its_stack_do_and_to_no_other(self):
         for environment, role in self.roles.items():
@@ -399,12 +521,17 @@ class MadeRole(Cases):
                     self.expect(":file-system/" in resource, role, environment, action, resource)
             metrics = "cloudwatch:PutMetricData"
             self.may(role, environment, metrics, keys={"cloudwatch:namespace": f"hello-birthday-{environment}"})
-            self.may_not(role, environment, metrics, keys={"cloudwatch:namespace": f"hello-birthday-{OTHER[environment]}"})
+            self.may_not(
+                role, environment, metrics, keys={"cloudwatch:namespace": f"hello-birthday-{OTHER[environment]}"}
+            )
             self.may_not(role, environment, metrics)
 
     def test_it_takes_no_backup_of_another_stack_over(self):
         for environment, role in self.roles.items():
-            point, snapshot = f"arn:aws:backup:{REGION}:recovery-point:1", f"arn:aws:rds:{REGION}:cluster-snapshot:awsbackup:job-1"
+            point, snapshot = (
+                f"arn:aws:backup:{REGION}:recovery-point:1",
+                f"arn:aws:rds:{REGION}:cluster-snapshot:awsbackup:job-1",
+            )
             for action, resource in [
                 ("backup:CopyFromBackupVault", point),
                 ("backup:TagResource", point),
@@ -438,10 +565,22 @@ class MadeRole(Cases):
                     ("backup:StartCopyJob", f"arn:aws:backup:{REGION}:recovery-point:1", {"has": tag(one)}),
                     ("backup:StartRestoreJob", f"arn:aws:backup:{REGION}:recovery-point:1", {"has": tag(one)}),
                     ("ec2:TerminateInstances", f"{EC2}:instance/i-1", {"has": tag(one)}),
-                    ("iam:CreateRole", f"{ROLE}/hello-birthday-{one}-x", {"keys": {"iam:PermissionsBoundary": boundary_arn(environment)}}),
-                    ("iam:PassRole", f"{ROLE}/hello-birthday-{one}-x", {"keys": {"iam:PassedToService": "ec2.amazonaws.com"}}),
+                    (
+                        "iam:CreateRole",
+                        f"{ROLE}/hello-birthday-{one}-x",
+                        {"keys": {"iam:PermissionsBoundary": boundary_arn(environment)}},
+                    ),
+                    (
+                        "iam:PassRole",
+                        f"{ROLE}/hello-birthday-{one}-x",
+                        {"keys": {"iam:PassedToService": "ec2.amazonaws.com"}},
+                    ),
                     ("iam:PutRolePolicy", f"{ROLE}/hello-birthday-{one}-x", {}),
-                    ("logs:GetLogEvents", f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{one}/service:log-stream:a", {}),
+                    (
+                        "logs:GetLogEvents",
+                        f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{one}/service:log-stream:a",
+                        {},
+                    ),
                     ("rds-data:ExecuteStatement", cluster(one), {}),
                     ("rds:DeleteDBCluster", cluster(one), {}),
                     ("rds:ModifyDBCluster", cluster(one), {}),
@@ -470,7 +609,11 @@ class AwsRoles(Cases):
         snapshot = f"arn:aws:rds:{REGION}:cluster-snapshot:awsbackup:job-1"
         for action, resource, more in [
             ("backup:CopyFromBackupVault", f"arn:aws:backup:{REGION}:recovery-point:1", own),
-            ("backup:CopyIntoBackupVault", f"arn:aws:backup:eu-west-1:{ACCOUNT}:backup-vault:hello-birthday-staging", {}),
+            (
+                "backup:CopyIntoBackupVault",
+                f"arn:aws:backup:eu-west-1:{ACCOUNT}:backup-vault:hello-birthday-staging",
+                {},
+            ),
             ("backup:DescribeBackupVault", f"arn:aws:backup:{REGION}:backup-vault:hello-birthday-last-backups", {}),
             ("backup:TagResource", f"arn:aws:backup:{REGION}:recovery-point:1", {"gives": tag("staging")}),
             ("elasticfilesystem:Backup", f"arn:aws:elasticfilesystem:{REGION}:file-system/fs-1", own),
@@ -507,7 +650,11 @@ class StackRoles(Cases):
     def test_an_instance_does_its_work_and_nothing_for_another_stack(self):
         role = read_role(iam, "hello-birthday-staging-eu-central-1-instance")
         self.assertIsNotNone(role.boundary)
-        named = {resource: actions for resource, actions in ROLES_BY_NAME.items() if ":logs:" in resource and "service" in resource or ":ssm:" in resource}
+        named = {
+            resource: actions
+            for resource, actions in ROLES_BY_NAME.items()
+            if ":logs:" in resource and "service" in resource or ":ssm:" in resource
+        }
         for resource, actions in named.items():
             for action in actions:
                 self.may(role, "instance", action, resource.format("staging"))
@@ -515,7 +662,9 @@ class StackRoles(Cases):
         for action in ("ssm:UpdateInstanceInformation", "ssmmessages:OpenDataChannel"):
             self.may(role, "instance", action)
         self.may(role, "instance", "cloudwatch:PutMetricData", keys={"cloudwatch:namespace": "hello-birthday-staging"})
-        self.may_not(role, "instance", "cloudwatch:PutMetricData", keys={"cloudwatch:namespace": "hello-birthday-production"})
+        self.may_not(
+            role, "instance", "cloudwatch:PutMetricData", keys={"cloudwatch:namespace": "hello-birthday-production"}
+        )
         for bucket in ("states", "logs"):
             self.may_not(role, "instance", "s3:GetObject", f"arn:aws:s3:::{bucket}/a")
 
@@ -525,7 +674,9 @@ class PlanRole(Cases):
         self.role = bootstrap_role("plan")
 
     def test_it_only_reads(self):
-        for statement in (one for policy in self.role.policies for one in policy["Statement"] if one["Effect"] == "Allow"):
+        for statement in (
+            one for policy in self.role.policies for one in policy["Statement"] if one["Effect"] == "Allow"
+        ):
             for action in [action for pattern in many(statement["Action"]) for action in reference.actions_of(pattern)]:
                 # Of states alone, see below.
                 if action != "kms:Decrypt":
@@ -538,9 +689,21 @@ class PlanRole(Cases):
             self.may_not(self.role, "plan", "s3:PutObject", f"{STATES}/stacks/{environment}.tfstate.tflock")
             secret = f"arn:aws:secretsmanager:{REGION}:secret:rds!cluster-1-2-AbCdEf"
             for action, resource, more in [
-                ("elasticfilesystem:ClientMount", f"arn:aws:elasticfilesystem:{REGION}:file-system/fs-1", {"has": tag(environment)}),
-                ("kms:Decrypt", f"arn:aws:kms:{REGION}:key/1-2", {"has": tag(environment), "keys": {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}}),
-                ("logs:GetLogEvents", f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{environment}/service:log-stream:a", {}),
+                (
+                    "elasticfilesystem:ClientMount",
+                    f"arn:aws:elasticfilesystem:{REGION}:file-system/fs-1",
+                    {"has": tag(environment)},
+                ),
+                (
+                    "kms:Decrypt",
+                    f"arn:aws:kms:{REGION}:key/1-2",
+                    {"has": tag(environment), "keys": {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}},
+                ),
+                (
+                    "logs:GetLogEvents",
+                    f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{environment}/service:log-stream:a",
+                    {},
+                ),
                 ("logs:StartQuery", f"arn:aws:logs:{REGION}:log-group:/hello-birthday-{environment}/service", {}),
                 ("rds-data:ExecuteStatement", cluster(environment), {}),
                 ("rds-db:connect", f"arn:aws:rds-db:{REGION}:dbuser:cluster-1/hello", {"has": tag(environment)}),
@@ -579,7 +742,11 @@ class BakeRole(Cases):
             ("ec2:RunInstances", key, {}),
             ("ec2:RunInstances", image, {}),
             ("ec2:CreateTags", f"{EC2}:instance/*", {**new, "keys": {"ec2:CreateAction": "RunInstances"}}),
-            ("iam:PassRole", f"{ROLE}/terraform/hello-birthday-bake-instance", {"keys": {"iam:PassedToService": "ec2.amazonaws.com"}}),
+            (
+                "iam:PassRole",
+                f"{ROLE}/terraform/hello-birthday-bake-instance",
+                {"keys": {"iam:PassedToService": "ec2.amazonaws.com"}},
+            ),
             ("ssm:StartSession", instance, {**own, "keys": {"ssm:SessionDocumentAccessCheck": "true"}}),
             ("ssm:StartSession", "arn:aws:ssm:eu-central-1::document/AWS-StartPortForwardingSession", {}),
             ("ssm:TerminateSession", f"arn:aws:ssm:{REGION}:session/{self.role.session['aws:userid']}-1", {}),
@@ -603,7 +770,12 @@ class BakeRole(Cases):
     def test_it_touches_no_stack_and_nothing_else_that_it_did_not_make(self):
         image, snapshot = "arn:aws:ec2:eu-central-1::image/ami-1", "arn:aws:ec2:eu-central-1::snapshot/snap-1"
         forwarding = {"ssm:SessionDocumentAccessCheck": "true"}
-        for has in ({"Environment": "production", "Service": "hello-birthday"}, {"Environment": "production", **self.purpose}, {"Name": "billing"}, None):
+        for has in (
+            {"Environment": "production", "Service": "hello-birthday"},
+            {"Environment": "production", **self.purpose},
+            {"Name": "billing"},
+            None,
+        ):
             for action, resource, keys in [
                 ("ec2:CreateImage", f"{EC2}:instance/i-1", {}),
                 ("ec2:CreateTags", f"{EC2}:instance/i-1", {}),
@@ -620,15 +792,33 @@ class BakeRole(Cases):
                 self.may_not(self.role, "bake", action, resource, has=has, keys=keys)
             self.may_not(self.role, "bake", "ec2:CreateTags", snapshot, has=has, gives=self.purpose)
         for kind in ("subnet/subnet-1", "vpc/vpc-1"):
-            self.may_not(self.role, "bake", "ec2:RunInstances" if "subnet" in kind else "ec2:CreateSecurityGroup", f"{EC2}:{kind}", has=tag("staging"))
+            self.may_not(
+                self.role,
+                "bake",
+                "ec2:RunInstances" if "subnet" in kind else "ec2:CreateSecurityGroup",
+                f"{EC2}:{kind}",
+                has=tag("staging"),
+            )
         session = {"ssm:SessionDocumentAccessCheck": "false"}
         for action, resource, more in [
             ("ec2:RunInstances", f"{EC2}:instance/*", {"gives": {"Name": "a"}}),
-            ("iam:PassRole", f"{ROLE}/hello-birthday-staging-eu-central-1-instance", {"keys": {"iam:PassedToService": "ec2.amazonaws.com"}}),
+            (
+                "iam:PassRole",
+                f"{ROLE}/hello-birthday-staging-eu-central-1-instance",
+                {"keys": {"iam:PassedToService": "ec2.amazonaws.com"}},
+            ),
             ("iam:PutRolePolicy", f"{ROLE}/terraform/hello-birthday-bake-instance", {}),
-            ("autoscaling:StartInstanceRefresh", f"arn:aws:autoscaling:{REGION}:autoScalingGroup:1:autoScalingGroupName/hello-birthday-staging", {}),
+            (
+                "autoscaling:StartInstanceRefresh",
+                f"arn:aws:autoscaling:{REGION}:autoScalingGroup:1:autoScalingGroupName/hello-birthday-staging",
+                {},
+            ),
             ("s3:GetObject", f"{STATES}/stacks/staging.tfstate", {}),
-            ("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{REGION}:secret:rds!cluster-1-2-AbCdEf", {"has": master_secret("staging")}),
+            (
+                "secretsmanager:GetSecretValue",
+                f"arn:aws:secretsmanager:{REGION}:secret:rds!cluster-1-2-AbCdEf",
+                {"has": master_secret("staging")},
+            ),
             ("ssm:StartSession", f"{EC2}:instance/i-1", {"has": self.purpose, "keys": session}),
             ("ssm:TerminateSession", f"arn:aws:ssm:{REGION}:session/someone-1", {}),
         ]:
@@ -637,7 +827,9 @@ class BakeRole(Cases):
     def test_the_instance_that_is_baked_can_only_be_reached(self):
         role = bootstrap_role("bake-instance")
         self.may(role, "instance", "ssmmessages:OpenDataChannel")
-        self.may_not(role, "instance", "ssm:GetParameter", f"arn:aws:ssm:{REGION}:parameter/hello-birthday/staging/copy-from")
+        self.may_not(
+            role, "instance", "ssm:GetParameter", f"arn:aws:ssm:{REGION}:parameter/hello-birthday/staging/copy-from"
+        )
 
 
 class Trust(Cases):
@@ -657,8 +849,15 @@ class Trust(Cases):
         }
         for subject, expected in jobs.items():
             for audience in ("sts.amazonaws.com", "other"):
-                token = {"token.actions.githubusercontent.com:sub": subject, "token.actions.githubusercontent.com:aud": audience}
-                trusting = {name for name in ("plan", "bake", "apply-staging", "apply-production") if trusts(self.document(name), provider, token)}
+                token = {
+                    "token.actions.githubusercontent.com:sub": subject,
+                    "token.actions.githubusercontent.com:aud": audience,
+                }
+                trusting = {
+                    name
+                    for name in ("plan", "bake", "apply-staging", "apply-production")
+                    if trusts(self.document(name), provider, token)
+                }
                 self.assertEqual(trusting, expected if audience == "sts.amazonaws.com" else set(), subject)
 
     def document(self, name):
@@ -676,7 +875,9 @@ class Quotas(Cases):
         names = ["plan", "bake", "bake-instance", *(f"apply-{environment}" for environment in ENVIRONMENTS)]
         for name in (f"hello-birthday-{one}" for one in names):
             own = iam.list_role_policies(RoleName=name)["PolicyNames"]
-            sizes = {one: self.size(iam.get_role_policy(RoleName=name, PolicyName=one)["PolicyDocument"]) for one in own}
+            sizes = {
+                one: self.size(iam.get_role_policy(RoleName=name, PolicyName=one)["PolicyDocument"]) for one in own
+            }
             self.assertLessEqual(sum(sizes.values()), 10240, f"{name}: {sizes}")
             role = iam.get_role(RoleName=name)["Role"]
             self.assertLessEqual(self.size(role["AssumeRolePolicyDocument"]), 2048, name)
@@ -695,7 +896,10 @@ class Known(Cases):
     """A rule about an action or a key that IAM does not know would be no rule."""
 
     def test_policies_name_actions_resources_and_condition_keys_of_the_reference(self):
-        documents = [read_policy(iam, one["Arn"]) for one in iam.list_policies(Scope="Local", PathPrefix="/terraform/")["Policies"]]
+        documents = [
+            read_policy(iam, one["Arn"])
+            for one in iam.list_policies(Scope="Local", PathPrefix="/terraform/")["Policies"]
+        ]
         names = ["plan", "bake", "bake-instance", *(f"apply-{environment}" for environment in ENVIRONMENTS)]
         documents += [policy for name in names for policy in bootstrap_role(name).policies]
         for statement in (one for document in documents for one in document["Statement"] if one["Action"] != "*"):
@@ -703,7 +907,9 @@ class Known(Cases):
             for pattern in many(statement["Action"]):
                 actions = reference.actions_of(pattern)
                 self.assertTrue(actions, f"no action is called {pattern}")
-                found = [action for action in actions if reference.has_resource(action, many(statement.get("Resource", "*")))]
+                found = [
+                    action for action in actions if reference.has_resource(action, many(statement.get("Resource", "*")))
+                ]
                 self.assertTrue(found, f"{statement['Sid']}: {pattern} has no such resource")
                 for key in keys if statement["Effect"] == "Allow" else []:
                     known = [action for action in actions if reference.knows(reference.condition_keys(action), key)]

@@ -80,7 +80,11 @@ class Documented(unittest.TestCase):
         role = "arn:aws:iam::123456789012:role/a"
         context = {"aws:PrincipalTag/department": "hr", "aws:PrincipalTag/role": "audit", "aws:PrincipalArn": role}
         self.assertEqual(when(condition, context), ALLOWED)
-        for key, other in [("aws:PrincipalTag/department", "it"), ("aws:PrincipalTag/role", "pm"), ("aws:PrincipalArn", role.replace("role", "user"))]:
+        for key, other in [
+            ("aws:PrincipalTag/department", "it"),
+            ("aws:PrincipalTag/role", "pm"),
+            ("aws:PrincipalArn", role.replace("role", "user")),
+        ]:
             self.assertEqual(when(condition, {**context, key: other}), DENIED)
 
     def test_no_value_of_a_negated_operator_may_match(self):
@@ -105,7 +109,12 @@ class Documented(unittest.TestCase):
     def test_null_asks_whether_there_is_a_key(self):
         # reference_policies_elements_condition_operators.html: aws:TokenIssueTime
         temporary = {"aws:TokenIssueTime": "2026-01-01T00:00:00Z"}
-        for wanted, context, outcome in [("true", {}, ALLOWED), ("true", temporary, DENIED), ("false", {}, DENIED), ("false", temporary, ALLOWED)]:
+        for wanted, context, outcome in [
+            ("true", {}, ALLOWED),
+            ("true", temporary, DENIED),
+            ("false", {}, DENIED),
+            ("false", temporary, ALLOWED),
+        ]:
             self.assertEqual(when({"Null": {"aws:TokenIssueTime": wanted}}, context), outcome)
 
     def test_set_operators_ask_for_all_or_any_values_of_a_key(self):
@@ -166,12 +175,24 @@ class Documented(unittest.TestCase):
     def test_dates_numbers_addresses_and_booleans_are_compared_as_such(self):
         # reference_policies_elements_condition_operators.html
         for condition, context, outcome in [
-            ({"DateGreaterThan": {"aws:CurrentTime": "2020-04-01T00:00:00Z"}}, {"aws:CurrentTime": "2026-01-01T00:00:00Z"}, ALLOWED),
-            ({"DateLessThan": {"aws:CurrentTime": "2020-06-30T23:59:59Z"}}, {"aws:CurrentTime": "2026-01-01T00:00:00Z"}, DENIED),
+            (
+                {"DateGreaterThan": {"aws:CurrentTime": "2020-04-01T00:00:00Z"}},
+                {"aws:CurrentTime": "2026-01-01T00:00:00Z"},
+                ALLOWED,
+            ),
+            (
+                {"DateLessThan": {"aws:CurrentTime": "2020-06-30T23:59:59Z"}},
+                {"aws:CurrentTime": "2026-01-01T00:00:00Z"},
+                DENIED,
+            ),
             ({"NumericLessThanEquals": {"s3:max-keys": "10"}}, {"s3:max-keys": "9"}, ALLOWED),
             ({"NumericLessThanEquals": {"s3:max-keys": "10"}}, {"s3:max-keys": "11"}, DENIED),
             ({"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}, {"aws:SourceIp": "203.0.113.7"}, ALLOWED),
-            ({"NotIpAddress": {"aws:SourceIp": ["192.0.2.0/24", "203.0.113.0/24"]}}, {"aws:SourceIp": "203.0.113.7"}, DENIED),
+            (
+                {"NotIpAddress": {"aws:SourceIp": ["192.0.2.0/24", "203.0.113.0/24"]}},
+                {"aws:SourceIp": "203.0.113.7"},
+                DENIED,
+            ),
             ({"Bool": {"aws:SecureTransport": "true"}}, {"aws:SecureTransport": "true"}, ALLOWED),
             ({"Bool": {"aws:SecureTransport": "true"}}, {}, DENIED),
         ]:
@@ -186,16 +207,34 @@ class Documented(unittest.TestCase):
         provider = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
         condition = {
             "StringEquals": {"token.actions.githubusercontent.com:aud": "sts.amazonaws.com"},
-            "StringLike": {"token.actions.githubusercontent.com:sub": "repo:GitHubOrg/GitHubRepo:ref:refs/heads/GitHubBranch"},
+            "StringLike": {
+                "token.actions.githubusercontent.com:sub": "repo:GitHubOrg/GitHubRepo:ref:refs/heads/GitHubBranch"
+            },
         }
-        document = policy({"Effect": "Allow", "Principal": {"Federated": provider}, "Action": "sts:AssumeRoleWithWebIdentity", "Condition": condition})
+        document = policy(
+            {
+                "Effect": "Allow",
+                "Principal": {"Federated": provider},
+                "Action": "sts:AssumeRoleWithWebIdentity",
+                "Condition": condition,
+            }
+        )
         token = {
             "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
             "token.actions.githubusercontent.com:sub": "repo:GitHubOrg/GitHubRepo:ref:refs/heads/GitHubBranch",
         }
         self.assertTrue(trusts(document, provider, token))
         self.assertFalse(trusts(document, provider.replace("token", "other"), token))
-        self.assertFalse(trusts(document, provider, {**token, "token.actions.githubusercontent.com:sub": "repo:GitHubOrg/Other:ref:refs/heads/GitHubBranch"}))
+        self.assertFalse(
+            trusts(
+                document,
+                provider,
+                {
+                    **token,
+                    "token.actions.githubusercontent.com:sub": "repo:GitHubOrg/Other:ref:refs/heads/GitHubBranch",
+                },
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,6 @@ class Gate:
         refusal = self._refuse(call)
         if refusal:
             self._refused.append(refusal)
-            print(f"refused: {refusal}", file=sys.stderr)
             return refuse(start_response, environ, call, refusal)
         return self._forward(environ, body, start_response)
 
