@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::image::{Copy, play, play_in, render, settings};
+use crate::machine::Machine;
 use crate::role::changed_tasks;
 use crate::units::folder;
 use crate::{command, run, said};
@@ -23,7 +24,7 @@ const FIRST_WITH_JOURNAL: &str = "1.300070.0b1234";
 const LAST_WITHOUT: &str = "1.300069.1b1233";
 
 #[test]
-fn an_agent_that_understands_its_settings_is_set_up_and_verified() {
+fn an_agent_that_understands_its_settings_is_set_up_verified_and_started_after_cloud_init() {
     let copy = Copy::of_image();
     install(&copy, FIRST_WITH_JOURNAL);
     let play = |playbook| {
@@ -38,6 +39,12 @@ fn an_agent_that_understands_its_settings_is_set_up_and_verified() {
     let stacks = copy.path(AGENT).join("etc/amazon-cloudwatch-agent.d");
     assert_eq!(fs::read_dir(stacks).unwrap().count(), 0);
     play("ansible/verify.yml");
+
+    // Its unit alone would not wait.
+    let machine = Machine::boot(copy);
+    let after = machine.property(UNIT, "After");
+    assert!(after.split(' ').any(|unit| unit == "cloud-init.service"), "{after}");
+    assert_eq!(machine.property(UNIT, "UnitFileState"), "enabled");
 }
 
 #[test]
@@ -148,7 +155,8 @@ fn install(copy: &Copy, version: &str) {
     copy.write(&format!("{AGENT}/bin/CWAGENT_VERSION"), version, 0o644);
     copy.write(&format!("{AGENT}/etc/common-config.toml"), "", 0o644);
     fs::create_dir(copy.path(AGENT).join("etc/amazon-cloudwatch-agent.d")).unwrap();
-    let unit = "[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n";
+    let unit = "[Unit]\nAfter=network.target\n[Service]\nExecStart=true\n\
+         [Install]\nWantedBy=multi-user.target\n";
     copy.write(&format!("/etc/systemd/system/{UNIT}"), unit, 0o644);
     run(command("chroot").arg(copy.root()).args(["useradd", "--system", "cwagent"]));
 }
