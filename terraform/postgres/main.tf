@@ -208,3 +208,15 @@ resource "terraform_data" "roles" {
 
   depends_on = [aws_rds_cluster_instance.this]
 }
+
+# AWS keeps a protected cluster, and lets all of its instances be deleted.
+resource "terraform_data" "protection" {
+  input = var.deletion_protection
+
+  provisioner "local-exec" {
+    when    = destroy
+    command = "if ${self.input}; then echo 'the database is protected: apply deletion_protection = false before you delete it' >&2; exit 1; fi"
+  }
+
+  depends_on = [aws_rds_cluster_instance.this]
+}

@@ -16,9 +16,12 @@ mod tree;
 
 mod applied;
 mod bootstrap;
+mod costs;
 mod dashboard;
 mod diagrams;
+mod documentation;
 mod lints;
+mod permissions;
 mod properties;
 mod restore;
 mod roll;

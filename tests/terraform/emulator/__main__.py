@@ -23,6 +23,7 @@ import backup
 import balancers
 import gaps
 import images
+import leftovers
 import refreshes
 import restores
 from control import Control
@@ -32,6 +33,7 @@ backup.extend_moto()
 balancers.extend_moto()
 gaps.extend_moto()
 images.extend_moto()
+leftovers.extend_moto()
 refreshes.extend_moto()
 restores.extend_moto()
 moto = DomainDispatcherApplication(create_backend_app)
