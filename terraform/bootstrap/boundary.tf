@@ -106,13 +106,17 @@ data "aws_iam_policy_document" "boundary" {
     }
   }
 
+  # EFS's guide names no tags among the condition keys of clients, though its reference does:
+  # a client must be able to mount either way. The policy of a stack's file system admits its
+  # own instances alone.
+  # https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html
   statement {
     sid       = "Files"
     actions   = ["elasticfilesystem:Backup", "elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite", "elasticfilesystem:Restore"]
     resources = ["${local.arn}:elasticfilesystem:*:${local.account}:file-system/*"]
 
     condition {
-      test     = "StringEquals"
+      test     = "StringEqualsIfExists"
       variable = "aws:ResourceTag/Environment"
       values   = [each.key]
     }

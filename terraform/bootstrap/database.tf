@@ -60,7 +60,7 @@ data "aws_iam_policy_document" "database" {
 
     condition {
       test     = "ArnLikeIfExists"
-      variable = "secretsmanager:ResourceTag/aws:rds:primaryDBClusterArn"
+      variable = "aws:ResourceTag/aws:rds:primaryDBClusterArn"
       values   = [local.clusters[each.key]]
     }
   }
@@ -73,7 +73,7 @@ data "aws_iam_policy_document" "database" {
 
     condition {
       test     = "ArnLike"
-      variable = "secretsmanager:ResourceTag/aws:rds:primaryDBClusterArn"
+      variable = "aws:ResourceTag/aws:rds:primaryDBClusterArn"
       values   = [local.clusters[each.key]]
     }
   }

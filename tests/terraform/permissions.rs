@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -54,10 +55,10 @@ fn a_stack_is_made_and_rolled_with_the_rights_of_its_role() {
     };
     let [first, second] = ["first", "second"].map(|name| account.register_image(name));
 
-    // On either database, and then the one of them without the other.
-    let both = ["-auto-approve", "-var=database_beside=postgres", &first];
-    expect_success(&terraform("apply-staging", "apply", &both));
-    let released = terraform("apply-staging", "apply", &["-auto-approve", &second]);
+    // With either database.
+    let beside = "-var=database_beside=postgres";
+    expect_success(&terraform("apply-staging", "apply", &["-auto-approve", beside, &first]));
+    let released = terraform("apply-staging", "apply", &["-auto-approve", beside, &second]);
     expect_success(&released);
     assert!(said(&released).contains("the group runs version 2"), "{}", said(&released));
     assert_eq!(gate.ask("refused"), json!([]));
@@ -65,13 +66,13 @@ fn a_stack_is_made_and_rolled_with_the_rights_of_its_role() {
     assert!(allowed > 150, "only {allowed} actions went through the gate");
 
     // Whoever plans needs no more than to read.
-    let plan = terraform("plan", "plan", &["-lock=false", "-detailed-exitcode", &second]);
+    let plan = terraform("plan", "plan", &["-lock=false", "-detailed-exitcode", beside, &second]);
     assert_eq!(plan.status.code(), Some(0), "{}", said(&plan));
 
     account.expect(&["StackRoles"]);
 
     // The gate does refuse.
-    let wanted = ["-auto-approve", "-var=size={ min = 2, max = 5 }", &second];
+    let wanted = ["-auto-approve", "-var=size={ min = 2, max = 5 }", beside, &second];
     for role in ["apply-production", "plan"] {
         let refused = terraform(role, "apply", &wanted);
         assert!(!refused.status.success(), "{}", said(&refused));
@@ -81,14 +82,14 @@ fn a_stack_is_made_and_rolled_with_the_rights_of_its_role() {
 }
 
 /// An account in which bootstrap/ was applied.
-struct Account {
-    emulator: Emulator,
+pub struct Account {
+    pub emulator: Arc<Emulator>,
     zones: Value,
 }
 
 impl Account {
-    fn new() -> Account {
-        let emulator = Emulator::start();
+    pub fn new() -> Account {
+        let emulator = Arc::new(Emulator::start());
         let zone = |name: &str| {
             let zone = json!({ "Name": name, "CallerReference": name });
             let made = emulator.aws("route53.create_hosted_zone", zone);
@@ -116,7 +117,7 @@ impl Account {
     }
 
     /// Has `command` be a job of GitHub's with this role.
-    fn enter<'a>(&self, role: &str, gate: &Gate, command: &'a mut Command) -> &'a mut Command {
+    pub fn enter<'a>(&self, role: &str, gate: &Gate, command: &'a mut Command) -> &'a mut Command {
         let role = json!({
             "RoleArn": format!("arn:aws:iam::123456789012:role/terraform/hello-birthday-{role}"),
             "RoleSessionName": "GitHubActions",
@@ -131,7 +132,7 @@ impl Account {
             .env("AWS_SESSION_TOKEN", key("SessionToken"))
     }
 
-    fn boundary(&self, environment: &str) -> String {
+    pub fn boundary(&self, environment: &str) -> String {
         format!("arn:aws:iam::123456789012:policy/terraform/hello-birthday-boundary-{environment}")
     }
 
@@ -153,13 +154,13 @@ impl Account {
 }
 
 /// What stands before the emulator and refuses what IAM would: permissions/gate.py.
-struct Gate {
+pub struct Gate {
     process: Child,
     url: String,
 }
 
 impl Gate {
-    fn new(emulator: &Emulator) -> Gate {
+    pub fn new(emulator: &Emulator) -> Gate {
         let mut gate = Command::new("python3");
         gate.arg(format!("{}/{FOLDER}/gate.py", env!("CARGO_MANIFEST_DIR")));
         gate.env("PYTHONDONTWRITEBYTECODE", "1");
@@ -172,7 +173,7 @@ impl Gate {
     }
 
     /// What it tells of the requests so far.
-    fn ask(&self, what: &str) -> Value {
+    pub fn ask(&self, what: &str) -> Value {
         let script = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())";
         let url = format!("{}/gate/{what}", self.url);
         serde_json::from_str(&run(command("python3").args(["-c", script, &url]))).unwrap()

@@ -529,7 +529,16 @@ RULES = {
     "cognito-idp:CreateUserPool": ask_new_user_pool,
     **{
         f"cognito-idp:{operation}": ask_user_pool
-        for operation in ["CreateUserPoolClient", "CreateUserPoolDomain", "SetUserPoolMfaConfig", "UpdateUserPool", "UpdateUserPoolClient"]
+        for operation in [
+            "CreateUserPoolClient",
+            "CreateUserPoolDomain",
+            "DeleteUserPool",
+            "DeleteUserPoolClient",
+            "DeleteUserPoolDomain",
+            "SetUserPoolMfaConfig",
+            "UpdateUserPool",
+            "UpdateUserPoolClient",
+        ]
     },
     "ec2:CreateTags": ask_create_tags,
     "elasticfilesystem:CreateFileSystem": ask_new_file_system,

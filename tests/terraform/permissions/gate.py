@@ -140,7 +140,8 @@ class World:
             case "backup":
                 found = client.list_tags(ResourceArn=resource)["Tags"]
             case "cognito-idp":
-                found = client.list_tags_for_resource(ResourceArn=resource)["Tags"]
+                pool = client.describe_user_pool(UserPoolId=resource.rpartition("/")[2])
+                found = pool["UserPool"].get("UserPoolTags")
             case "ec2":
                 found = client.describe_tags(Filters=[{"Name": "resource-id", "Values": [resource]}])["Tags"]
             case "efs":
