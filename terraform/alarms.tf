@@ -101,7 +101,7 @@ resource "aws_cloudwatch_metric_alarm" "p99" {
 
 resource "aws_cloudwatch_metric_alarm" "unhealthy" {
   alarm_name        = "${local.name}-unhealthy"
-  alarm_description = "An instance has not answered /readyz with 200 for three minutes. Its log says why; Auto Scaling replaces it five minutes after its start or sooner. A release in progress is rolled back."
+  alarm_description = "An instance has not answered /readyz with 200 for three minutes. Its log says why: the release does not start, or the database does not answer this instance, which the dashboard compares with the others. Auto Scaling replaces it. A release in progress is rolled back."
 
   namespace   = "AWS/ApplicationELB"
   metric_name = "UnHealthyHostCount"
@@ -127,7 +127,9 @@ resource "aws_cloudwatch_metric_alarm" "none_healthy" {
 
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
-  # Both metrics come late, by a minute or two, and a filled gap counts as none healthy.
+  # Metrics come a minute or two late, and a gap that is filled counts as none healthy: so
+  # many periods are never gaps alone.
+  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
   evaluation_periods  = 5
   datapoints_to_alarm = 5
   treat_missing_data  = "notBreaching"

@@ -1,6 +1,5 @@
-# What an instance may do: be reached by Session Manager, send its logs and metrics, read
-# its own parameters, sign in to its own database, use its own files, and read those that
-# AWS Backup restored beside them. Nothing else.
+# The role of the instances: Session Manager, their logs and metrics, their parameters, and
+# their database. Nothing else.
 
 data "aws_iam_policy_document" "instance_trust" {
   statement {
@@ -17,8 +16,8 @@ data "aws_iam_policy_document" "instance" {
   #checkov:skip=CKV_AWS_111: Sessions and metrics have no resource that a policy could name.
   #checkov:skip=CKV_AWS_356: Sessions and metrics have no resource that a policy could name.
 
-  # What the agent of Session Manager asks for; AWS's own policy for it also lets it
-  # read every parameter.
+  # The actions of Session Manager's agent; AWS's managed policy for it also allows reading
+  # every parameter.
   statement {
     sid = "BeManaged"
     actions = [
@@ -93,7 +92,7 @@ data "aws_iam_policy_document" "instance" {
     }
   }
 
-  # What AWS Backup restored lies beside its own files, to be read and copied from.
+  # Files that AWS Backup restored, to copy from.
   dynamic "statement" {
     for_each = module.sqlite[*]
 

@@ -15,10 +15,10 @@ resource "aws_lb" "this" {
   idle_timeout = 60
 
   drop_invalid_header_fields = true
-  # The strictest would also turn away clients that are only careless; what is left
-  # ambiguous travels alone on its connection.
+  # The strictest mode also rejects clients that are only careless; in this one ambiguous
+  # requests get a connection of their own.
   desync_mitigation_mode = "defensive"
-  # The service has no use for clients' addresses, so it is not told them.
+  # The service does not need clients' addresses.
   xff_header_processing_mode = "remove"
 
   enable_deletion_protection = var.deletion_protection
@@ -28,7 +28,7 @@ resource "aws_lb" "this" {
     enabled = true
   }
 
-  # AWS tries to write before it accepts the bucket, and wants a way to the internet.
+  # AWS tests the bucket's policy, and requires a route to the internet.
   depends_on = [aws_route.internet, aws_s3_bucket_policy.access_logs]
 }
 
@@ -40,10 +40,10 @@ resource "aws_lb_target_group" "this" {
   port     = 8080
   protocol = "HTTP"
 
-  # A slow instance gets less, in a burst as in a roll.
+  # A slow instance gets fewer requests, in a burst as in a roll.
   load_balancing_algorithm_type = "least_outstanding_requests"
 
-  # Requests under way are the service's to finish; the balancer waits until it has.
+  # The service finishes requests in flight; the load balancer waits for it.
   deregistration_delay = var.drain_timeout_seconds + 10
 
   health_check {
@@ -54,8 +54,8 @@ resource "aws_lb_target_group" "this" {
     # Ready for requests ten seconds after the service is.
     interval          = 5
     healthy_threshold = 2
-    # Fifteen seconds, four of them for an answer: the group replaces what fails, and
-    # replacing an instance that is only overloaded would overload the others.
+    # Fifteen seconds, of which an answer may take four: the group replaces what fails, and
+    # replacing an overloaded instance would overload the others.
     timeout             = 4
     unhealthy_threshold = 3
   }
@@ -90,11 +90,11 @@ resource "aws_lb_listener" "https" {
   protocol          = "HTTPS"
   certificate_arn   = local.certificate_arn
 
-  # What AWS recommends: TLS 1.3, TLS 1.2 with forward secrecy and authenticated ciphers
-  # alone, and a key exchange that a quantum computer will not undo.
+  # AWS's recommendation: TLS 1.3, or TLS 1.2 with forward secrecy and authenticated ciphers,
+  # and post-quantum key exchange.
   ssl_policy = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
 
-  # Browsers that have been here once do not ask over plain HTTP again for a year.
+  # HSTS: browsers use HTTPS alone for a year after a visit.
   routing_http_response_strict_transport_security_header_value = "max-age=31536000"
 
   dynamic "default_action" {

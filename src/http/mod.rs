@@ -36,7 +36,7 @@ mod tests {
     use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
-    use crate::store::{BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, STORE_TIMEOUT};
+    use crate::store::{BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, STORE_OUTAGE_MAX, STORE_TIMEOUT};
 
     fn thousands(number: usize) -> String {
         match (number / 1000, number % 1000) {
@@ -64,6 +64,10 @@ mod tests {
             format!("| the wait in the queue, once a full batch waits | {wait} s,"),
             format!("| requests in one batch | {} |", thousands(BATCH_MAX.get())),
             format!("| a request's time in the store | {store} s |"),
+            format!(
+                "| the store does not answer this instance | {} s |",
+                STORE_OUTAGE_MAX.as_secs()
+            ),
             format!("A username is 1 to {} Unicode characters", Username::LEN_MAX),
         ] {
             assert!(readme.contains(&row), "{row}");

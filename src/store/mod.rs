@@ -24,7 +24,7 @@ use outage::Outage;
 
 pub use bulk::{Bulk, OnConflict, is_one_file};
 pub use database_url::{DatabaseUrl, DatabaseUrlError, UrlSource, UrlSourceError};
-pub use postgres::{PostgresError, PostgresUrl, PostgresUrlError};
+pub use postgres::{PostgresError, PostgresUrlError};
 pub use schema::Migrate;
 pub use sqlite::{JournalChoice, SqliteError};
 
@@ -50,12 +50,12 @@ pub const STORE_OUTAGE_MAX: Duration = Duration::from_secs(120);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// How to use the database.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StoreOptions {
     /// The journal of a SQLite file.
     pub sqlite_journal: JournalChoice,
     /// A replica of a Postgres database, to find users in.
-    pub read_url: Option<PostgresUrl>,
+    pub read_source: Option<UrlSource>,
     /// Authorities that may sign the certificate of a Postgres server, in PEM form;
     /// without it those that the machine trusts.
     pub postgres_ca_file: Option<PathBuf>,
@@ -69,7 +69,7 @@ impl Default for StoreOptions {
     fn default() -> StoreOptions {
         StoreOptions {
             sqlite_journal: JournalChoice::default(),
-            read_url: None,
+            read_source: None,
             postgres_ca_file: None,
             migrate: Migrate::default(),
             batch_max: BATCH_MAX,

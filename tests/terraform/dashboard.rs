@@ -15,7 +15,7 @@ const GRAPH_COLUMNS_MIN: u64 = 6;
 
 /// Metrics that no alarm compares, by namespace, name and dimensions, from AWS's lists:
 /// Application Load Balancers, Auto Scaling groups, EFS, Aurora and AWS Backup.
-const NO_ALARM: [&str; 18] = [
+const NO_ALARM: [&str; 19] = [
     "AWS/ApplicationELB HTTPCode_Target_2XX_Count LoadBalancer",
     "AWS/ApplicationELB HTTPCode_Target_4XX_Count LoadBalancer",
     "AWS/ApplicationELB ActiveConnectionCount LoadBalancer",
@@ -33,6 +33,7 @@ const NO_ALARM: [&str; 18] = [
     "AWS/RDS CPUUtilization DBClusterIdentifier Role",
     "AWS/RDS DatabaseConnections DBClusterIdentifier Role",
     "AWS/RDS VolumeBytesUsed DBClusterIdentifier",
+    "STACK hello_birthday_store_outage_seconds job",
     "STACK hello_birthday_store_retries_total kind",
 ];
 

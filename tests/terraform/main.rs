@@ -17,10 +17,14 @@ mod tree;
 mod applied;
 mod aurora;
 mod bootstrap;
+mod costs;
 mod dashboard;
 mod diagrams;
+mod documentation;
 mod lints;
+mod permissions;
 mod properties;
+mod restore;
 mod roll;
 
 use commands::{command, run, said};

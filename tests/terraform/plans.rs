@@ -7,7 +7,6 @@ use std::thread;
 use serde_json::Value;
 
 use crate::providers::providers;
-use crate::run;
 use crate::tree::Tree;
 
 /// A plan of a stack that does not exist yet.
@@ -43,23 +42,32 @@ const STACKS: [(&str, &[&str]); 3] = [
 
 /// The plans of all stacks.
 pub fn plans() -> &'static [Plan] {
-    static PLANS: LazyLock<Vec<Plan>> = LazyLock::new(|| {
+    static PLANS: LazyLock<Result<Vec<Plan>, String>> = LazyLock::new(|| {
+        // In this thread, so that its message is not lost with one of the others.
+        providers();
         thread::scope(|scope| {
             let plans = STACKS.map(|(name, settings)| scope.spawn(move || plan(name, settings)));
             plans.into_iter().map(|plan| plan.join().unwrap()).collect()
         })
     });
-    &PLANS
+    PLANS.as_ref().unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn plan(name: &'static str, settings: &[&str]) -> Plan {
+fn plan(name: &'static str, settings: &[&str]) -> Result<Plan, String> {
     let tree = Tree::new("", &providers().oldest);
     fs::write(tree.path("tests/plan.tftest.hcl"), include_str!("plan.tftest.hcl")).unwrap();
     let mut test = tree.terraform("test");
     test.args(["-json", "-verbose", "-filter=tests/plan.tftest.hcl"]).args(settings);
-    let told = run(&mut test);
+    let output = test.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
     // It is 14 MB long, nearly all of it the provider's schema.
-    let plan = told.lines().find(|line| line.contains(r#""type":"test_plan""#)).unwrap();
-    let mut message: Value = serde_json::from_str(plan).unwrap();
-    Plan { name, json: message["test_plan"].take() }
+    let (mut plans, others): (Vec<_>, Vec<_>) =
+        told.lines().partition(|line| line.contains(r#""type":"test_plan""#));
+    match plans.pop() {
+        Some(plan) if output.status.success() => {
+            let mut message: Value = serde_json::from_str(plan).unwrap();
+            Ok(Plan { name, json: message["test_plan"].take() })
+        }
+        _ => Err(format!("cannot plan {name}: {}", others.join("\n"))),
+    }
 }

@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 
 pub(super) use bulk::PostgresBulk;
 pub use error::PostgresError;
-pub use url::{PostgresUrl, PostgresUrlError};
+pub use url::PostgresUrlError;
 
 /// Connections that read. The second one executes what arrives while the first waits for
 /// its answer.
@@ -47,9 +47,9 @@ pub(super) async fn open(
     let primary = connector.with_statement_timeout(STATEMENT_TIMEOUT);
     let client = |sql, kind| ReconnectingClient::new(primary.clone(), sql, metrics.retries(kind));
     let status = Arc::new(ReplicaStatus::new(metrics.replica_fallbacks.clone()));
-    let replica = options
-        .read_url
-        .map(|url| connector.to_replica(url).with_statement_timeout(replica::REPLICA_TIMEOUT));
+    let replica = options.read_source.map(|source| {
+        connector.to_replica(source).with_statement_timeout(replica::REPLICA_TIMEOUT)
+    });
     let reads = (0..READERS).map(|_| async {
         let replica = OptionFuture::from(
             replica.clone().map(|replica| Replica::open(replica, FIND, status.clone())),
