@@ -52,6 +52,11 @@ output "network" {
   }
 }
 
+output "topic_arns" {
+  description = "ARNs of the topics of urgent and of routine alarms."
+  value       = { for name, topic in aws_sns_topic.alarms : name => topic.arn }
+}
+
 output "log_groups" {
   description = "Names of the log groups of the service and of its metrics."
   value       = { service = aws_cloudwatch_log_group.service.name, metrics = aws_cloudwatch_log_group.metrics.name }

@@ -202,7 +202,7 @@ resource "aws_autoscaling_group" "this" {
 }
 
 resource "aws_autoscaling_policy" "requests" {
-  name                   = "requests-per-instance"
+  name                   = "${local.name}-requests"
   autoscaling_group_name = aws_autoscaling_group.this.name
   policy_type            = "TargetTrackingScaling"
 

@@ -47,7 +47,7 @@ run "values_that_no_stack_can_have" {
     database              = "mysql"
     postgres              = { min_capacity = 0 }
     backup_retention_days = 1
-    alarm_emails          = ["ops"]
+    alarm_emails          = { urgent = ["ops"] }
     # Longer than the deadline of a request.
     latency_seconds = 10
     # Set by the stack.
@@ -85,7 +85,9 @@ run "values_that_do_not_go_together" {
   command = plan
 
   variables {
-    recovery_region = "eu-central-1"
+    # In another region than the stack.
+    alarm_topic_arns = { routine = ["arn:aws:sns:us-east-1:123456789012:chat"] }
+    recovery_region  = "eu-central-1"
     # More than a line.
     service_flags = { HELLO_BIRTHDAY_TIME_ZONE = "UTC\nHELLO_BIRTHDAY_LOG_LEVEL=debug" }
     size          = { min = 4, max = 3 }
@@ -100,6 +102,7 @@ run "values_that_do_not_go_together" {
   }
 
   expect_failures = [
+    var.alarm_topic_arns,
     var.recovery_region,
     var.service_flags,
     var.size,

@@ -108,6 +108,8 @@ def main(arguments):
     stale = []
     for folder in map(Path, (argument for argument in arguments if argument != "--write")):
         readme = folder / "README.md"
+        if not readme.exists():
+            sys.exit(f"documentation.py: there is no {readme}")
         text = readme.read_text()
         wanted = in_step(folder, text)
         if wanted != text:
