@@ -27,8 +27,7 @@ use super::{Store, StoreOptions};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::PostgresBulk;
-pub use error::PostgresError;
-pub use url::{PostgresUrl, PostgresUrlError};
+pub use url::PostgresUrl;
 
 /// Connections that read. The second one executes what arrives while the first waits for
 /// its answer.
