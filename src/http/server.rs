@@ -2,14 +2,13 @@
 //! without losing a request.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::pending;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hyper::body::Body;
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::connection::{Connections, HEAD_TIMEOUT, Phase, TrackedStream};
-use super::{Handler, Problem, Request, Response};
+use super::{Handler, Problem, Request, RequestBody, Response};
 use crate::metrics::ListenerMetrics;
 
 pub use crate::listener::Listener;
@@ -180,28 +179,37 @@ impl<H: Handler> Server<H> {
     /// Serves a connection until it ends or times out.
     async fn serve_connection(self: &Arc<Self>, stream: TcpStream) {
         let guard = self.connections.open();
-        let service = |mut request: Request| {
-            guard.state.begin_request();
-            if !request.body().is_end_stream() {
-                request.extensions_mut().insert(guard.state.clone());
-            }
-            let server = self.clone();
-            let state = guard.state.clone();
-            // Boxed, so that idle connections do not reserve memory for it.
-            Box::pin(async move {
-                let response = server.answer(request).await;
+        let state = &guard.state;
+        let service = |request: hyper::Request<Incoming>| {
+            let is_admitted = state.begin_request();
+            let request = request.map(|body| RequestBody::new(body, state));
+            async move {
+                if !is_admitted {
+                    // The connection ends instead.
+                    pending::<()>().await;
+                }
+                let response = self.answer(request).await;
                 state.enter(Phase::WritingResponse);
                 Ok::<_, Infallible>(response)
-            }) as Pin<Box<dyn Future<Output = _> + Send>>
+            }
         };
         let mut stream = TrackedStream::new(stream, guard.state.clone());
         let timed_out = loop {
+            // An idle connection does without hyper, whose buffers take 8 KiB.
+            let timed_out = tokio::select! {
+                biased;
+                () = stream.readable() => None,
+                phase = guard.state.timed_out() => Some(phase),
+            };
+            if timed_out.is_some() {
+                break timed_out;
+            }
             let mut connection =
                 self.http.serve_connection(TokioIo::new(stream), service_fn(&service));
             let timed_out = tokio::select! {
                 biased;
                 // hyper has already responded to protocol errors.
-                _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
+                _ = &mut connection => None,
                 phase = guard.state.timed_out() => Some(phase),
             };
             let parts = connection.into_parts();
@@ -228,6 +236,10 @@ impl<H: Handler> Server<H> {
                     Problem::request_timeout("head of the request", HEAD_TIMEOUT.as_secs())
                 };
                 send_problem(stream, problem).await;
+            }
+            Some(Phase::Refused) => {
+                self.metrics.shed_requests.inc();
+                send_problem(stream, Problem::too_many_large_requests()).await;
             }
             Some(Phase::WritingResponse) => self.metrics.timed_out_responses.inc(),
             Some(Phase::Idle | Phase::ResponseSent) => {}
@@ -273,16 +285,7 @@ fn is_about_one_peer(error: &std::io::Error) -> bool {
 
 /// Sends a response without hyper, then closes the connection.
 async fn send_problem(mut stream: TcpStream, problem: Problem) {
-    let body = problem.body();
-    let mut answer = format!(
-        "HTTP/1.1 408 Request Timeout\r\n\
-         content-type: application/problem+json\r\n\
-         content-length: {}\r\n\
-         connection: close\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    answer.extend(body);
+    let answer = problem.to_bytes();
     // The client has taken all earlier responses, so the kernel has room for this one. If
     // the client is gone, nobody misses it.
     let _ = timeout(LINGER_TIMEOUT, stream.write_all(&answer)).await;
@@ -321,7 +324,7 @@ mod tests {
     use tokio::net::UnixStream;
     use tokio::time::Instant;
 
-    use super::super::connection::{UNFINISHED_BYTES_MAX, body_is_complete};
+    use super::super::connection::UNFINISHED_BYTES_MAX;
     use super::*;
     use crate::metrics::Metrics;
 
@@ -340,7 +343,6 @@ mod tests {
         async fn handle(&self, request: Request) -> Response {
             let (head, body) = request.into_parts();
             body.collect().await.expect("a whole body");
-            body_is_complete(&head.extensions);
             if head.uri.path() == "/slow" {
                 sleep(SECOND).await;
             }

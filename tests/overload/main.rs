@@ -11,6 +11,7 @@ pub(crate) mod cluster;
 #[allow(dead_code, reason = "no test target needs all of it")]
 #[path = "../service/harness.rs"]
 pub(crate) mod harness;
+pub(crate) mod heads;
 #[allow(dead_code, reason = "no test target needs all of it")]
 #[path = "../load.rs"]
 pub(crate) mod load;
@@ -27,11 +28,17 @@ use std::path::Path;
 
 use cluster::Session;
 use harness::{Service, value, wait_until};
+use heads::Heads;
 use load::{BUSY, Load};
-use overload::{Overload, metrics, start, withstand};
+use overload::{Overload, metrics, peak_mib, start, withstand};
 
 /// For any number of connections.
 const MEMORY_MIB_MAX: f64 = 128.0;
+
+/// Clients that have their requests wait together, and attempts to have all of them wait before
+/// the first has run out of time.
+const WAITING: usize = 5000;
+const ATTEMPTS_MAX: usize = 5;
 
 #[test]
 fn a_blocked_database_is_no_reason_to_wait_or_to_grow() {
@@ -54,6 +61,40 @@ fn a_blocked_database_is_no_reason_to_wait_or_to_grow() {
 #[test]
 fn a_busy_processor_is_no_reason_to_grow() {
     expect_to_withstand(&start(&[]), |load| load.wait_for_round());
+}
+
+#[test]
+fn large_heads_that_wait_for_a_blocked_database_are_no_reason_to_grow() {
+    // One large header, or as many as hyper admits.
+    for headers in [1, 98] {
+        let mut attempts = (0..ATTEMPTS_MAX).map(|_| wait_with_large_heads(headers));
+        if !attempts.any(|waiting| waiting == WAITING) {
+            println!("not shown, the machine is too slow: some ran out of time before all waited");
+        }
+    }
+}
+
+/// Has clients wait whose heads have so many headers. Returns how many did at the same time.
+fn wait_with_large_heads(headers: usize) -> usize {
+    let database = cluster::shared().new_database();
+    let service = start(&["--database-url", &database]);
+    let mut clients = Heads::connect(&service, WAITING);
+    let mut lock = Session::open(&database);
+    lock.execute("begin; lock table users in access exclusive mode");
+    clients.send(headers);
+    let waiting = wait_until("all wait, or some have run out of time", || {
+        let metrics = metrics(&service);
+        let waiting = value(&metrics, "hello_birthday_http_requests_in_flight") as usize;
+        let rejected = metrics.lines().filter(|line| line.contains("store_rejected_total{"));
+        let late = rejected.filter(|line| !line.ends_with(" 0")).count();
+        (waiting == WAITING || late > 0).then_some(waiting)
+    });
+    lock.execute("commit");
+    clients.read_answers();
+    let peak_mib = peak_mib(&service);
+    println!("{waiting} requests with {headers} large headers wait: {peak_mib:.0} MiB");
+    assert!(peak_mib < MEMORY_MIB_MAX, "{peak_mib} MiB");
+    waiting
 }
 
 /// All clients are served in the end, while they retry as they are told.

@@ -43,7 +43,11 @@ impl EventLoopReader {
         self.file.ensure_not_replaced().ok()?;
         let mut connection = self.pool.try_get()?;
         connection.failed = true;
-        let found = in_transaction(&connection.inner, |connection| find_all(connection, usernames));
+        let found = match usernames {
+            // A statement alone is a transaction.
+            [_] => find_all(&connection.inner, usernames),
+            _ => in_transaction(&connection.inner, |connection| find_all(connection, usernames)),
+        };
         connection.failed = found.is_err();
         found.ok()
     }
