@@ -32,7 +32,7 @@ pub const UNFINISHED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How many of these may be of large requests that are complete and wait for their answers. The
 /// others are left to requests that arrive slowly.
-const LARGE_BYTES_MAX: usize = UNFINISHED_BYTES_MAX / 2;
+pub const LARGE_BYTES_MAX: usize = UNFINISHED_BYTES_MAX / 2;
 
 /// Bytes from which a request is large: those of the buffer that hyper has for each connection.
 /// The buffer for a large one is a second one of twice the size.

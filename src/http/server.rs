@@ -324,7 +324,7 @@ mod tests {
     use tokio::net::UnixStream;
     use tokio::time::Instant;
 
-    use super::super::connection::UNFINISHED_BYTES_MAX;
+    use super::super::connection::{LARGE_BYTES_MAX, UNFINISHED_BYTES_MAX};
     use super::*;
     use crate::metrics::Metrics;
 
@@ -346,6 +346,16 @@ mod tests {
             if head.uri.path() == "/slow" {
                 sleep(SECOND).await;
             }
+            Response::new(Full::new(Bytes::from_static(b"read")))
+        }
+    }
+
+    /// Answers once it has permits.
+    struct Waiting(Semaphore);
+
+    impl Handler for Waiting {
+        async fn handle(&self, _: Request) -> Response {
+            let _permit = self.0.acquire().await.expect("it is never closed");
             Response::new(Full::new(Bytes::from_static(b"read")))
         }
     }
@@ -490,8 +500,8 @@ mod tests {
     }
 
     /// Sends `start` on so many connections, one after the other.
-    async fn send_starts(
-        server: &Arc<Server<Reading>>,
+    async fn send_starts<H: Handler>(
+        server: &Arc<Server<H>>,
         start: &str,
         count: usize,
     ) -> Vec<UnixStream> {
@@ -566,6 +576,38 @@ mod tests {
         sleep(Duration::from_millis(1)).await;
         assert_eq!(server.metrics.shed_requests.get(), 100);
         expect_answers(&mut client, 1).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_requests_that_wait_are_admitted_up_to_their_share_of_memory() {
+        allow_many_files();
+        let server = server(Waiting(Semaphore::new(0)));
+        let head = |bytes| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(bytes));
+        let large = head(12 * 1024);
+        let admitted = LARGE_BYTES_MAX / large.len();
+        let mut clients = send_starts(&server, &large, admitted + 10).await;
+        let refused = clients.split_off(admitted);
+        assert_eq!(server.metrics.shed_requests.get(), 10);
+        for mut client in refused {
+            let end = read_to_end(&mut client).await;
+            assert!(end.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{end}");
+            assert!(end.contains("\r\nretry-after: 1\r\n"), "{end}");
+        }
+        // Others are none of it.
+        clients.extend(send_starts(&server, &head(7 * 1024), 10).await);
+        server.handler.0.add_permits(1);
+        for client in &mut clients {
+            expect_answers(client, 1).await;
+        }
+        // Now there is room again, on old connections and new ones.
+        for client in &mut clients {
+            send(client, &large).await;
+            expect_answers(client, 1).await;
+        }
+        for mut client in send_starts(&server, &large, 10).await {
+            expect_answers(&mut client, 1).await;
+        }
+        assert_eq!(server.metrics.shed_requests.get(), 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,12 +1,9 @@
-//! Requests with large heads that wait together for a database that is blocked.
+//! Requests that wait together for a database that is blocked.
 
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
 
 use crate::harness::{Answer, Service, letters, request};
-
-/// Bytes of a head, near the limit of 16 KiB.
-const HEAD_BYTES: usize = 15 * 1024;
 
 /// Clients that each have a connection.
 pub struct Heads(Vec<TcpStream>);
@@ -23,9 +20,9 @@ impl Heads {
         Heads((0..count).map(connect).collect())
     }
 
-    /// Sends a request of each, to find or to save, whose head has so many large headers.
-    pub fn send(&mut self, headers: usize) {
-        let length = HEAD_BYTES / headers;
+    /// Sends a request of each, to find or to save, whose head has so many bytes and headers.
+    pub fn send(&mut self, bytes: usize, headers: usize) {
+        let length = bytes / headers;
         let headers: String = (0..headers)
             .map(|number| {
                 let header = format!("X-{}: ", letters(number));

@@ -64,37 +64,44 @@ fn a_busy_processor_is_no_reason_to_grow() {
 }
 
 #[test]
-fn large_heads_that_wait_for_a_blocked_database_are_no_reason_to_grow() {
-    // One large header, or as many as hyper admits.
-    for headers in [1, 98] {
-        let mut attempts = (0..ATTEMPTS_MAX).map(|_| wait_with_large_heads(headers));
-        if !attempts.any(|waiting| waiting == WAITING) {
+fn heads_that_wait_for_a_blocked_database_are_no_reason_to_grow() {
+    // As many as there are may wait if they are small; else they have one large header, or as many
+    // as hyper admits.
+    for (bytes, headers) in [(7 * 1024, 1), (15 * 1024, 1), (15 * 1024, 98)] {
+        let mut attempts = (0..ATTEMPTS_MAX).map(|_| wait_with_heads(bytes, headers));
+        if !attempts.any(|all_at_once| all_at_once) {
             println!("not shown, the machine is too slow: some ran out of time before all waited");
         }
     }
 }
 
-/// Has clients wait whose heads have so many headers. Returns how many did at the same time.
-fn wait_with_large_heads(headers: usize) -> usize {
+/// Has clients wait whose heads have so many bytes and headers. Returns whether the last of them
+/// waited, or was refused, before the first ran out of time.
+fn wait_with_heads(bytes: usize, headers: usize) -> bool {
     let database = cluster::shared().new_database();
     let service = start(&["--database-url", &database]);
     let mut clients = Heads::connect(&service, WAITING);
     let mut lock = Session::open(&database);
     lock.execute("begin; lock table users in access exclusive mode");
-    clients.send(headers);
-    let waiting = wait_until("all wait, or some have run out of time", || {
+    clients.send(bytes, headers);
+    let (waiting, refused) = wait_until("all wait, or some have run out of time", || {
         let metrics = metrics(&service);
-        let waiting = value(&metrics, "hello_birthday_http_requests_in_flight") as usize;
-        let rejected = metrics.lines().filter(|line| line.contains("store_rejected_total{"));
-        let late = rejected.filter(|line| !line.ends_with(" 0")).count();
-        (waiting == WAITING || late > 0).then_some(waiting)
+        let refused = r#"hello_birthday_http_requests_shed_total{listener="public"}"#;
+        let [waiting, refused] = ["hello_birthday_http_requests_in_flight", refused]
+            .map(|series| value(&metrics, series) as usize);
+        let mut rejected = metrics.lines().filter(|line| line.contains("store_rejected_total{"));
+        let is_late = rejected.any(|line| !line.ends_with(" 0"));
+        (waiting + refused == WAITING || is_late).then_some((waiting, refused))
     });
     lock.execute("commit");
     clients.read_answers();
     let peak_mib = peak_mib(&service);
-    println!("{waiting} requests with {headers} large headers wait: {peak_mib:.0} MiB");
+    println!(
+        "{waiting} heads of {bytes} bytes and {headers} headers wait, {refused} are refused: \
+         {peak_mib:.0} MiB"
+    );
     assert!(peak_mib < MEMORY_MIB_MAX, "{peak_mib} MiB");
-    waiting
+    waiting + refused == WAITING
 }
 
 /// All clients are served in the end, while they retry as they are told.
