@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 from diagrams.aws.compute import EC2AutoScaling, EC2Ami
-from diagrams.aws.database import RDSPostgresqlInstance
+from diagrams.aws.database import Aurora
 from diagrams.aws.general import Users
 from diagrams.aws.management import CloudwatchAlarm
 from diagrams.aws.network import ElbApplicationLoadBalancer
@@ -34,7 +34,7 @@ with Picture("request", 940, 480):
     ready = part(500, 234, 156, 28, "/readyz  /livez  /metrics", line=INK)
     box(833, 150, 158, 236, "One of the two", line=BLUE, fill="#f0f7ff")
     efs = icon(ElasticFileSystemEFSFileSystem, 833, 92, "SQLite on EFS", "sqlite.aws_efs_file_system.this")
-    rds = icon(RDSPostgresqlInstance, 833, 186, "Postgres on RDS", "postgres.aws_db_instance.this")
+    icon(Aurora, 833, 186, "Postgres on Aurora", "postgres.aws_rds_cluster.this")
 
     arrow(clients, balancer)
     caption(130, 132, "TLS")
@@ -58,7 +58,7 @@ with Picture("request", 940, 480):
         icon(Github, 478, 366, "ami_id, a line\nthat is reviewed"),
         icon(Terraform, 614, 366, "terraform apply\nstarts a roll, waits"),
         icon(EC2AutoScaling, 742, 366, "Instance refresh:\nnew before old", "aws_autoscaling_group.this"),
-        icon(CloudwatchAlarm, 870, 366, "Alarms: quiet, or\nrolled back", "aws_cloudwatch_metric_alarm.this"),
+        icon(CloudwatchAlarm, 870, 366, "Alarms: quiet, or\nrolled back", "aws_cloudwatch_metric_alarm.http_5xx"),
     ]
     for step, following in pairwise(steps):
         arrow(step, following, color=BLUE)

@@ -1,7 +1,7 @@
 """The whole system: what terraform/ creates, its users, and those that create and watch it."""
 
 from diagrams.aws.compute import EC2Ami, EC2Instance
-from diagrams.aws.database import RDSPostgresqlInstance
+from diagrams.aws.database import Aurora
 from diagrams.aws.general import Users
 from diagrams.aws.integration import SimpleNotificationServiceSnsTopic
 from diagrams.aws.management import Cloudwatch, SystemsManager
@@ -12,7 +12,6 @@ from diagrams.aws.security import (
     Cognito,
     IAMRole,
     KeyManagementService,
-    SecretsManager,
 )
 from diagrams.aws.storage import Backup, ElasticFileSystemEFSFileSystem, SimpleStorageServiceS3Bucket
 from diagrams.onprem.ci import GithubActions
@@ -39,9 +38,9 @@ with Picture("system", 940, 700):
     icon(EC2Instance, 351, 252, "zone a")
     icon(EC2Instance, 409, 252, "zone b", "aws_launch_template.this")
     icon(EC2Instance, 467, 252, "zone c")
-    icon(Endpoint, 539, 252, "Endpoints\nor NAT", "aws_vpc_endpoint.this")
+    icon(Endpoint, 539, 252, "NAT or\nendpoints", "aws_vpc_endpoint.this")
     icon(ElasticFileSystemEFSFileSystem, 630, 252, "SQLite\non EFS", "sqlite.aws_efs_file_system.this")
-    icon(RDSPostgresqlInstance, 712, 252, "Postgres\non RDS", "postgres.aws_db_instance.this")
+    icon(Aurora, 712, 252, "Postgres\non Aurora", "postgres.aws_rds_cluster.this")
     caption(671, 252, "or", GREY)
     arrow(clients, balancer)
     arrow(balancer, corner(317, 252))
@@ -58,10 +57,9 @@ with Picture("system", 940, 700):
 
     # Notifications.
     people = icon(User, 70, 390, "On call")
-    topic = icon(SimpleNotificationServiceSnsTopic, 212, 390, "Topic", "aws_sns_topic.alarms")
-    watch = icon(Cloudwatch, 352, 390, "Alarms, logs,\ndashboard", "aws_cloudwatch_metric_alarm.this")
-    icon(SystemsManager, 446, 390, "Sessions")
-    icon(SecretsManager, 530, 390, "Password", "postgres.aws_secretsmanager_secret.this")
+    topic = icon(SimpleNotificationServiceSnsTopic, 212, 390, "Topics: urgent,\nroutine", "aws_sns_topic.alarms")
+    watch = icon(Cloudwatch, 352, 390, "Alarms, logs,\ndashboard", "aws_cloudwatch_metric_alarm.http_5xx")
+    icon(SystemsManager, 488, 390, "Sessions")
     vault = icon(Backup, 671, 390, "Backup,\nnightly", "aws_backup_vault.this")
     copy = icon(Backup, 852, 390, "Copy,\nlocked", "aws_backup_vault.recovery")
     arrow(corner(539, 306), corner(539, 347), color=GREY)

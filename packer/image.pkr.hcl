@@ -35,9 +35,12 @@ locals {
   deprecate_at = var.deprecate_after == 0 ? "" : timeadd(timestamp(), "${var.deprecate_after * 24}h")
 
   name = "hello-birthday-${local.version}-${var.architecture}-${formatdate("YYYYMMDDhhmmss", timestamp())}"
+  # By Purpose, the role that bakes knows its own things.
+  run_tags = { Name = "bake-${local.name}", Service = "hello-birthday", Purpose = "bake" }
   tags = {
     Name      = local.name
     Service   = "hello-birthday"
+    Purpose   = "bake"
     Version   = local.version
     Commit    = local.commit
     Checksum  = "sha256:${local.checksum}"
@@ -122,8 +125,8 @@ source "amazon-ebs" "host" {
   deprecate_at    = local.deprecate_at
   tags            = local.tags
   snapshot_tags   = local.tags
-  run_tags        = { Name = "bake-${local.name}", Service = "hello-birthday" }
-  run_volume_tags = { Name = "bake-${local.name}", Service = "hello-birthday" }
+  run_tags        = local.run_tags
+  run_volume_tags = local.run_tags
 }
 
 build {

@@ -18,8 +18,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use crate::domain::LeapDayBirthday;
 use crate::logging::{LogFormat, LogLevel};
 use crate::store::{
-    BATCH_MAX, DatabaseUrl, DatabaseUrlError, JournalChoice, Migrate, OnConflict, PostgresUrl,
-    StoreOptions, UrlSource,
+    BATCH_MAX, DatabaseUrl, JournalChoice, Migrate, OnConflict, StoreOptions, UrlSource,
 };
 
 /// As in `0.1.0 (abc1234)`.
@@ -146,6 +145,15 @@ pub struct Options {
         help_heading = "Database"
     )]
     read_database_url: Option<String>,
+    /// File with the URL of the replica; read again for each new connection [default: none]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HELLO_BIRTHDAY_READ_DATABASE_URL_FILE",
+        conflicts_with = "read_database_url",
+        help_heading = "Database"
+    )]
+    read_database_url_file: Option<PathBuf>,
     /// What to do if the schema is missing or outdated
     #[arg(
         long,
@@ -158,6 +166,9 @@ pub struct Options {
     /// Maximum requests in a batch
     #[arg(long, hide = true, value_name = "REQUESTS", default_value_t = BATCH_MAX)]
     store_batch_max: NonZeroUsize,
+    /// How long the store may not answer before /readyz reports it, for tests
+    #[arg(long, hide = true, value_name = "TIME", value_parser = parse_duration)]
+    pub store_outage_max: Option<Duration>,
 
     /// Time zone that decides today's date, an IANA name
     #[arg(long, value_name = "ZONE", env = "HELLO_BIRTHDAY_TIME_ZONE",
@@ -284,7 +295,7 @@ impl Options {
     pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
         let (source, options) = self.database.store()?;
         let options = StoreOptions {
-            read_url: self.read_url(&source)?,
+            read_source: self.read_source(&source)?,
             migrate: match self.migrate {
                 MigrateFlag::Auto | MigrateFlag::Only => Migrate::Auto,
                 MigrateFlag::Check => Migrate::Check,
@@ -295,16 +306,16 @@ impl Options {
         Ok((source, options))
     }
 
-    fn read_url(&self, source: &UrlSource) -> Result<Option<PostgresUrl>, clap::Error> {
-        let Some(url) = &self.read_database_url else { return Ok(None) };
-        let url = url
-            .parse()
-            .map_err(|error: DatabaseUrlError| invalid(format!("--read-database-url: {error}")))?;
-        match (source.read().map_err(invalid)?, url) {
-            (DatabaseUrl::Postgres(_), DatabaseUrl::Postgres(url)) => Ok(Some(url)),
-            _ => {
-                Err(invalid("--read-database-url: only a Postgres database has a Postgres replica"))
-            }
+    fn read_source(&self, primary: &UrlSource) -> Result<Option<UrlSource>, clap::Error> {
+        let (flag, source) = match (&self.read_database_url_file, &self.read_database_url) {
+            (Some(file), _) => ("--read-database-url-file", UrlSource::File(file.clone())),
+            (None, Some(url)) => ("--read-database-url", UrlSource::Text(url.clone())),
+            (None, None) => return Ok(None),
+        };
+        let replica = source.read().map_err(|error| invalid(format!("{flag}: {error}")))?;
+        match (primary.read().map_err(invalid)?, replica) {
+            (DatabaseUrl::Postgres(_), DatabaseUrl::Postgres(_)) => Ok(Some(source)),
+            _ => Err(invalid(format!("{flag}: only a Postgres database has a Postgres replica"))),
         }
     }
 }

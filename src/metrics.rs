@@ -41,6 +41,8 @@ pub struct Metrics {
     rejected: IntCounterVec,
     store_errors: IntCounterVec,
     store_retries: IntCounterVec,
+    /// How long the store has left this instance without an answer.
+    pub store_outage_seconds: IntGauge,
     /// Batches read from the primary because the replica did not answer.
     pub replica_fallbacks: IntCounter,
     /// Log lines that stderr did not take.
@@ -56,7 +58,7 @@ pub struct ListenerMetrics {
     pub accept_errors: IntCounter,
     /// Connections closed because a head arrived too slowly.
     pub timed_out_heads: IntCounter,
-    /// Requests given up before they were complete, to bound memory.
+    /// Requests given up to bound memory: incomplete or large ones.
     pub shed_requests: IntCounter,
     /// Connections closed because a response was taken too slowly.
     pub timed_out_responses: IntCounter,
@@ -147,7 +149,7 @@ impl Metrics {
             shed_requests: counters(
                 registry,
                 "http_requests_shed_total",
-                "Requests given up before they were complete, to bound memory.",
+                "Requests given up to bound memory: incomplete or large ones.",
                 &["listener"],
             ),
             batch_seconds: histograms(
@@ -188,6 +190,13 @@ impl Metrics {
                 "Statements sent to Postgres again, after a lost connection or a conflict.",
                 &["kind"],
             ),
+            store_outage_seconds: gauges(
+                registry,
+                "store_outage_seconds",
+                "Seconds for which batches have been tried and none has succeeded.",
+                &[],
+            )
+            .with_label_values::<&str>(&[]),
             replica_fallbacks: counters(
                 registry,
                 "store_replica_fallbacks_total",

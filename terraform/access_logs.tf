@@ -1,18 +1,17 @@
-# Every request to the balancer, with its path, and so with a username: the balancer cannot
-# leave it out. It is the one log that holds personal data, so it is kept apart from the
-# others, and for a shorter time.
+# Access logs of the load balancer. It cannot omit a request's path, which holds a username,
+# so this log alone holds personal data. It is kept apart, and for a shorter time.
 
 locals {
-  # Long enough to look into what somebody reports.
+  # Long enough to investigate a report.
   access_log_days = min(var.log_retention_days, 30)
 }
 
 resource "aws_s3_bucket" "access_logs" {
-  #checkov:skip=CKV_AWS_145: The balancer can write with S3's own keys alone.
-  #checkov:skip=CKV_AWS_21: An older version would outlive the days that a log is kept.
-  #checkov:skip=CKV_AWS_144: A copy in another region would be more personal data, and of use to nobody.
+  #checkov:skip=CKV_AWS_145: The load balancer can only write with S3-managed keys.
+  #checkov:skip=CKV_AWS_21: Older versions would be kept beyond the retention time.
+  #checkov:skip=CKV_AWS_144: A copy in another region would be more personal data without a use.
   #checkov:skip=CKV_AWS_18: CloudTrail records reads of the account's buckets.
-  #checkov:skip=CKV2_AWS_62: Nothing waits for these logs.
+  #checkov:skip=CKV2_AWS_62: No consumer is notified of new logs.
 
   bucket        = "${local.name}-logs-${local.account_id}-${var.region}"
   force_destroy = !var.deletion_protection
@@ -40,7 +39,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "access_logs" {
 
   rule {
     apply_server_side_encryption_by_default {
-      # The balancer can write with no other.
+      # The only one that the load balancer supports.
       sse_algorithm = "AES256"
     }
   }

@@ -1,292 +1,450 @@
-# What somebody has to know. An alarm is `above` or `below` a threshold in `of[0]` of the
-# last `of[1]` periods of so many `seconds`; where there is no `value` of its own, its
-# only metric is compared. How it takes `missing` data depends on the metric:
-#   notBreaching  there is one only when something happens, and nothing happened;
-#   missing       there is always one, so its end is told of, but proves nothing;
-#   breaching     that there is none is the failure;
-#   ignore        there is seldom one, so the alarm stays as it is.
-# One that `passes` is about an event: it ends after a while, and that tells nothing.
+# Alarms of the service and its instances; alarms_database.tf has those of the data.
+#
+# A description says what happened and what to do now. `treat_missing_data` depends on the
+# metric: notBreaching where AWS reports one only when something happens, ignore where a gap
+# says nothing. What must not fall silent fills its gaps by metric math instead.
+#
+# No alarm goes off because the stack is new: those on something that is absent count only
+# periods in which the group had instances. Urgent alarms also report their end, by which
+# pagers close an incident.
 
 locals {
-  gib = pow(1024, 3)
+  # SQLite on EFS takes 23 round trips of a millisecond or more a commit, and waits its turn.
+  latency_seconds = coalesce(var.latency_seconds, var.database == "sqlite" ? 1 : 0.25)
 
-  # At most this many of the service's connections are open while the group is rolled:
-  # each instance has two to read, one to write, and one to ask whether Postgres answers.
-  connections_max = 4 * ceil(var.size.max * var.roll.max_healthy_percent / 100)
-
-  alarms_wanted = {
-    # The service
-
-    "5xx" = {
-      says    = "More than 1 % of requests fail. Look at the dashboard whether it is the service (its log says why) or the balancer (no healthy instance, or too slow). A roll that is under way is rolled back."
-      metrics = ["target_5xx", "elb_5xx", "requests"]
-      # In percent. Fewer than five failures a minute wake nobody, however few requests
-      # there are; what finds no healthy instance is not among the balancer's requests.
-      value   = "IF(FILL(target_5xx, 0) + FILL(elb_5xx, 0) >= 5, 100 * (FILL(target_5xx, 0) + FILL(elb_5xx, 0)) / (FILL(requests, 0) + FILL(elb_5xx, 0)), 0)"
-      unit    = "%"
-      above   = 1
-      seconds = 60
-      of      = [2, 3]
-      missing = "notBreaching"
-    }
-    p99 = {
-      says    = "One request in a hundred takes longer than ${var.latency_seconds} s. Look at the dashboard whether the database is slow or the instances are busy. A roll that is under way is rolled back."
-      metrics = ["p99"]
-      unit    = "s"
-      above   = var.latency_seconds
-      seconds = 60
-      of      = [5, 5]
-      missing = "notBreaching"
-    }
-    unhealthy = {
-      says    = "An instance has not answered /readyz for three minutes. Its log says why; the group replaces it. A roll that is under way is rolled back."
-      metrics = ["unhealthy"]
-      unit    = "instances"
-      above   = 0
-      # A new instance is unhealthy until it has booted, which takes half a minute: with
-      # the least of each minute it would have to take more than three.
-      seconds = 60
-      of      = [3, 3]
-      missing = "notBreaching"
-    }
-    none-healthy = {
-      says    = "No instance is healthy, so every request fails. Look at the group's activity history and at the log: if it is the version, put the ami_id before it back and apply with roll = { alarms = false }."
-      metrics = ["reachable"]
-      unit    = "instances"
-      below   = 1
-      seconds = 60
-      of      = [2, 2]
-      # A group with no instance at all reports nothing.
-      missing = "breaching"
-    }
-    below-desired = {
-      says    = "Fewer instances are in service than the group wants. Its activity history says why: AWS may have none of this type, or new ones do not become healthy."
-      metrics = ["desired", "in_service"]
-      value   = "desired - in_service"
-      unit    = "instances"
-      above   = 0
-      # An instance that starts is in service within two minutes.
-      seconds = 60
-      of      = [10, 10]
-      missing = "missing"
-    }
-    store-errors = {
-      says    = "Batches fail in the database. The log says why. A failover of Postgres takes about a minute and ends by itself."
-      metrics = ["read_errors", "write_errors"]
-      value   = "FILL(read_errors, 0) + FILL(write_errors, 0)"
-      unit    = "batches"
-      # A batch holds up to a thousand requests. The service retries those whose connection
-      # was lost, so a failure that is counted here was seen by clients.
-      above   = 5
-      seconds = 60
-      of      = [3, 5]
-      missing = "notBreaching"
-    }
-    store-refusals = {
-      says    = "The service refuses requests because the database does not keep up. Look at the dashboard whether it is busy or slow; more instances do not help a database that is full."
-      metrics = ["read_rejected", "write_rejected"]
-      value   = "FILL(read_rejected, 0) + FILL(write_rejected, 0)"
-      unit    = "requests"
-      # One a second. A burst is refused and gone in less than three minutes.
-      above   = 60
-      seconds = 60
-      of      = [3, 5]
-      missing = "notBreaching"
-    }
-
-    # The group
-
-    cpu = {
-      says    = "The instances are busy although the group grows with the requests. It is at its most (raise size.max), or a request costs more than it did (lower requests_per_instance)."
-      metrics = ["cpu"]
-      unit    = "%"
-      # Above this, answers wait for each other.
-      above   = 80
-      seconds = 300
-      of      = [3, 3]
-      missing = "missing"
-    }
-    memory = {
-      says    = "An instance runs out of memory, and the kernel will end the service. Look whether it grows (a leak: roll the group to gain time) or is just too small (a larger instance_type)."
-      metrics = ["memory"]
-      unit    = "%"
-      # The service takes less than 100 MiB, the system some hundreds: on 2 GiB that is
-      # far from this.
-      above   = 80
-      seconds = 300
-      of      = [2, 2]
-      missing = "missing"
-    }
-    disk = {
-      says    = "An instance's disk fills. Nothing but logs should be written there: look for what else is, and roll the group to gain time."
-      metrics = ["disk"]
-      unit    = "%"
-      # Logs keep to a tenth of the disk by themselves.
-      above   = 80
-      seconds = 300
-      of      = [2, 2]
-      missing = "missing"
-    }
-    roll-failed = {
-      says    = "A roll failed, was cancelled, or is rolled back; the old version runs on. `terraform apply`, which waited for it, said why; so does the history of the group's instance refreshes. The alarm ends by itself, after an hour."
-      metrics = ["roll_failed"]
-      unit    = "rolls"
-      above   = 0
-      seconds = 300
-      of      = [1, 12]
-      missing = "notBreaching"
-      passes  = true
-    }
-
-    # The database
-
-    efs-io = {
-      says    = "The file system nears the most operations that EFS does, and SQLite will wait for it. Move to Postgres: see database_beside."
-      metrics = ["efs_io"]
-      unit    = "%"
-      above   = 80
-      seconds = 300
-      of      = [3, 3]
-      # A file system that nobody uses is not measured.
-      missing = "notBreaching"
-    }
-    rds-cpu = {
-      says    = "Postgres is busy. Performance Insights shows with what; a larger postgres.instance_class, or a replica to read from, helps."
-      metrics = ["rds_cpu"]
-      unit    = "%"
-      above   = 80
-      seconds = 300
-      of      = [3, 3]
-      missing = "missing"
-    }
-    rds-memory = {
-      says    = "Postgres has no memory left and begins to swap. Take a larger postgres.instance_class."
-      metrics = ["rds_memory"]
-      unit    = "bytes"
-      # An eighth of the smallest class's gibibyte.
-      below   = local.gib / 8
-      seconds = 300
-      of      = [3, 3]
-      missing = "missing"
-    }
-    rds-storage = {
-      says    = "Postgres runs out of storage, and then stops. It has not grown by itself: it is at five times postgres.storage_gib, or grew within the last six hours."
-      metrics = ["rds_storage"]
-      unit    = "bytes"
-      # RDS grows the storage when a tenth is free. Half of that is left.
-      below   = var.postgres.storage_gib * local.gib / 20
-      seconds = 300
-      of      = [1, 1]
-      missing = "missing"
-    }
-    rds-connections = {
-      says    = "Postgres has more connections than the service makes, and refuses more at a limit that its memory sets. Performance Insights shows whose they are."
-      metrics = ["rds_connections"]
-      unit    = "connections"
-      # A class with a gibibyte takes 112; nine tenths of those, less what AWS keeps.
-      above   = max(90, local.connections_max)
-      seconds = 300
-      of      = [2, 2]
-      missing = "missing"
-    }
-    replica-lag = {
-      says    = "The replica lags behind, so people are greeted by dates that they have changed since. Look whether it is busy; postgres.read_replica = false finds users in the primary."
-      metrics = ["replica_lag"]
-      unit    = "s"
-      # As long as a client waits before it retries a save.
-      above   = 30
-      seconds = 60
-      of      = [5, 5]
-      missing = "missing"
-    }
-
-    # Backups, certificate
-
-    backup-failed = {
-      says    = "A backup, or its copy to ${var.recovery_region}, failed. AWS Backup's jobs say why; start it again by hand. The alarm ends by itself, after a day."
-      metrics = ["backup_failures"]
-      unit    = "jobs"
-      above   = 0
-      seconds = 3600
-      of      = [1, 24]
-      missing = "notBreaching"
-      passes  = true
-    }
-    backup-missing = {
-      says    = "No backup was completed for 30 hours, though one is made every night; on a new stack, wait for the first. Look at AWS Backup's plan and jobs."
-      metrics = ["backups_completed"]
-      unit    = "backups"
-      below   = 1
-      seconds = 3600
-      # One a day, of which one may take six hours longer than the one before it.
-      of      = [30, 30]
-      missing = "breaching"
-    }
-    certificate = {
-      says    = "The certificate expires soon, and ACM has not renewed it. It asks for the record in DNS that validated it: look whether hosted_zone still holds it."
-      metrics = ["certificate_days"]
-      unit    = "days"
-      # ACM renews 60 days before the end.
-      below   = 30
-      seconds = 86400
-      of      = [1, 1]
-      missing = "ignore"
-    }
-  }
-
-  alarms = { for name, alarm in local.alarms_wanted : name => merge(
-    { value = null, passes = false },
-    alarm,
-    { threshold = try(alarm.above, alarm.below) },
-  ) if length(setsubtract(alarm.metrics, keys(local.metrics))) == 0 }
-
-  # Those that roll a roll back. Names only: the roll waits for the alarms, and an alarm
-  # does not depend on what is rolled.
-  roll_alarms = [for name in ["5xx", "p99", "unhealthy"] : "${local.name}-${name}"]
+  # A release is rolled back when one of these goes off. By name, because an alarm must not
+  # depend on what is rolled.
+  roll_alarms = [for alarm in ["5xx", "p99", "unhealthy"] : "${local.name}-${alarm}"]
 }
 
-resource "aws_cloudwatch_metric_alarm" "this" {
-  for_each = local.alarms
+resource "aws_cloudwatch_metric_alarm" "http_5xx" {
+  alarm_name        = "${local.name}-5xx"
+  alarm_description = "More than 1 % of requests failed. Open the dashboard: failures of the service are explained in its log, also 503 when it is overloaded; failures of the balancer mean no healthy instance, or no answer in time. A release in progress is rolled back."
 
-  alarm_name        = "${local.name}-${each.key}"
-  alarm_description = each.value.says
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 1
+  evaluation_periods  = 3
+  datapoints_to_alarm = 2
+  treat_missing_data  = "notBreaching"
 
-  comparison_operator = can(each.value.above) ? "GreaterThanThreshold" : "LessThanThreshold"
-  threshold           = each.value.threshold
-  datapoints_to_alarm = each.value.of[0]
-  evaluation_periods  = each.value.of[1]
-  treat_missing_data  = each.value.missing
+  # Fewer than five failures a minute are no alarm, however few requests there are. The
+  # balancer counts a request for which it has no healthy instance only as a failure.
+  metric_query {
+    id          = "failed_percent"
+    label       = "failed requests, %"
+    expression  = "IF(FILL(service, 0) + FILL(balancer, 0) >= 5, 100 * (FILL(service, 0) + FILL(balancer, 0)) / (FILL(requests, 0) + FILL(balancer, 0)), 0)"
+    return_data = true
+  }
 
-  dynamic "metric_query" {
-    for_each = { for id in each.value.metrics : id => local.metrics[id] }
+  metric_query {
+    id = "service"
 
-    content {
-      id          = metric_query.key
-      label       = metric_query.value.label
-      return_data = each.value.value == null
-
-      metric {
-        namespace   = metric_query.value.namespace
-        metric_name = metric_query.value.name
-        dimensions  = metric_query.value.dimensions
-        stat        = metric_query.value.statistic
-        period      = each.value.seconds
-      }
+    metric {
+      namespace   = "AWS/ApplicationELB"
+      metric_name = "HTTPCode_Target_5XX_Count"
+      dimensions  = { LoadBalancer = aws_lb.this.arn_suffix }
+      stat        = "Sum"
+      period      = 60
     }
   }
 
-  dynamic "metric_query" {
-    for_each = each.value.value[*]
+  metric_query {
+    id = "balancer"
 
-    content {
-      id          = "value"
-      expression  = metric_query.value
-      label       = "${each.key}, ${each.value.unit}"
-      return_data = true
+    metric {
+      namespace   = "AWS/ApplicationELB"
+      metric_name = "HTTPCode_ELB_5XX_Count"
+      dimensions  = { LoadBalancer = aws_lb.this.arn_suffix }
+      stat        = "Sum"
+      period      = 60
     }
   }
 
-  alarm_actions             = [aws_sns_topic.alarms.arn]
-  ok_actions                = each.value.passes ? [] : [aws_sns_topic.alarms.arn]
-  insufficient_data_actions = each.value.missing == "missing" ? [aws_sns_topic.alarms.arn] : []
+  metric_query {
+    id = "requests"
+
+    metric {
+      namespace   = "AWS/ApplicationELB"
+      metric_name = "RequestCount"
+      dimensions  = { LoadBalancer = aws_lb.this.arn_suffix }
+      stat        = "Sum"
+      period      = 60
+    }
+  }
+
+  alarm_actions = local.urgent
+  ok_actions    = local.urgent
+}
+
+resource "aws_cloudwatch_metric_alarm" "p99" {
+  alarm_name        = "${local.name}-p99"
+  alarm_description = "One request in a hundred took longer than ${local.latency_seconds} s for five minutes. Open the dashboard to see whether the database is slow or the instances are busy. A release in progress is rolled back."
+
+  namespace          = "AWS/ApplicationELB"
+  metric_name        = "TargetResponseTime"
+  dimensions         = { LoadBalancer = aws_lb.this.arn_suffix }
+  extended_statistic = "p99"
+  period             = 60
+
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = local.latency_seconds
+  evaluation_periods  = 5
+  datapoints_to_alarm = 5
+  treat_missing_data  = "notBreaching"
+
+  # In a quiet night a single slow request would be the slowest percent.
+  evaluate_low_sample_count_percentiles = "ignore"
+
+  alarm_actions = local.urgent
+  ok_actions    = local.urgent
+}
+
+resource "aws_cloudwatch_metric_alarm" "unhealthy" {
+  alarm_name        = "${local.name}-unhealthy"
+  alarm_description = "An instance has not answered /readyz with 200 for three minutes. Its log says why: the release does not start, or the database does not answer this instance, which the dashboard compares with the others. Auto Scaling replaces it. A release in progress is rolled back."
+
+  namespace   = "AWS/ApplicationELB"
+  metric_name = "UnHealthyHostCount"
+  dimensions  = { LoadBalancer = aws_lb.this.arn_suffix, TargetGroup = aws_lb_target_group.this.arn_suffix }
+  # An instance boots in less than two minutes, so the least of each minute is zero in one
+  # of three.
+  statistic = "Minimum"
+  period    = 60
+
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  evaluation_periods  = 3
+  datapoints_to_alarm = 3
+  treat_missing_data  = "notBreaching"
+
+  alarm_actions = local.urgent
+  ok_actions    = local.urgent
+}
+
+resource "aws_cloudwatch_metric_alarm" "none_healthy" {
+  alarm_name        = "${local.name}-none-healthy"
+  alarm_description = "No instance has been healthy for five minutes, so every request fails. Read the group's activity history and the service's log; if the release is at fault, put the previous ami_id back and apply with roll = { alarms = false }."
+
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  # Metrics come a minute or two late, and a gap that is filled counts as none healthy: so
+  # many periods are never gaps alone.
+  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+  evaluation_periods  = 5
+  datapoints_to_alarm = 5
+  treat_missing_data  = "notBreaching"
+
+  metric_query {
+    id          = "none_healthy"
+    label       = "no instance is healthy"
+    expression  = "IF(FILL(desired, 0) > 0 AND FILL(healthy, 0) < 1, 1, 0)"
+    return_data = true
+  }
+
+  metric_query {
+    id = "healthy"
+
+    metric {
+      namespace   = "AWS/ApplicationELB"
+      metric_name = "HealthyHostCount"
+      dimensions  = { LoadBalancer = aws_lb.this.arn_suffix, TargetGroup = aws_lb_target_group.this.arn_suffix }
+      # Each of the balancer's nodes checks by itself: healthy to any of them.
+      stat   = "Maximum"
+      period = 60
+    }
+  }
+
+  metric_query {
+    id = "desired"
+
+    metric {
+      namespace   = "AWS/AutoScaling"
+      metric_name = "GroupDesiredCapacity"
+      dimensions  = { AutoScalingGroupName = aws_autoscaling_group.this.name }
+      stat        = "Minimum"
+      period      = 60
+    }
+  }
+
+  alarm_actions = local.urgent
+  ok_actions    = local.urgent
+}
+
+resource "aws_cloudwatch_metric_alarm" "store_errors" {
+  alarm_name        = "${local.name}-store-errors"
+  alarm_description = "Batches of requests fail in the database. The service's log says why. A failover of Postgres takes about a minute and needs nothing done."
+
+  comparison_operator = "GreaterThanThreshold"
+  # A batch holds up to a thousand requests. The service retries those that lost their
+  # connection, so clients have seen a failure that is counted.
+  threshold           = 5
+  evaluation_periods  = 5
+  datapoints_to_alarm = 3
+  treat_missing_data  = "notBreaching"
+
+  metric_query {
+    id          = "failed"
+    label       = "failed batches a minute"
+    expression  = "FILL(reads, 0) + FILL(writes, 0)"
+    return_data = true
+  }
+
+  metric_query {
+    id = "reads"
+
+    metric {
+      namespace   = local.name
+      metric_name = "hello_birthday_store_errors_total"
+      dimensions  = { kind = "read" }
+      stat        = "Sum"
+      period      = 60
+    }
+  }
+
+  metric_query {
+    id = "writes"
+
+    metric {
+      namespace   = local.name
+      metric_name = "hello_birthday_store_errors_total"
+      dimensions  = { kind = "write" }
+      stat        = "Sum"
+      period      = 60
+    }
+  }
+
+  alarm_actions = local.urgent
+  ok_actions    = local.urgent
+}
+
+resource "aws_cloudwatch_metric_alarm" "store_refusals" {
+  alarm_name        = "${local.name}-store-refusals"
+  alarm_description = "The service rejects requests with 503 because the database does not keep up. Open the dashboard to see whether the database is busy or slow; more instances do not help a database that is full."
+
+  comparison_operator = "GreaterThanThreshold"
+  # One a second; a burst is over in less than three minutes.
+  threshold           = 60
+  evaluation_periods  = 5
+  datapoints_to_alarm = 3
+  treat_missing_data  = "notBreaching"
+
+  metric_query {
+    id          = "rejected"
+    label       = "rejected requests a minute"
+    expression  = "FILL(reads, 0) + FILL(writes, 0)"
+    return_data = true
+  }
+
+  metric_query {
+    id = "reads"
+
+    metric {
+      namespace   = local.name
+      metric_name = "hello_birthday_store_rejected_total"
+      dimensions  = { kind = "read" }
+      stat        = "Sum"
+      period      = 60
+    }
+  }
+
+  metric_query {
+    id = "writes"
+
+    metric {
+      namespace   = local.name
+      metric_name = "hello_birthday_store_rejected_total"
+      dimensions  = { kind = "write" }
+      stat        = "Sum"
+      period      = 60
+    }
+  }
+
+  alarm_actions = local.urgent
+  ok_actions    = local.urgent
+}
+
+resource "aws_cloudwatch_metric_alarm" "telemetry_missing" {
+  alarm_name        = "${local.name}-telemetry-missing"
+  alarm_description = "Instances are in service, but no memory figures or no service counters have reached CloudWatch for 15 minutes, so alarms that use them are blind. On an instance, run amazon-cloudwatch-agent-ctl -a status and read its log under /opt/aws/amazon-cloudwatch-agent/logs."
+
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  evaluation_periods  = 3
+  datapoints_to_alarm = 3
+  treat_missing_data  = "notBreaching"
+
+  metric_query {
+    id          = "missing"
+    label       = "nothing came from the agents"
+    expression  = "IF(FILL(in_service, 0) > 0 AND (FILL(host, 0) < 1 OR FILL(service, 0) < 1), 1, 0)"
+    return_data = true
+  }
+
+  metric_query {
+    id = "in_service"
+
+    metric {
+      namespace   = "AWS/AutoScaling"
+      metric_name = "GroupInServiceInstances"
+      dimensions  = { AutoScalingGroupName = aws_autoscaling_group.this.name }
+      stat        = "Minimum"
+      period      = 300
+    }
+  }
+
+  metric_query {
+    id = "host"
+
+    metric {
+      namespace   = local.name
+      metric_name = "mem_used_percent"
+      dimensions  = { AutoScalingGroupName = aws_autoscaling_group.this.name }
+      stat        = "SampleCount"
+      period      = 300
+    }
+  }
+
+  # The agent sends how much a counter grew, each minute, also when that is zero.
+  metric_query {
+    id = "service"
+
+    metric {
+      namespace   = local.name
+      metric_name = "hello_birthday_store_errors_total"
+      dimensions  = { kind = "write" }
+      stat        = "SampleCount"
+      period      = 300
+    }
+  }
+
+  alarm_actions = local.routine
+}
+
+resource "aws_cloudwatch_metric_alarm" "below_desired" {
+  alarm_name        = "${local.name}-below-desired"
+  alarm_description = "Fewer instances are in service than the group wants. Read the group's activity history: AWS may have none of this type, or new instances do not become healthy."
+
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  # An instance is in service within two minutes of its launch.
+  evaluation_periods  = 10
+  datapoints_to_alarm = 10
+  treat_missing_data  = "ignore"
+
+  metric_query {
+    id          = "lacking"
+    label       = "instances that are lacking"
+    expression  = "desired - in_service"
+    return_data = true
+  }
+
+  metric_query {
+    id = "desired"
+
+    metric {
+      namespace   = "AWS/AutoScaling"
+      metric_name = "GroupDesiredCapacity"
+      dimensions  = { AutoScalingGroupName = aws_autoscaling_group.this.name }
+      stat        = "Average"
+      period      = 60
+    }
+  }
+
+  metric_query {
+    id = "in_service"
+
+    metric {
+      namespace   = "AWS/AutoScaling"
+      metric_name = "GroupInServiceInstances"
+      dimensions  = { AutoScalingGroupName = aws_autoscaling_group.this.name }
+      stat        = "Average"
+      period      = 60
+    }
+  }
+
+  alarm_actions = local.routine
+}
+
+resource "aws_cloudwatch_metric_alarm" "cpu" {
+  alarm_name        = "${local.name}-cpu"
+  alarm_description = "The instances have been busy for 15 minutes although the group grows with the requests. Raise size.max if the group is at it; lower requests_per_instance if a request costs more than it did."
+
+  namespace   = "AWS/EC2"
+  metric_name = "CPUUtilization"
+  dimensions  = { AutoScalingGroupName = aws_autoscaling_group.this.name }
+  statistic   = "Average"
+  period      = 300
+
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 80
+  evaluation_periods  = 3
+  datapoints_to_alarm = 3
+  treat_missing_data  = "ignore"
+
+  alarm_actions = local.routine
+}
+
+# An instance without memory, or whose disk is full, fails by itself and is replaced, of which
+# the alarms above tell. These two come before that.
+
+resource "aws_cloudwatch_metric_alarm" "memory" {
+  alarm_name        = "${local.name}-memory"
+  alarm_description = "An instance has used more than 80 % of its memory for ten minutes; when none is left, the kernel kills the service. If the graph grows steadily, replace the instances to gain time and look for a leak; otherwise choose a larger instance_type."
+
+  namespace   = local.name
+  metric_name = "mem_used_percent"
+  dimensions  = { AutoScalingGroupName = aws_autoscaling_group.this.name }
+  statistic   = "Maximum"
+  period      = 300
+
+  comparison_operator = "GreaterThanThreshold"
+  # The service takes less than 100 MiB and the system some hundreds, far from this on 2 GiB.
+  threshold           = 80
+  evaluation_periods  = 2
+  datapoints_to_alarm = 2
+  treat_missing_data  = "ignore"
+
+  alarm_actions = local.routine
+}
+
+resource "aws_cloudwatch_metric_alarm" "disk" {
+  alarm_name        = "${local.name}-disk"
+  alarm_description = "An instance's disk has been more than 80 % full for ten minutes. Only logs should be written to it: find out what else is, and replace the instances to gain time."
+
+  namespace   = local.name
+  metric_name = "disk_used_percent"
+  dimensions  = { AutoScalingGroupName = aws_autoscaling_group.this.name }
+  statistic   = "Maximum"
+  period      = 300
+
+  comparison_operator = "GreaterThanThreshold"
+  # The journal limits itself to a tenth of the disk.
+  threshold           = 80
+  evaluation_periods  = 2
+  datapoints_to_alarm = 2
+  treat_missing_data  = "ignore"
+
+  alarm_actions = local.routine
+}
+
+resource "aws_cloudwatch_metric_alarm" "certificate" {
+  count = var.domain == null ? 0 : 1
+
+  alarm_name        = "${local.name}-certificate"
+  alarm_description = "The certificate expires within 30 days and has not been renewed. ACM renews its own if the DNS record that validated it still exists; an imported one has to be imported again."
+
+  namespace   = "AWS/CertificateManager"
+  metric_name = "DaysToExpiry"
+  dimensions  = { CertificateArn = local.certificate_arn }
+  statistic   = "Minimum"
+  period      = 86400
+
+  comparison_operator = "LessThanThreshold"
+  # ACM renews 60 days before the end.
+  threshold           = 30
+  evaluation_periods  = 1
+  datapoints_to_alarm = 1
+  treat_missing_data  = "ignore"
+
+  alarm_actions = local.routine
 }

@@ -1,8 +1,12 @@
-# The domain's certificate and its records. AWS renews it for as long as the validation
-# record is there.
+# The domain's certificate and its records. AWS renews the certificate as long as its
+# validation record exists.
 
 locals {
-  domains = toset(compact([var.domain]))
+  # Domains with records, and with a certificate, made here.
+  domains   = var.hosted_zone == null ? toset([]) : toset(compact([var.domain]))
+  validated = var.certificate_arn == null ? local.domains : toset([])
+
+  certificate_arn = var.certificate_arn == null ? one(aws_acm_certificate_validation.this[*].certificate_arn) : var.certificate_arn
 }
 
 data "aws_route53_zone" "this" {
@@ -13,7 +17,7 @@ data "aws_route53_zone" "this" {
 }
 
 resource "aws_acm_certificate" "this" {
-  count = var.domain == null ? 0 : 1
+  count = length(local.validated)
 
   domain_name       = var.domain
   validation_method = "DNS"
@@ -24,7 +28,7 @@ resource "aws_acm_certificate" "this" {
 }
 
 resource "aws_route53_record" "validation" {
-  for_each = local.domains
+  for_each = local.validated
 
   zone_id = data.aws_route53_zone.this[each.key].zone_id
   name    = one(aws_acm_certificate.this[0].domain_validation_options).resource_record_name
@@ -34,7 +38,7 @@ resource "aws_route53_record" "validation" {
 }
 
 resource "aws_acm_certificate_validation" "this" {
-  count = var.domain == null ? 0 : 1
+  count = length(local.validated)
 
   certificate_arn         = aws_acm_certificate.this[0].arn
   validation_record_fqdns = [for record in aws_route53_record.validation : record.fqdn]
@@ -50,7 +54,7 @@ resource "aws_route53_record" "this" {
   alias {
     zone_id = aws_lb.this.zone_id
     name    = aws_lb.this.dns_name
-    # There is no second balancer to send clients to.
+    # There is no second load balancer to fail over to.
     evaluate_target_health = false
   }
 }

@@ -1,9 +1,9 @@
-# Where the users are. Nothing is lost when the service moves from one database to the
-# other, in three steps, each an apply:
-#   1. database_beside = the new one makes it, empty; the service copies the users with
-#      `hello-birthday copy`;
-#   2. database and database_beside swap their values, and the instances are replaced;
-#   3. no database_beside deletes the old one, which leaves a last backup.
+# The databases. The service moves from one to the other in three steps, each an apply,
+# without losing a user:
+#   1. database_beside = the new one makes it, empty; `hello-birthday copy` on an instance
+#      copies the users;
+#   2. database and database_beside swap their values, which replaces the instances;
+#   3. database_beside = null deletes the old one, which leaves a last backup.
 
 locals {
   databases = toset(compact([var.database, var.database_beside]))
@@ -15,7 +15,7 @@ module "sqlite" {
 
   name                = local.name
   region              = var.region
-  subnet_ids          = { for zone, subnet in aws_subnet.data : zone => subnet.id }
+  subnet_ids          = local.data_subnets
   security_group_id   = aws_security_group.database.id
   kms_key_arn         = aws_kms_key.this.arn
   instance_role_arn   = aws_iam_role.instance.arn
@@ -30,15 +30,19 @@ module "postgres" {
   source = "./postgres"
   count  = contains(local.databases, "postgres") ? 1 : 0
 
-  name                = local.name
-  subnet_ids          = [for subnet in aws_subnet.data : subnet.id]
-  security_group_id   = aws_security_group.database.id
-  kms_key_arn         = aws_kms_key.this.arn
-  instance_class      = var.postgres.instance_class
-  storage_gib         = var.postgres.storage_gib
-  read_replica        = var.postgres.read_replica
-  log_retention_days  = var.log_retention_days
-  deletion_protection = var.deletion_protection
-
+  name                 = local.name
+  region               = var.region
+  subnet_ids           = values(local.data_subnets)
+  security_group_id    = aws_security_group.database.id
+  kms_key_arn          = aws_kms_key.this.arn
+  log_retention_days   = var.log_retention_days
+  deletion_protection  = var.deletion_protection
   permissions_boundary = var.permissions_boundary
+
+  min_capacity                = var.postgres.min_capacity
+  max_capacity                = var.postgres.max_capacity
+  readers                     = var.postgres.readers
+  major_version               = var.postgres.major_version
+  allow_major_version_upgrade = var.postgres.allow_major_version_upgrade
+  apply_immediately           = var.postgres.apply_immediately
 }

@@ -1,25 +1,25 @@
-# How instances reach AWS. By endpoints they reach the services named here and nothing
-# else, not even other accounts' part of these services.
+# How instances reach AWS: Session Manager, logs and metrics. The database signs in by
+# tokens that the host computes itself, so that takes no call.
 
 locals {
-  endpoint_services = var.egress == "endpoints" ? setunion(
-    # A shell by Session Manager; logs and metrics, and ec2 for the group's name in them.
-    ["ssm", "ssmmessages", "logs", "monitoring", "ec2"],
-    # The database's password.
-    contains(local.databases, "postgres") ? ["secretsmanager"] : [],
-  ) : []
+  endpoint_services = var.egress == "endpoints" ? toset(["ssm", "ssmmessages", "logs", "monitoring"]) : toset([])
 
-  gateway_zones = var.egress == "nat" ? local.zones : {}
+  # Zones with a NAT gateway. With a single one, all zones go through the first.
+  gateway_zones = {
+    for zone, name in local.zones : zone => name if var.egress == "nat" || var.egress == "nat-single" && zone == "0"
+  }
 }
 
+# By endpoints instances reach the services named here and nothing else, not even other
+# accounts' part of these services.
 resource "aws_vpc_endpoint" "this" {
   for_each = local.endpoint_services
 
-  vpc_id              = aws_vpc.this.id
+  vpc_id              = local.vpc_id
   vpc_endpoint_type   = "Interface"
   service_name        = "com.amazonaws.${var.region}.${each.key}"
   private_dns_enabled = true
-  subnet_ids          = [for subnet in aws_subnet.private : subnet.id]
+  subnet_ids          = local.private_subnet_ids
   security_group_ids  = aws_security_group.endpoints[*].id
 
   # Credentials of another account, brought here to carry data out, do not work.
@@ -37,15 +37,17 @@ resource "aws_vpc_endpoint" "this" {
   tags = { Name = "${local.name}-${each.key}" }
 }
 
-# A gateway to S3 costs nothing, so there is one either way.
+# A gateway endpoint of S3 costs nothing, so every network made here has one.
 resource "aws_vpc_endpoint" "s3" {
-  vpc_id            = aws_vpc.this.id
+  count = local.own_network
+
+  vpc_id            = local.vpc_id
   vpc_endpoint_type = "Gateway"
   service_name      = "com.amazonaws.${var.region}.s3"
   route_table_ids   = [for table in aws_route_table.private : table.id]
 
   # Packages of Amazon Linux and updates of the SSM agent come from AWS's own buckets.
-  # Nothing here has another bucket to read, or any to write to.
+  # Instances have no other bucket to read, and none to write to.
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -81,9 +83,9 @@ resource "aws_nat_gateway" "this" {
 }
 
 resource "aws_route" "nat" {
-  for_each = local.gateway_zones
+  for_each = startswith(var.egress, "nat") ? local.zones : {}
 
   route_table_id         = aws_route_table.private[each.key].id
   destination_cidr_block = "0.0.0.0/0"
-  nat_gateway_id         = aws_nat_gateway.this[each.key].id
+  nat_gateway_id         = aws_nat_gateway.this[var.egress == "nat" ? each.key : "0"].id
 }

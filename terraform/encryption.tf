@@ -1,9 +1,9 @@
-# One key per region encrypts logs, files, passwords, alarms and backups. The disks of
-# instances, which keep no data, use AWS's own key: one of ours would have to name Auto
-# Scaling's role, and an empty account does not have that yet.
+# One key per region encrypts logs, files, passwords, alarms and backups. The instances'
+# disks hold no data and use the AWS-managed key: a key of the stack would have to name the
+# service-linked role of Auto Scaling, which a new account lacks.
 
 locals {
-  # The account's own policies decide about the use of the key, as by default.
+  # As by default: the account's IAM policies decide who uses the key.
   key_of_account = {
     Effect    = "Allow"
     Principal = { AWS = "${local.arn_prefix}:iam::${local.account_id}:root" }

@@ -1,5 +1,5 @@
-# Slows down an address that asks for more than its share. It keeps no log and no sample
-# of requests: their paths hold usernames.
+# Optional: blocks an address above a rate. No logs and no samples of requests, whose paths
+# hold usernames.
 
 resource "aws_wafv2_web_acl" "this" {
   #checkov:skip=CKV_AWS_192: There is no Java here, so no Log4j.

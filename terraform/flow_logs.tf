@@ -1,17 +1,20 @@
-# Which connections the network accepted, and which it rejected.
+# Rejected connections; a network that was there before has its own flow logs, or none.
 
 resource "aws_flow_log" "this" {
-  vpc_id               = aws_vpc.this.id
-  traffic_type         = "ALL"
+  count = local.own_network
+
+  vpc_id               = local.vpc_id
+  traffic_type         = "REJECT"
   log_destination_type = "cloud-watch-logs"
-  log_destination      = aws_cloudwatch_log_group.flow_logs.arn
-  iam_role_arn         = aws_iam_role.flow_logs.arn
+  log_destination      = aws_cloudwatch_log_group.flow_logs[0].arn
+  iam_role_arn         = aws_iam_role.flow_logs[0].arn
 
   tags = { Name = local.name }
 }
 
 resource "aws_cloudwatch_log_group" "flow_logs" {
   #checkov:skip=CKV_AWS_338: The operator chooses how long logs are kept.
+  count = local.own_network
 
   name              = "/${local.name}/flow-logs"
   retention_in_days = var.log_retention_days
@@ -19,7 +22,9 @@ resource "aws_cloudwatch_log_group" "flow_logs" {
 }
 
 resource "aws_iam_role" "flow_logs" {
-  name_prefix = "${local.name}-flow-"
+  count = local.own_network
+
+  name        = "${local.global_name}-flow-logs"
   description = "Writes the flow logs of ${local.name}"
 
   permissions_boundary = var.permissions_boundary
@@ -39,15 +44,17 @@ resource "aws_iam_role" "flow_logs" {
 }
 
 resource "aws_iam_role_policy" "flow_logs" {
+  count = local.own_network
+
   name = "write"
-  role = aws_iam_role.flow_logs.id
+  role = aws_iam_role.flow_logs[0].id
 
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
       Effect   = "Allow"
       Action   = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogGroups", "logs:DescribeLogStreams"]
-      Resource = "${aws_cloudwatch_log_group.flow_logs.arn}:*"
+      Resource = "${aws_cloudwatch_log_group.flow_logs[0].arn}:*"
     }]
   })
 }

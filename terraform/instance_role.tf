@@ -1,6 +1,5 @@
-# What an instance may do: be reached by Session Manager, send its logs and metrics, read
-# its own secret and its own parameters, use its own files, and read those that AWS
-# Backup restored beside them. Nothing else.
+# The role of the instances: Session Manager, their logs and metrics, their parameters, and
+# their database. Nothing else.
 
 data "aws_iam_policy_document" "instance_trust" {
   statement {
@@ -14,11 +13,11 @@ data "aws_iam_policy_document" "instance_trust" {
 }
 
 data "aws_iam_policy_document" "instance" {
-  #checkov:skip=CKV_AWS_111: Sessions, metrics and tags have no resource that a policy could name.
-  #checkov:skip=CKV_AWS_356: Sessions, metrics and tags have no resource that a policy could name.
+  #checkov:skip=CKV_AWS_111: Sessions and metrics have no resource that a policy could name.
+  #checkov:skip=CKV_AWS_356: Sessions and metrics have no resource that a policy could name.
 
-  # What the agent of Session Manager asks for; AWS's own policy for it also lets it
-  # read every parameter.
+  # The actions of Session Manager's agent; AWS's managed policy for it also allows reading
+  # every parameter.
   statement {
     sid = "BeManaged"
     actions = [
@@ -45,15 +44,8 @@ data "aws_iam_policy_document" "instance" {
     condition {
       test     = "StringEquals"
       variable = "cloudwatch:namespace"
-      values   = [local.metric_namespace]
+      values   = [local.name]
     }
-  }
-
-  # The agent learns from its tags which group it belongs to.
-  statement {
-    sid       = "KnowItsGroup"
-    actions   = ["ec2:DescribeTags"]
-    resources = ["*"]
   }
 
   statement {
@@ -70,17 +62,17 @@ data "aws_iam_policy_document" "instance" {
     condition {
       test     = "StringEquals"
       variable = "kms:ViaService"
-      values   = ["secretsmanager.${var.region}.amazonaws.com", "ssm.${var.region}.amazonaws.com"]
+      values   = ["ssm.${var.region}.amazonaws.com"]
     }
   }
 
   dynamic "statement" {
-    for_each = module.postgres[*].secret_arn
+    for_each = module.postgres[*].cluster_resource_id
 
     content {
-      sid       = "ReadItsSecret"
-      actions   = ["secretsmanager:GetSecretValue"]
-      resources = [statement.value]
+      sid       = "SignInToItsDatabase"
+      actions   = ["rds-db:connect"]
+      resources = [for role in values(local.database_roles) : "${local.arn_prefix}:rds-db:${var.region}:${local.account_id}:dbuser:${statement.value}/${role}"]
     }
   }
 
@@ -100,7 +92,7 @@ data "aws_iam_policy_document" "instance" {
     }
   }
 
-  # What AWS Backup restored lies beside its own files, to be read and copied from.
+  # Files that AWS Backup restored, to copy from.
   dynamic "statement" {
     for_each = module.sqlite[*]
 
@@ -119,7 +111,7 @@ data "aws_iam_policy_document" "instance" {
 }
 
 resource "aws_iam_role" "instance" {
-  name                 = "${local.name}-instance"
+  name                 = "${local.global_name}-instance"
   description          = "What an instance of ${local.name} may do"
   assume_role_policy   = data.aws_iam_policy_document.instance_trust.json
   permissions_boundary = var.permissions_boundary

@@ -7,18 +7,18 @@ resource "aws_lb" "this" {
 
   name            = local.name
   internal        = false
-  subnets         = [for subnet in aws_subnet.public : subnet.id]
+  subnets         = local.public_subnet_ids
   security_groups = [aws_security_group.load_balancer.id]
 
-  # Shorter than the service's --keep-alive-timeout, 75 s by default: it is the balancer
-  # that closes an idle connection, and no request meets a closed one.
+  # Shorter than the service's --keep-alive-timeout, 75 s by default, so that the load
+  # balancer closes idle connections and no request meets a closed one.
   idle_timeout = 60
 
   drop_invalid_header_fields = true
-  # The strictest would also turn away clients that are only careless; what is left
-  # ambiguous travels alone on its connection.
+  # The strictest mode also rejects clients that are only careless; in this one ambiguous
+  # requests get a connection of their own.
   desync_mitigation_mode = "defensive"
-  # The service has no use for clients' addresses, so it is not told them.
+  # The service does not need clients' addresses.
   xff_header_processing_mode = "remove"
 
   enable_deletion_protection = var.deletion_protection
@@ -28,23 +28,22 @@ resource "aws_lb" "this" {
     enabled = true
   }
 
-  # AWS tries to write before it accepts the bucket, and wants a way to the internet.
+  # AWS tests the bucket's policy, and requires a route to the internet.
   depends_on = [aws_route.internet, aws_s3_bucket_policy.access_logs]
 }
 
 resource "aws_lb_target_group" "this" {
   #checkov:skip=CKV_AWS_378: TLS ends at the balancer; from there it is one hop between two groups of one network.
 
-  # A prefix, so that a new one can take over before the old one goes.
-  name_prefix = "hello-"
-  vpc_id      = aws_vpc.this.id
-  port        = 8080
-  protocol    = "HTTP"
+  name     = local.name
+  vpc_id   = local.vpc_id
+  port     = 8080
+  protocol = "HTTP"
 
-  # A slow instance gets less, in a burst as in a roll.
+  # A slow instance gets fewer requests, in a burst as in a roll.
   load_balancing_algorithm_type = "least_outstanding_requests"
 
-  # Requests under way are the service's to finish; the balancer waits until it has.
+  # The service finishes requests in flight; the load balancer waits for it.
   deregistration_delay = var.drain_timeout_seconds + 10
 
   health_check {
@@ -55,14 +54,10 @@ resource "aws_lb_target_group" "this" {
     # Ready for requests ten seconds after the service is.
     interval          = 5
     healthy_threshold = 2
-    # Fifteen seconds, four of them for an answer: the group replaces what fails, and
-    # replacing an instance that is only overloaded would overload the others.
+    # Fifteen seconds, of which an answer may take four: the group replaces what fails, and
+    # replacing an overloaded instance would overload the others.
     timeout             = 4
     unhealthy_threshold = 3
-  }
-
-  lifecycle {
-    create_before_destroy = true
   }
 }
 
@@ -93,13 +88,13 @@ resource "aws_lb_listener" "https" {
   load_balancer_arn = aws_lb.this.arn
   port              = 443
   protocol          = "HTTPS"
-  certificate_arn   = aws_acm_certificate_validation.this[0].certificate_arn
+  certificate_arn   = local.certificate_arn
 
-  # What AWS recommends: TLS 1.3, TLS 1.2 with forward secrecy and authenticated ciphers
-  # alone, and a key exchange that a quantum computer will not undo.
+  # AWS's recommendation: TLS 1.3, or TLS 1.2 with forward secrecy and authenticated ciphers,
+  # and post-quantum key exchange.
   ssl_policy = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
 
-  # Browsers that have been here once do not ask over plain HTTP again for a year.
+  # HSTS: browsers use HTTPS alone for a year after a visit.
   routing_http_response_strict_transport_security_header_value = "max-age=31536000"
 
   dynamic "default_action" {

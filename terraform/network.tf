@@ -1,41 +1,65 @@
-# Three tiers in each zone: the balancer, the instances, and what stores the data. Only
-# the balancer's can be reached from outside, and the data's has no way out.
+# The network: three tiers of subnets in each zone, for the load balancer, the instances
+# and the database. Only the first accepts connections from outside, and the last has no
+# route to the internet. An existing network can take its place.
 
-# Whatever their state: the stack can be changed while a zone is out.
+# Zones in any state: the stack can be changed while a zone is out.
 data "aws_availability_zones" "this" {
   #checkov:skip=CKV_AWS_394: A zone that AWS adds moves no subnet, and adds none.
 
-  # Local zones have no balancers, and are opted into.
+  # Local zones have no load balancers, and are opted into.
   filter {
     name   = "opt-in-status"
     values = ["opt-in-not-required"]
   }
+}
 
-  lifecycle {
-    postcondition {
-      condition     = length(self.names) >= var.zone_count
-      error_message = "This region has fewer zones than zone_count."
-    }
+# Some zones lack some instance types.
+data "aws_ec2_instance_type_offerings" "this" {
+  location_type = "availability-zone"
+
+  filter {
+    name   = "instance-type"
+    values = [var.instance_type]
   }
 }
 
 locals {
+  own_network = var.network == null ? 1 : 0
+
+  offered = [for name in data.aws_availability_zones.this.names : name if contains(data.aws_ec2_instance_type_offerings.this.locations, name)]
   # The keys are known before AWS has been asked.
-  zones = { for index in range(var.zone_count) : tostring(index) => data.aws_availability_zones.this.names[index] }
+  zones = var.network == null ? { for index in range(var.zone_count) : tostring(index) => local.offered[index] } : {}
+
+  vpc_id             = var.network == null ? one(aws_vpc.this[*].id) : var.network.vpc_id
+  public_subnet_ids  = var.network == null ? [for subnet in aws_subnet.public : subnet.id] : tolist(var.network.public_subnet_ids)
+  private_subnet_ids = var.network == null ? [for subnet in aws_subnet.private : subnet.id] : tolist(var.network.private_subnet_ids)
+  data_subnets       = var.network == null ? { for zone, subnet in aws_subnet.data : zone => subnet.id } : { for id in var.network.data_subnet_ids : id => id }
 }
 
 resource "aws_vpc" "this" {
+  #checkov:skip=CKV2_AWS_11: It has flow logs, which checkov does not match to a VPC with a count.
+  count = local.own_network
+
   cidr_block = var.cidr
 
   # Endpoints and file systems are found by name.
   enable_dns_hostnames = true
 
   tags = { Name = local.name }
+
+  lifecycle {
+    precondition {
+      condition     = length(local.offered) >= var.zone_count
+      error_message = "This region offers instance_type in fewer zones than zone_count."
+    }
+  }
 }
 
-# What is put into no group by mistake can talk to nobody.
+# An interface that was put into no group can reach nothing.
 resource "aws_default_security_group" "this" {
-  vpc_id = aws_vpc.this.id
+  count = local.own_network
+
+  vpc_id = aws_vpc.this[0].id
 }
 
 # Each tier starts at a quarter of the VPC, so that a fourth zone would move nothing.
@@ -43,7 +67,7 @@ resource "aws_default_security_group" "this" {
 resource "aws_subnet" "public" {
   for_each = local.zones
 
-  vpc_id            = aws_vpc.this.id
+  vpc_id            = aws_vpc.this[0].id
   availability_zone = each.value
   cidr_block        = cidrsubnet(var.cidr, 4, each.key)
 
@@ -58,7 +82,7 @@ resource "aws_subnet" "public" {
 resource "aws_subnet" "private" {
   for_each = local.zones
 
-  vpc_id            = aws_vpc.this.id
+  vpc_id            = aws_vpc.this[0].id
   availability_zone = each.value
   cidr_block        = cidrsubnet(var.cidr, 4, 4 + each.key)
 
@@ -72,7 +96,7 @@ resource "aws_subnet" "private" {
 resource "aws_subnet" "data" {
   for_each = local.zones
 
-  vpc_id            = aws_vpc.this.id
+  vpc_id            = aws_vpc.this[0].id
   availability_zone = each.value
   cidr_block        = cidrsubnet(var.cidr, 4, 8 + each.key)
 
@@ -84,35 +108,41 @@ resource "aws_subnet" "data" {
 }
 
 resource "aws_internet_gateway" "this" {
-  vpc_id = aws_vpc.this.id
+  count = local.own_network
+
+  vpc_id = aws_vpc.this[0].id
 
   tags = { Name = local.name }
 }
 
 resource "aws_route_table" "public" {
-  vpc_id = aws_vpc.this.id
+  count = local.own_network
+
+  vpc_id = aws_vpc.this[0].id
 
   tags = { Name = "${local.name}-public" }
 }
 
 resource "aws_route" "internet" {
-  route_table_id         = aws_route_table.public.id
+  count = local.own_network
+
+  route_table_id         = aws_route_table.public[0].id
   destination_cidr_block = "0.0.0.0/0"
-  gateway_id             = aws_internet_gateway.this.id
+  gateway_id             = aws_internet_gateway.this[0].id
 }
 
 resource "aws_route_table_association" "public" {
   for_each = aws_subnet.public
 
-  route_table_id = aws_route_table.public.id
+  route_table_id = aws_route_table.public[0].id
   subnet_id      = each.value.id
 }
 
-# One per zone: each leaves through a gateway of its own zone, where there are any.
+# One per zone, so that each can have a gateway in its own zone.
 resource "aws_route_table" "private" {
   for_each = local.zones
 
-  vpc_id = aws_vpc.this.id
+  vpc_id = aws_vpc.this[0].id
 
   tags = { Name = "${local.name}-private-${each.key}" }
 }
@@ -125,7 +155,9 @@ resource "aws_route_table_association" "private" {
 }
 
 resource "aws_route_table" "data" {
-  vpc_id = aws_vpc.this.id
+  count = local.own_network
+
+  vpc_id = aws_vpc.this[0].id
 
   tags = { Name = "${local.name}-data" }
 }
@@ -133,6 +165,6 @@ resource "aws_route_table" "data" {
 resource "aws_route_table_association" "data" {
   for_each = aws_subnet.data
 
-  route_table_id = aws_route_table.data.id
+  route_table_id = aws_route_table.data[0].id
   subnet_id      = each.value.id
 }

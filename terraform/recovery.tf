@@ -1,11 +1,10 @@
-# Nightly backups, and a copy of each in another region. `restore` brings the users of
-# one back.
+# Nightly backups, and a copy of each in another region. `restore` restores the users of one.
 
 resource "aws_backup_vault" "this" {
   name        = local.name
   kms_key_arn = aws_kms_key.this.arn
-  # A protected stack is not deleted while there are backups. Of one that is, the last
-  # backup is elsewhere.
+  # The vault of a protected stack is not deleted while it holds backups. The last backup
+  # that a deleted database leaves is elsewhere.
   force_destroy = !var.deletion_protection
 }
 
@@ -17,7 +16,7 @@ resource "aws_backup_vault" "recovery" {
   force_destroy = !var.deletion_protection
 }
 
-# For three days the lock can be taken off. Then nobody can take it off, not even AWS.
+# The lock can be removed for three days; then nobody can remove it, not even AWS.
 resource "aws_backup_vault_lock_configuration" "recovery" {
   count    = var.backup_lock ? 1 : 0
   provider = aws.recovery
@@ -27,7 +26,7 @@ resource "aws_backup_vault_lock_configuration" "recovery" {
   changeable_for_days = 3
 
   lifecycle {
-    # Nobody can change it either. Backups may be kept longer than it asks for.
+    # Nor can anybody change it. Backups may be kept longer than it requires.
     ignore_changes = [min_retention_days]
   }
 }
@@ -38,8 +37,8 @@ resource "aws_backup_plan" "this" {
   rule {
     rule_name         = "nightly"
     target_vault_name = aws_backup_vault.this.name
-    # An hour after the instances have copied the SQLite file: AWS Backup reads a file
-    # system file by file, and one that is being written to would come out torn.
+    # An hour after the instances have copied the SQLite file: AWS Backup reads files one
+    # after the other, and a copy of a file being written to is inconsistent.
     schedule                     = "cron(0 3 * * ? *)"
     schedule_expression_timezone = "Etc/UTC"
     start_window                 = 60
@@ -63,7 +62,7 @@ resource "aws_backup_selection" "this" {
   name         = local.name
   plan_id      = aws_backup_plan.this.id
   iam_role_arn = aws_iam_role.backup.arn
-  resources    = concat(module.sqlite[*].file_system_arn, module.postgres[*].arn)
+  resources    = concat(module.sqlite[*].file_system_arn, module.postgres[*].cluster_arn)
 
   depends_on = [aws_iam_role_policy_attachment.backup]
 }
@@ -86,7 +85,7 @@ data "aws_iam_policy_document" "backup" {
 }
 
 resource "aws_iam_role" "backup" {
-  name               = "${local.name}-backup"
+  name               = "${local.global_name}-backup"
   description        = "Lets AWS Backup read the databases and restore them."
   assume_role_policy = data.aws_iam_policy_document.backup.json
 

@@ -30,6 +30,8 @@ resource "terraform_data" "roll" {
 
   depends_on = [
     aws_autoscaling_policy.requests,
-    aws_cloudwatch_metric_alarm.this,
+    aws_cloudwatch_metric_alarm.http_5xx,
+    aws_cloudwatch_metric_alarm.p99,
+    aws_cloudwatch_metric_alarm.unhealthy,
   ]
 }

@@ -1,5 +1,5 @@
-# Which connections are allowed. Groups name groups; addresses appear where clients come in and
-# where AWS can only be reached at its public ones.
+# Allowed connections. Rules name groups; addresses appear only where clients connect and
+# where AWS is reached at its public ones.
 
 locals {
   front_ports = var.domain == null ? ["80"] : ["80", "443"]
@@ -15,37 +15,57 @@ locals {
 }
 
 resource "aws_security_group" "load_balancer" {
-  vpc_id      = aws_vpc.this.id
+  vpc_id      = local.vpc_id
   name_prefix = "${local.name}-load-balancer-"
   description = "The balancer"
 
   tags = { Name = "${local.name}-load-balancer" }
+
+  lifecycle {
+    # Interfaces use it, so that it can only be deleted once they use its successor.
+    create_before_destroy = true
+  }
 }
 
 resource "aws_security_group" "service" {
-  vpc_id      = aws_vpc.this.id
+  vpc_id      = local.vpc_id
   name_prefix = "${local.name}-service-"
   description = "The instances"
 
   tags = { Name = "${local.name}-service" }
+
+  lifecycle {
+    # Interfaces use it, so that it can only be deleted once they use its successor.
+    create_before_destroy = true
+  }
 }
 
 resource "aws_security_group" "database" {
-  vpc_id      = aws_vpc.this.id
+  vpc_id      = local.vpc_id
   name_prefix = "${local.name}-database-"
-  description = "What stores the users"
+  description = "The database"
 
   tags = { Name = "${local.name}-database" }
+
+  lifecycle {
+    # Interfaces use it, so that it can only be deleted once they use its successor.
+    create_before_destroy = true
+  }
 }
 
 resource "aws_security_group" "endpoints" {
   count = var.egress == "endpoints" ? 1 : 0
 
-  vpc_id      = aws_vpc.this.id
+  vpc_id      = local.vpc_id
   name_prefix = "${local.name}-endpoints-"
   description = "The endpoints of AWS services"
 
   tags = { Name = "${local.name}-endpoints" }
+
+  lifecycle {
+    # Interfaces use it, so that it can only be deleted once they use its successor.
+    create_before_destroy = true
+  }
 }
 
 # Clients to the balancer
@@ -54,7 +74,7 @@ resource "aws_vpc_security_group_ingress_rule" "clients" {
   for_each = { for pair in setproduct(local.front_ports, var.client_cidrs) : join(" ", pair) => { port = pair[0], cidr = pair[1] } }
 
   security_group_id = aws_security_group.load_balancer.id
-  description       = var.domain != null && each.value.port == "80" ? "Clients, to be redirected" : "Clients"
+  description       = var.domain != null && each.value.port == "80" ? "Clients, which are redirected" : "Clients"
   cidr_ipv4         = each.value.cidr
   ip_protocol       = "tcp"
   from_port         = each.value.port
@@ -145,9 +165,9 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints" {
   to_port                      = 443
 }
 
-# Behind a gateway AWS is at public addresses, as is whatever else is reached by it.
-resource "aws_vpc_security_group_egress_rule" "nat" {
-  count = var.egress == "nat" ? 1 : 0
+# Without endpoints AWS is at public addresses, as is the rest of the internet.
+resource "aws_vpc_security_group_egress_rule" "internet" {
+  count = var.egress == "endpoints" ? 0 : 1
 
   security_group_id = aws_security_group.service.id
   description       = "AWS and the internet by HTTPS"
@@ -158,9 +178,11 @@ resource "aws_vpc_security_group_egress_rule" "nat" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "s3" {
+  count = var.egress == "endpoints" ? 1 : 0
+
   security_group_id = aws_security_group.service.id
   description       = "S3 by its gateway"
-  prefix_list_id    = aws_vpc_endpoint.s3.prefix_list_id
+  prefix_list_id    = aws_vpc_endpoint.s3[0].prefix_list_id
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443

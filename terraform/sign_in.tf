@@ -1,5 +1,5 @@
-# People who may use the service, where it is not for everybody. The pool's administrator invites
-# them; they sign in with a password and a code from an authenticator.
+# Optional: people sign in before they reach the service. The pool's administrator invites them;
+# they sign in with a password and a code from an authenticator app.
 
 resource "aws_cognito_user_pool" "this" {
   count = var.sign_in ? 1 : 0
@@ -42,7 +42,7 @@ resource "aws_cognito_user_pool_client" "this" {
   name         = local.name
   user_pool_id = aws_cognito_user_pool.this[0].id
 
-  # The balancer is the client; this is where it takes people back.
+  # The load balancer is the client, and continues there after the sign-in.
   generate_secret                      = true
   callback_urls                        = ["https://${var.domain}/oauth2/idpresponse"]
   allowed_oauth_flows_user_pool_client = true

@@ -1,6 +1,6 @@
 variable "environment" {
   type        = string
-  description = "Name of this stack. It is part of every name. An account holds one stack in each region: the log groups have the names that the image gives them."
+  description = "Name of the stack, which is part of every name in it."
 
   validation {
     # "hello-birthday-" and a suffix have to fit in a balancer's 32 characters.
@@ -23,7 +23,7 @@ variable "region" {
 variable "recovery_region" {
   type        = string
   default     = "eu-west-1"
-  description = "AWS region that a copy of every backup is kept in."
+  description = "AWS region that holds a copy of every backup."
 
   validation {
     condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.recovery_region))
@@ -36,11 +36,22 @@ variable "recovery_region" {
   }
 }
 
+variable "tags" {
+  type        = map(string)
+  default     = {}
+  description = "Further tags of everything in the stack, such as a cost centre."
+
+  validation {
+    condition     = length(setintersection(keys(var.tags), ["Name", "Service", "Environment", "ManagedBy", "Database"])) == 0
+    error_message = "The tags Name, Service, Environment, ManagedBy and Database are set by the stack."
+  }
+}
+
 # The release
 
 variable "ami_id" {
   type        = string
-  description = "Image that the instances run, as Packer registered it. Changing it rolls the group."
+  description = "Image of the instances, as registered by Packer; a change rolls the group."
 
   validation {
     # A rollback needs a plain id: AWS does not roll back to an SSM alias.
@@ -49,10 +60,21 @@ variable "ami_id" {
   }
 }
 
+variable "ami_owner" {
+  type        = string
+  default     = "self"
+  description = "Account that the image belongs to; \"self\" is the account of the stack."
+
+  validation {
+    condition     = can(regex("^(self|[0-9]{12})$", var.ami_owner))
+    error_message = "The owner of the image is self or an account's 12 digits."
+  }
+}
+
 variable "instance_type" {
   type        = string
   default     = "t4g.small"
-  description = "EC2 instance type. Its processor must be the image's: t4g and c7g are arm64, t3 and c7i are x86_64."
+  description = "EC2 instance type, of the same processor as the image: t4g and c7g are arm64, t3 and c7i are x86_64."
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]*\\.[a-z0-9-]+$", var.instance_type))
@@ -63,7 +85,7 @@ variable "instance_type" {
 variable "service_flags" {
   type        = map(string)
   default     = {}
-  description = "Flags of the service as environment variables, such as HELLO_BIRTHDAY_TIME_ZONE = \"Europe/Berlin\". Everybody with access to launch templates can read them: no secrets. Changing them rolls the group."
+  description = "Flags of the service as environment variables, such as HELLO_BIRTHDAY_TIME_ZONE = \"Europe/Berlin\"; no secrets, since launch templates show them."
 
   validation {
     condition = alltrue([for name, value in var.service_flags :
@@ -86,7 +108,7 @@ variable "size" {
     max = number
   })
   default     = { min = 2, max = 6 }
-  description = "Fewest and most instances. Between them, the group follows the load."
+  description = "Smallest and largest number of instances; the group follows the load in between."
 
   validation {
     condition     = var.size.min >= 2 && floor(var.size.min) == var.size.min
@@ -102,7 +124,7 @@ variable "size" {
 variable "requests_per_instance" {
   type        = number
   default     = 30000
-  description = "Requests a minute that each instance is to get. The group grows and shrinks to keep to it."
+  description = "Requests a minute per instance at which the group is scaled."
 
   validation {
     condition     = var.requests_per_instance >= 60 && var.requests_per_instance <= 1000000
@@ -113,7 +135,7 @@ variable "requests_per_instance" {
 variable "drain_timeout_seconds" {
   type        = number
   default     = 20
-  description = "Longest time that a stopping instance gives the requests under way. The balancer waits ten seconds longer before it lets go."
+  description = "Longest time in seconds that a stopping instance takes to finish requests in flight; the deregistration delay is 10 s longer."
 
   validation {
     # The unit's TimeoutStopSec is 65 s, and the last commit takes 5 s at most.
@@ -127,11 +149,11 @@ variable "roll" {
     max_healthy_percent = optional(number, 150)
     warmup_seconds      = optional(number, 60)
     bake_seconds        = optional(number, 300)
-    timeout_seconds     = optional(number, 3600)
+    timeout_seconds     = optional(number, 1800)
     alarms              = optional(bool, true)
   })
   default     = {}
-  description = "How a new version is rolled out: how far the group may grow meanwhile, how long an instance has to become steady, how long the alarms are watched once all are replaced, when it is given up and rolled back (it takes the instances a few at a time, so a large group takes longer), and whether alarms roll it back: AWS starts no roll while one of them is not OK, so that mending a failing service takes false."
+  description = "How a release replaces the instances: the size that the group may grow to meanwhile, the warm-up of an instance, how long the alarms are watched afterwards, when a roll is given up and rolled back, and whether alarms roll it back."
 
   validation {
     condition     = var.roll.max_healthy_percent > 100 && var.roll.max_healthy_percent <= 200
@@ -151,16 +173,32 @@ variable "roll" {
 
   validation {
     condition     = var.roll.timeout_seconds > var.roll.bake_seconds + var.roll.warmup_seconds
-    error_message = "The time until a roll is given up is longer than its warm-up and its bake time together."
+    error_message = "The timeout of a roll must be longer than its warm-up and its bake time together."
   }
 }
 
 # The network
 
+variable "network" {
+  type = object({
+    vpc_id             = string
+    public_subnet_ids  = set(string)
+    private_subnet_ids = set(string)
+    data_subnet_ids    = set(string)
+  })
+  default     = null
+  description = "Existing VPC and its subnets for the load balancer, the instances and the database, each in at least two zones; null makes a VPC."
+
+  validation {
+    condition     = var.network == null || try(alltrue([for ids in [var.network.public_subnet_ids, var.network.private_subnet_ids, var.network.data_subnet_ids] : length(ids) >= 2]), false)
+    error_message = "An existing network names at least two public, two private and two data subnets."
+  }
+}
+
 variable "cidr" {
   type        = string
   default     = "10.20.0.0/16"
-  description = "Addresses of the VPC, from /16 to /20. Each subnet gets a sixteenth."
+  description = "IPv4 block of the VPC, from /16 to /20; each subnet gets a sixteenth of it."
 
   validation {
     condition     = can(cidrhost(var.cidr, 0)) && try(tonumber(split("/", var.cidr)[1]) >= 16 && tonumber(split("/", var.cidr)[1]) <= 20, false)
@@ -171,7 +209,7 @@ variable "cidr" {
 variable "zone_count" {
   type        = number
   default     = 3
-  description = "Availability zones that the stack is spread over."
+  description = "Number of availability zones of the VPC."
 
   validation {
     condition     = contains([2, 3], var.zone_count)
@@ -181,19 +219,24 @@ variable "zone_count" {
 
 variable "egress" {
   type        = string
-  default     = "endpoints"
-  description = "How instances reach AWS: endpoints (nothing else can be reached) or nat (a gateway in each zone, and the internet by HTTPS)."
+  default     = "nat-single"
+  description = "How instances reach AWS: public (addresses of their own, closed to connections from outside), nat-single (one NAT gateway), nat (one in each zone), endpoints (AWS services only, no internet), or existing (the routes of an existing network)."
 
   validation {
-    condition     = contains(["endpoints", "nat"], var.egress)
-    error_message = "The egress is endpoints or nat."
+    condition     = contains(["public", "nat-single", "nat", "endpoints", "existing"], var.egress)
+    error_message = "The egress is public, nat-single, nat, endpoints or existing."
+  }
+
+  validation {
+    condition     = (var.egress == "existing") == (var.network != null)
+    error_message = "An existing network has its own routes: egress = \"existing\" goes with network, and only with it."
   }
 }
 
 variable "permissions_boundary" {
   type        = string
   default     = null
-  description = "ARN of the policy that no role of the stack may go beyond. The apply roles of bootstrap/ make no role without theirs."
+  description = "ARN of the permissions boundary of every role of the stack; the apply roles of bootstrap/ require their own."
 
   validation {
     condition     = var.permissions_boundary == null || can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:policy/.+$", var.permissions_boundary))
@@ -204,7 +247,7 @@ variable "permissions_boundary" {
 variable "deletion_protection" {
   type        = bool
   default     = true
-  description = "Whether the balancer and the databases refuse to be deleted."
+  description = "Whether the load balancer and the databases refuse to be deleted."
 }
 
 variable "log_retention_days" {
@@ -223,7 +266,7 @@ variable "log_retention_days" {
 variable "domain" {
   type        = string
   default     = null
-  description = "Name that clients use, such as hello.example.com. Its certificate and its record are made in hosted_zone."
+  description = "Host name of the service, such as hello.example.com; null serves plain HTTP."
 
   validation {
     condition     = var.domain == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,}$", var.domain))
@@ -236,8 +279,8 @@ variable "domain" {
   }
 
   validation {
-    condition     = (var.domain == null) == (var.hosted_zone == null)
-    error_message = "A domain needs the hosted_zone that its records are made in, and only a domain does."
+    condition     = (var.domain != null) == (var.hosted_zone != null || var.certificate_arn != null)
+    error_message = "A domain needs a hosted_zone for its records or a certificate_arn, and only a domain does."
   }
 
   validation {
@@ -249,7 +292,7 @@ variable "domain" {
 variable "hosted_zone" {
   type        = string
   default     = null
-  description = "Public Route 53 zone that holds the domain, such as example.com."
+  description = "Public Route 53 zone of the domain, such as example.com; null leaves the DNS record to you."
 
   validation {
     condition     = var.hosted_zone == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,}$", var.hosted_zone))
@@ -257,16 +300,27 @@ variable "hosted_zone" {
   }
 }
 
+variable "certificate_arn" {
+  type        = string
+  default     = null
+  description = "ARN of an existing ACM certificate of the domain in the stack's region; null requests one, validated in hosted_zone."
+
+  validation {
+    condition     = var.certificate_arn == null || can(regex("^arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/.+$", var.certificate_arn))
+    error_message = "The certificate is the ARN of an ACM certificate."
+  }
+}
+
 variable "plain_http" {
   type        = bool
   default     = false
-  description = "Whether a stack without a domain may serve unencrypted HTTP."
+  description = "Whether a stack without a domain may serve plain HTTP."
 }
 
 variable "client_cidrs" {
   type        = set(string)
   default     = ["0.0.0.0/0"]
-  description = "IPv4 addresses that may reach the balancer."
+  description = "IPv4 blocks that may reach the load balancer."
 
   validation {
     condition     = length(var.client_cidrs) > 0 && alltrue([for cidr in var.client_cidrs : try(cidrsubnet(cidr, 0, 0) == cidr && strcontains(cidr, "."), false)])
@@ -277,7 +331,7 @@ variable "client_cidrs" {
 variable "rate_limit" {
   type        = number
   default     = null
-  description = "Requests in five minutes that one address may send before AWS WAF blocks it; null for no WAF."
+  description = "Requests in five minutes above which AWS WAF blocks an address; null means no WAF."
 
   validation {
     condition     = var.rate_limit == null || try(var.rate_limit >= 10 && var.rate_limit <= 2000000000, false)
@@ -288,7 +342,7 @@ variable "rate_limit" {
 variable "sign_in" {
   type        = bool
   default     = false
-  description = "Whether people sign in with Cognito, in a browser, before the service is reached. API clients cannot."
+  description = "Whether people sign in with Cognito in a browser first, which API clients cannot do."
 
   validation {
     condition     = !var.sign_in || var.domain != null
@@ -300,7 +354,7 @@ variable "sign_in" {
 
 variable "database" {
   type        = string
-  description = "Where the service keeps users: sqlite (a file on EFS) or postgres (RDS)."
+  description = "Database of the service: sqlite (a file on EFS) or postgres (Aurora PostgreSQL)."
 
   validation {
     condition     = contains(["sqlite", "postgres"], var.database)
@@ -311,7 +365,7 @@ variable "database" {
 variable "database_beside" {
   type        = string
   default     = null
-  description = "The other database, if it is to exist too: before a switch to copy users to, and after it for as long as the old ones are to be kept."
+  description = "The other database, kept beside the one in use while the service moves from one to the other."
 
   validation {
     condition     = var.database_beside == null || try(contains(["sqlite", "postgres"], var.database_beside), false)
@@ -326,28 +380,55 @@ variable "database_beside" {
 
 variable "postgres" {
   type = object({
-    instance_class = optional(string, "db.t4g.small")
-    storage_gib    = optional(number, 20)
-    read_replica   = optional(bool, false)
+    min_capacity                = optional(number, 0.5)
+    max_capacity                = optional(number, 4)
+    readers                     = optional(number, 0)
+    read_from_readers           = optional(bool, false)
+    major_version               = optional(string, "15")
+    allow_major_version_upgrade = optional(bool, false)
+    apply_immediately           = optional(bool, false)
   })
   default     = {}
-  description = "Size of the Postgres instance, which grows its storage up to five times by itself, and whether users are found in a replica, which lags behind. AWS rotates no password of an instance with a replica, so it is then Terraform's: -replace='module.postgres[0].aws_secretsmanager_secret_version.this[0]' gives a new one. Best chosen before the first apply: a change gives the instance another secret, which hosts learn only by the roll."
+  description = "Capacity of each Aurora instance in ACUs, number of readers beside the writer, whether the service looks users up in the readers, which lag behind the writer, the major version of PostgreSQL and whether it may be raised, and whether changes are applied at once instead of on Tuesday at 06:00 UTC."
 
   validation {
-    condition     = can(regex("^db\\.[a-z0-9]+\\.[a-z0-9]+$", var.postgres.instance_class))
-    error_message = "The instance class is written as RDS does, such as db.t4g.small."
+    # The service keeps connections open, so that a cluster that may pause never would.
+    condition     = var.postgres.min_capacity >= 0.5 && floor(var.postgres.min_capacity * 2) == var.postgres.min_capacity * 2
+    error_message = "The minimum capacity is at least 0.5 ACUs, in steps of 0.5."
   }
 
   validation {
-    condition     = var.postgres.storage_gib >= 20 && var.postgres.storage_gib <= 13107
-    error_message = "The storage is 20 to 13107 GiB."
+    condition     = var.postgres.max_capacity >= max(1, var.postgres.min_capacity) && var.postgres.max_capacity <= 256 && floor(var.postgres.max_capacity * 2) == var.postgres.max_capacity * 2
+    error_message = "The maximum capacity is 1 to 256 ACUs, in steps of 0.5, and at least the minimum."
+  }
+
+  validation {
+    condition     = var.postgres.readers >= 0 && var.postgres.readers <= 15 && floor(var.postgres.readers) == var.postgres.readers
+    error_message = "Aurora has 0 to 15 readers."
+  }
+
+  validation {
+    condition     = !var.postgres.read_from_readers || var.postgres.readers >= 1
+    error_message = "Reading from readers needs at least one of them."
+  }
+
+  validation {
+    # What the tests run on, and newer.
+    condition     = can(regex("^(1[5-9]|[2-9][0-9])$", var.postgres.major_version))
+    error_message = "The major version is 15 or newer, such as 15."
+  }
+
+  validation {
+    # Until then the cluster would keep the old parameter group, which is deleted in the same apply.
+    condition     = !var.postgres.allow_major_version_upgrade || var.postgres.apply_immediately
+    error_message = "A major upgrade has to be applied immediately: set apply_immediately too."
   }
 }
 
 variable "backup_retention_days" {
   type        = number
   default     = 35
-  description = "Days that nightly backups are kept, in both regions. With backup_lock it can be raised, and never lowered below its first value."
+  description = "Days that nightly backups are kept, in both regions; with backup_lock it can only be raised."
 
   validation {
     condition     = var.backup_retention_days >= 7 && var.backup_retention_days <= 365
@@ -357,30 +438,47 @@ variable "backup_retention_days" {
 
 variable "backup_lock" {
   type        = bool
-  default     = true
-  description = "Whether the copies in the recovery region are locked, so that nobody can delete them before their time; three days after the lock is made this is for good, and the stack cannot be destroyed before the last of them expires."
+  default     = false
+  description = "Whether backups in the recovery region are locked: three days later nobody can delete them before they expire, nor destroy the stack."
 }
 
 # Notifications
 
 variable "alarm_emails" {
-  type        = set(string)
-  default     = []
-  description = "Addresses that alarms are mailed to, once each has confirmed it."
+  type = object({
+    urgent  = optional(set(string), [])
+    routine = optional(set(string), [])
+  })
+  default     = {}
+  description = "Email addresses of those who are notified of urgent and of routine alarms, once each has confirmed the subscription."
 
   validation {
-    condition     = alltrue([for address in var.alarm_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
-    error_message = "Alarms are mailed to addresses such as ops@example.com."
+    condition     = alltrue([for address in setunion(var.alarm_emails.urgent, var.alarm_emails.routine) : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
+    error_message = "An email address has the form ops@example.com."
+  }
+}
+
+variable "alarm_topic_arns" {
+  type = object({
+    urgent  = optional(set(string), [])
+    routine = optional(set(string), [])
+  })
+  default     = {}
+  description = "Further SNS topics, such as a pager's, that urgent and routine alarms are sent to; CloudWatch, and for routine EventBridge too, must be allowed to publish to them."
+
+  validation {
+    condition     = alltrue([for arn in setunion(var.alarm_topic_arns.urgent, var.alarm_topic_arns.routine) : can(regex("^arn:aws[a-z-]*:sns:${var.region}:[0-9]{12}:[A-Za-z0-9_-]+$", arn))])
+    error_message = "A topic is the ARN of a standard SNS topic in the region of the stack."
   }
 }
 
 variable "latency_seconds" {
   type        = number
-  default     = 0.25
-  description = "Time within which 99 of 100 requests are to be answered; more for five minutes is an alarm, and rolls back a roll."
+  default     = null
+  description = "Seconds within which 99 % of requests are answered, or an urgent alarm goes off; 1 for sqlite and 0.25 for postgres unless given."
 
   validation {
-    condition     = var.latency_seconds > 0 && var.latency_seconds <= 5
-    error_message = "The time is above 0 and at most 5 seconds, which is a request's deadline."
+    condition     = var.latency_seconds == null || try(var.latency_seconds > 0 && var.latency_seconds <= 5, false)
+    error_message = "The latency is above 0 and at most 5 seconds, the deadline of a request."
   }
 }

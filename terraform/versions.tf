@@ -1,6 +1,6 @@
 terraform {
-  # 1.10 locks state in S3 itself; 1.9 lets a variable's rule name another variable.
-  required_version = ">= 1.10"
+  # Locks its state in S3 itself, which 1.11 made a stable feature.
+  required_version = ">= 1.11"
 
   required_providers {
     aws = {
@@ -24,7 +24,7 @@ provider "aws" {
   }
 }
 
-# Where copies of the backups are kept.
+# Holds the copies of the backups.
 provider "aws" {
   alias  = "recovery"
   region = var.recovery_region
@@ -38,14 +38,16 @@ locals {
   arn_prefix = "arn:${data.aws_partition.this.partition}"
   account_id = data.aws_caller_identity.this.account_id
 
-  # The name of everything that needs one.
+  # The name of everything in the stack's region.
   name = "hello-birthday-${var.environment}"
+  # IAM's names are global, so that one environment can be in two regions.
+  global_name = "${local.name}-${var.region}"
 
-  tags = {
+  tags = merge(var.tags, {
     Service     = "hello-birthday"
     Environment = var.environment
     ManagedBy   = "terraform"
-  }
+  })
 }
 
 data "aws_caller_identity" "this" {}

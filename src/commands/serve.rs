@@ -18,7 +18,7 @@ use crate::http::telemetry::RequestMetrics;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::logging;
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreOptions, UrlSource};
+use crate::store::{STORE_OUTAGE_MAX, Store, StoreOptions, UrlSource};
 use crate::systemd::{self, Sockets};
 
 /// File descriptors that public connections must leave free: for the admin listener's
@@ -61,6 +61,7 @@ pub async fn serve(
     );
     log_start(&options, &store, &status);
 
+    let outage_max = options.store_outage_max.unwrap_or(STORE_OUTAGE_MAX);
     let lifecycle = Arc::new(Lifecycle::default());
     let api = Api {
         store: store.clone(),
@@ -83,7 +84,7 @@ pub async fn serve(
     ));
     let mut admin = tokio::spawn(server::serve(
         admin,
-        Admin { lifecycle: lifecycle.clone(), metrics: metrics.clone() },
+        Admin::new(lifecycle.clone(), store.clone(), outage_max, metrics.clone()),
         metrics.listener("admin"),
         ServerLimits {
             connections_max: ADMIN_CONNECTIONS_MAX,
@@ -93,6 +94,8 @@ pub async fn serve(
         // Serves probes until the process exits.
         std::future::pending(),
     ));
+    let probed = store.clone();
+    tokio::spawn(async move { probed.probe_when_idle().await });
     tokio::spawn(systemd::feed_watchdog());
     systemd::ready(&status);
 

@@ -1,6 +1,7 @@
 //! HTTP/1.1: a server loop with limits, the public API and the admin endpoints.
 
 pub(crate) mod admin;
+mod body;
 mod connection;
 pub(crate) mod handlers;
 mod host;
@@ -13,13 +14,13 @@ pub mod telemetry;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 
+pub use body::RequestBody;
 pub(crate) use problem::Problem;
 pub(crate) use router::Route;
 
 /// A request whose body is still to be read.
-pub type Request = hyper::Request<Incoming>;
+pub type Request = hyper::Request<RequestBody>;
 
 /// A complete response.
 pub type Response = hyper::Response<Full<Bytes>>;
@@ -36,7 +37,7 @@ mod tests {
     use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
-    use crate::store::{BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, STORE_TIMEOUT};
+    use crate::store::{BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, STORE_OUTAGE_MAX, STORE_TIMEOUT};
 
     fn thousands(number: usize) -> String {
         match (number / 1000, number % 1000) {
@@ -64,6 +65,10 @@ mod tests {
             format!("| the wait in the queue, once a full batch waits | {wait} s,"),
             format!("| requests in one batch | {} |", thousands(BATCH_MAX.get())),
             format!("| a request's time in the store | {store} s |"),
+            format!(
+                "| the store does not answer this instance | {} s |",
+                STORE_OUTAGE_MAX.as_secs()
+            ),
             format!("A username is 1 to {} Unicode characters", Username::LEN_MAX),
         ] {
             assert!(readme.contains(&row), "{row}");

@@ -4,23 +4,29 @@
 mod batch;
 mod bulk;
 mod database_url;
+mod outage;
 mod postgres;
 mod schema;
 mod sqlite;
 
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 use batch::{BatchLimits, Batcher};
+use outage::Outage;
 
-pub use bulk::{Bulk, OnConflict, is_one_file};
-pub use database_url::{DatabaseUrl, DatabaseUrlError, UrlSource, UrlSourceError};
-pub use postgres::{PostgresError, PostgresUrl, PostgresUrlError};
-pub use schema::Migrate;
-pub use sqlite::{JournalChoice, SqliteError};
+pub(crate) use bulk::{Bulk, OnConflict, is_one_file};
+pub(crate) use database_url::DatabaseUrl;
+pub use database_url::UrlSource;
+pub(crate) use schema::Migrate;
+pub use sqlite::JournalChoice;
 
 /// Requests that may wait in one queue. Far more than a healthy database leaves
 /// waiting; their memory stays below a few MiB.
@@ -29,18 +35,27 @@ pub const QUEUE_MAX: usize = 4096;
 /// processes for longer.
 pub const BATCH_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 /// Longest predicted queueing delay; beyond it a request is rejected with `Retry-After`.
-pub const QUEUE_DELAY_MAX: Duration = Duration::from_secs(1);
+pub(crate) const QUEUE_DELAY_MAX: Duration = Duration::from_secs(1);
 /// Time from a request's arrival to its answer. A balancer's client has given up by then, and a
 /// retry may do better.
-pub const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the store may leave this instance without an answer until other instances should
+/// serve in its place. Longer than what ends by itself and strikes all of them: a failover of
+/// Aurora takes up to 60 s
+/// (<https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Concepts.AuroraHighAvailability.html>),
+/// and the locks of an NFS client that vanished end after a lease of 90 s.
+pub(crate) const STORE_OUTAGE_MAX: Duration = Duration::from_secs(120);
+/// How long the store may be idle before it is asked whether it answers: several times within
+/// `STORE_OUTAGE_MAX`.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// How to use the database.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StoreOptions {
     /// The journal of a SQLite file.
     pub sqlite_journal: JournalChoice,
     /// A replica of a Postgres database, to find users in.
-    pub read_url: Option<PostgresUrl>,
+    pub read_source: Option<UrlSource>,
     /// Authorities that may sign the certificate of a Postgres server, in PEM form;
     /// without it those that the machine trusts.
     pub postgres_ca_file: Option<PathBuf>,
@@ -54,7 +69,7 @@ impl Default for StoreOptions {
     fn default() -> StoreOptions {
         StoreOptions {
             sqlite_journal: JournalChoice::default(),
-            read_url: None,
+            read_source: None,
             postgres_ca_file: None,
             migrate: Migrate::default(),
             batch_max: BATCH_MAX,
@@ -68,13 +83,13 @@ pub struct Store {
     /// Reads that only ask whether the primary answers, where `reads` may go to a replica.
     pings: Option<Batcher<Username, Option<DateOfBirth>>>,
     writes: Batcher<User, ()>,
+    outage: Arc<Outage>,
     database: &'static str,
     journal: Option<&'static str>,
 }
 
 /// A user as the database keeps them.
-#[expect(missing_docs, reason = "the names say it")]
-pub struct User {
+pub(crate) struct User {
     pub username: Username,
     pub born: DateOfBirth,
 }
@@ -137,6 +152,25 @@ impl Store {
             pings.submit(Username::probe()).await?;
         }
         self.reads.submit(Username::probe()).await.map(drop)
+    }
+
+    /// How long the store has left this instance without an answer, counted from the first request
+    /// since its last answer; zero while none is missing.
+    pub fn outage(&self) -> Duration {
+        self.outage.duration()
+    }
+
+    /// Asks the store whether it answers whenever it is idle, and again while it does not. An
+    /// outage is noticed so without requests, and so is its end, on an instance that the load
+    /// balancer sends none.
+    pub async fn probe_when_idle(&self) -> Infallible {
+        loop {
+            sleep(PROBE_EVERY).await;
+            if self.outage.since_success() >= PROBE_EVERY {
+                // The batch records how it ended.
+                let _ = self.find(Username::probe()).await;
+            }
+        }
     }
 
     /// Rejects new requests, carries out those that wait and closes the database.

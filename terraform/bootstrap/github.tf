@@ -1,7 +1,7 @@
-# GitHub's workflows, and the roles that they may assume: no key of ours is kept there.
+# GitHub's workflows, and the roles that they may assume: no access key is kept at GitHub.
 
 resource "aws_iam_openid_connect_provider" "github" {
-  # One for all repositories of an account: where it is there already, import it. AWS
+  # One for all repositories of an account: where there is one already, import it. AWS
   # trusts the certificate by its own authorities, so no thumbprint is given.
   url            = "https://token.actions.githubusercontent.com"
   client_id_list = ["sts.amazonaws.com"]
@@ -12,7 +12,7 @@ resource "aws_iam_openid_connect_provider" "github" {
 resource "aws_iam_role" "plan" {
   name                 = "hello-birthday-plan"
   path                 = "/terraform/"
-  description          = "Reads what the stacks are made of, and no data: terraform plan -lock=false"
+  description          = "Reads the settings of the stacks, and no data: terraform plan -lock=false"
   assume_role_policy   = data.aws_iam_policy_document.trust["plan"].json
   max_session_duration = 3600
 }
@@ -25,14 +25,30 @@ resource "aws_iam_role" "apply" {
   path               = "/terraform/"
   description        = "Changes the stack ${each.key}: terraform apply"
   assume_role_policy = data.aws_iam_policy_document.trust["apply-${each.key}"].json
-  # A first apply waits for a database, and any for a roll with its bake time.
-  max_session_duration = 3 * 3600
+  # A first apply waits for a database, and any apply for a roll with its bake time.
+  max_session_duration = local.apply_seconds
+}
+
+# For one branch rather than a GitHub environment: a branch that is missing gives no token,
+# while an environment that is missing is made without rules. An image is only offered to
+# the stacks; the environments' reviewers decide which of them runs.
+resource "aws_iam_role" "bake" {
+  name                 = "hello-birthday-bake"
+  path                 = "/terraform/"
+  description          = "Bakes images: packer build"
+  assume_role_policy   = data.aws_iam_policy_document.trust["bake"].json
+  max_session_duration = 2 * 3600
 }
 
 locals {
-  # What GitHub's token says of a job that may become each role.
+  apply_seconds = 3 * 3600
+
+  # What GitHub's token says of a job that may assume each role.
   subjects = merge(
-    { plan = ["pull_request", "ref:refs/heads/*"] },
+    {
+      plan = ["pull_request", "ref:refs/heads/*"]
+      bake = ["ref:refs/heads/${var.branch}"]
+    },
     { for environment in var.environments : "apply-${environment}" => ["environment:${environment}"] },
   )
 }

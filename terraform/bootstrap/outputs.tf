@@ -30,17 +30,50 @@ output "init" {
   ]) }
 }
 
+output "protect" {
+  description = "What has to be set up at GitHub before its workflows use these roles."
+  value       = <<-EOT
+    The role of an environment trusts every job that GitHub lets into the environment of
+    that name, and GitHub makes an environment that does not exist at its first use, without
+    rules. Each of ${join(", ", sort(var.environments))} needs, under Settings, Environments:
+      - required reviewers (https://docs.github.com/actions/how-tos/deploy/configure-and-manage-deployments/manage-environments);
+      - deployment branches: ${var.branch} alone.
+    Whoever can push to ${var.branch} can bake images: it needs a rule that requires review.
+  EOT
+}
+
 output "plan_role" {
-  description = "Role of jobs that plan, with -lock=false."
+  description = "ARN of the role of jobs that plan, with -lock=false."
   value       = aws_iam_role.plan.arn
 }
 
 output "apply_roles" {
-  description = "Role of jobs that apply, by environment."
-  value       = { for environment, role in aws_iam_role.apply : environment => role.arn }
+  description = "For each environment, the inputs of aws-actions/configure-aws-credentials in a job that applies; its default of an hour ends before a roll may."
+  value = { for environment, role in aws_iam_role.apply : environment => {
+    role-to-assume        = role.arn
+    role-duration-seconds = local.apply_seconds
+  } }
 }
 
-output "permissions_boundary" {
-  description = "The stacks' variable permissions_boundary: without it, an apply role may make no role."
-  value       = aws_iam_policy.boundary.arn
+output "permissions_boundaries" {
+  description = "For each environment, the stack's variable permissions_boundary: without it the apply role makes no role."
+  value       = { for environment, policy in aws_iam_policy.boundary : environment => policy.arn }
+}
+
+output "bake_role" {
+  description = "For jobs that bake images, the inputs of aws-actions/configure-aws-credentials."
+  value = {
+    role-to-assume        = aws_iam_role.bake.arn
+    role-duration-seconds = aws_iam_role.bake.max_session_duration
+  }
+}
+
+output "bake_instance_profile" {
+  description = "Packer's iam_instance_profile."
+  value       = aws_iam_instance_profile.bake.name
+}
+
+output "bake_run_tags" {
+  description = "Tags that Packer's run_tags must hold: the bake role reaches and changes nothing else."
+  value       = local.bake_tags
 }

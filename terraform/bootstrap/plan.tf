@@ -1,11 +1,12 @@
-# What terraform plan reads: how the stacks are set up, and their states. It takes no
-# lock, so that it writes nothing at all: a plan that races an apply may be out of date,
-# and is made again before it is applied.
+# What terraform plan reads: the settings of the stacks, and their states. AWS has no narrower
+# rule for most lists and descriptions, so it reads the settings of the whole account, but no
+# data. It takes no lock, so that it writes nothing at all: a plan that races an apply may be
+# out of date, and is made again before it is applied.
 
 resource "aws_iam_policy" "read" {
   name        = "hello-birthday-read"
   path        = "/terraform/"
-  description = "How the stacks are set up, and nobody's data"
+  description = "The settings of the stacks, and no data"
   policy      = data.aws_iam_policy_document.read.json
 }
 
@@ -23,7 +24,7 @@ resource "aws_iam_role_policy" "plan" {
 data "aws_iam_policy_document" "read" {
   #checkov:skip=CKV_AWS_356: What is listed and described has no resource to name, or one that is not made yet.
   statement {
-    sid       = "HowItIsSetUp"
+    sid       = "Settings"
     resources = ["*"]
     actions = [
       "acm:DescribeCertificate",
@@ -40,6 +41,7 @@ data "aws_iam_policy_document" "read" {
       "cognito-idp:GetUserPoolMfaConfig",
       "cognito-idp:ListTagsForResource",
       "ec2:Describe*",
+      "ec2:GetInstanceUefiData",
       "ec2:GetManagedPrefixListEntries",
       "ec2:GetSecurityGroupsForVpc",
       "elasticfilesystem:Describe*",
@@ -72,8 +74,6 @@ data "aws_iam_policy_document" "read" {
       "route53:ListHostedZonesByName",
       "route53:ListResourceRecordSets",
       "route53:ListTagsForResource",
-      "secretsmanager:DescribeSecret",
-      "secretsmanager:GetResourcePolicy",
       "sns:GetSubscriptionAttributes",
       "sns:GetTopicAttributes",
       "sns:ListTagsForResource",
@@ -84,7 +84,7 @@ data "aws_iam_policy_document" "read" {
   }
 
   statement {
-    sid       = "HowItsBucketsAreSetUp"
+    sid       = "SettingsOfBuckets"
     resources = ["${local.arn}:s3:::hello-birthday-*"]
     actions = [
       "s3:GetAccelerateConfiguration",
@@ -122,8 +122,8 @@ data "aws_iam_policy_document" "plan" {
     }
   }
 
-  # Whatever is attached to the role one day: a plan of any branch reads no secret and
-  # nobody's date of birth.
+  # Whatever else is attached to the role one day: a plan of any branch reads no secret and
+  # no personal data.
   statement {
     sid       = "NoData"
     effect    = "Deny"
@@ -144,6 +144,8 @@ data "aws_iam_policy_document" "plan" {
       "rds:DownloadDBLogFilePortion",
       "secretsmanager:BatchGetSecretValue",
       "secretsmanager:GetSecretValue",
+      "ssm:GetParameter*",
+      "ssm:SendCommand",
       "ssm:StartSession",
     ]
   }

@@ -1,10 +1,9 @@
-# What has to be there before Terraform can keep a state and GitHub can run it. Applied
-# once for each account, by an administrator: first with the state in a local file, which
-# the output migrate then moves into the bucket.
+# The state's bucket, and the roles that GitHub's workflows assume. An administrator applies
+# this once for each account: first with the state in a local file, which the output migrate
+# then moves into the bucket.
 
 terraform {
-  # 1.9 lets a variable's rule name another variable.
-  required_version = ">= 1.9"
+  required_version = ">= 1.11"
 
   required_providers {
     aws = {
@@ -18,7 +17,7 @@ provider "aws" {
   region = var.region
 
   default_tags {
-    # No Environment: what has none is nobody's to change but an administrator's.
+    # No Environment: only an administrator may change what has none.
     tags = {
       Service   = "hello-birthday"
       ManagedBy = "terraform"
@@ -33,7 +32,12 @@ data "aws_partition" "this" {}
 locals {
   account = data.aws_caller_identity.this.account_id
 
-  # What belongs to one account, in any region.
   arn = "arn:${data.aws_partition.this.partition}"
   iam = "${local.arn}:iam::${local.account}"
+  ec2 = "${local.arn}:ec2:*:${local.account}"
+
+  # The name of each stack, which is also what all its other names begin with.
+  stacks = { for environment in var.environments : environment => "hello-birthday-${environment}" }
+  # Its names as they stand in an ARN.
+  names = { for environment, name in local.stacks : environment => [name, "${name}-*"] }
 }

@@ -1,4 +1,5 @@
 environment = "production"
+region      = "eu-central-1"
 
 # The image that runs here. Changing this line is a release.
 ami_id = "ami-00000000000000000"
@@ -7,9 +8,11 @@ domain      = "hello.example.com"
 hosted_zone = "example.com"
 rate_limit  = 10000
 
-database      = "postgres"
-postgres      = { instance_class = "db.m7g.large", storage_gib = 50 }
-instance_type = "c7g.large"
-size          = { min = 3, max = 12 }
+database = "postgres"
+postgres = { min_capacity = 1, max_capacity = 16, readers = 1 }
+size     = { min = 3, max = 12 }
+egress   = "endpoints"
 
-alarm_emails = ["ops@example.com"]
+backup_lock = true
+
+alarm_emails = { urgent = ["oncall@example.com"], routine = ["ops@example.com"] }

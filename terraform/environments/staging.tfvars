@@ -1,4 +1,5 @@
 environment = "staging"
+region      = "eu-central-1"
 
 # The image that runs here. Changing this line is a release.
 ami_id = "ami-00000000000000000"
@@ -9,9 +10,9 @@ hosted_zone = "staging.example.com"
 database   = "sqlite"
 zone_count = 2
 size       = { min = 2, max = 3 }
+egress     = "public"
 
 # It can be taken down, and holds nobody's real date of birth.
 deletion_protection   = false
-backup_lock           = false
 backup_retention_days = 7
 log_retention_days    = 14

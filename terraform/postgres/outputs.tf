@@ -1,39 +1,44 @@
-output "identifier" {
-  value       = aws_db_instance.this.identifier
-  description = "Name of the instance."
+output "cluster_identifier" {
+  value       = aws_rds_cluster.this.cluster_identifier
+  description = "Identifier of the cluster."
 }
 
-output "arn" {
-  value       = aws_db_instance.this.arn
-  description = "ARN of the instance."
+output "cluster_arn" {
+  value       = aws_rds_cluster.this.arn
+  description = "ARN of the cluster."
 }
 
+output "cluster_resource_id" {
+  value       = aws_rds_cluster.this.cluster_resource_id
+  description = "Immutable identifier of the cluster, which rds-db:connect names."
+}
+
+# Nothing connects before the roles exist.
 output "host" {
-  value       = aws_db_instance.this.address
-  description = "Host of the instance; after a failover it leads to the former standby."
+  value       = aws_rds_cluster.this.endpoint
+  description = "Host of the writer endpoint, which follows a failover."
+
+  depends_on = [terraform_data.roles]
+}
+
+output "reader_host" {
+  value       = aws_rds_cluster.this.reader_endpoint
+  description = "Host of the reader endpoint, which is the writer while there is no reader."
+
+  depends_on = [terraform_data.roles, aws_rds_cluster_instance.this]
 }
 
 output "port" {
-  value       = aws_db_instance.this.port
-  description = "Port of the instance and of its replica."
+  value       = aws_rds_cluster.this.port
+  description = "Port of both endpoints."
 }
 
 output "database" {
-  value       = aws_db_instance.this.db_name
-  description = "Name of the database in it."
+  value       = aws_rds_cluster.this.database_name
+  description = "Name of the service's database."
 }
 
-output "secret_arn" {
-  value       = var.read_replica ? aws_secretsmanager_secret_version.this[0].arn : aws_db_instance.this.master_user_secret[0].secret_arn
-  description = "ARN of the secret that the user and the password are in."
-}
-
-output "replica_host" {
-  value       = one(aws_db_instance.replica[*].address)
-  description = "Host of the replica; null for none."
-}
-
-output "replica_identifier" {
-  value       = one(aws_db_instance.replica[*].identifier)
-  description = "Name of the replica; null for none."
+output "master_secret_arn" {
+  value       = aws_rds_cluster.this.master_user_secret[0].secret_arn
+  description = "ARN of the secret with the master user's password."
 }

@@ -1,36 +1,56 @@
 variable "name" {
   type        = string
-  description = "Name of the instance."
+  description = "Name of the cluster."
+}
+
+variable "region" {
+  type        = string
+  description = "AWS region of the cluster."
 }
 
 variable "subnet_ids" {
   type        = list(string)
-  description = "Subnets that the instance and its standby may be in."
+  description = "Subnets of the cluster, each in an availability zone of its own, which the instances take in turn."
 }
 
 variable "security_group_id" {
   type        = string
-  description = "Security group of the instance."
+  description = "Security group of the cluster."
 }
 
 variable "kms_key_arn" {
   type        = string
-  description = "Key that the password, the logs and the figures on performance are encrypted with."
+  description = "KMS key of the master password, the logs and Database Insights."
 }
 
-variable "instance_class" {
-  type        = string
-  description = "RDS instance class."
-}
-
-variable "storage_gib" {
+variable "min_capacity" {
   type        = number
-  description = "GiB of storage to begin with; it grows up to five times by itself."
+  description = "Minimum capacity of each instance, in ACUs."
 }
 
-variable "read_replica" {
+variable "max_capacity" {
+  type        = number
+  description = "Maximum capacity of each instance, in ACUs."
+}
+
+variable "readers" {
+  type        = number
+  description = "Number of instances beside the writer."
+}
+
+variable "major_version" {
+  type        = string
+  description = "Major version of PostgreSQL."
+}
+
+variable "allow_major_version_upgrade" {
   type        = bool
-  description = "Whether there is a replica to find users in."
+  description = "Whether a change of major_version may upgrade the cluster."
+}
+
+variable "apply_immediately" {
+  type        = bool
+  description = "Whether changes are applied at once instead of in the next maintenance window."
 }
 
 variable "log_retention_days" {
@@ -40,10 +60,10 @@ variable "log_retention_days" {
 
 variable "deletion_protection" {
   type        = bool
-  description = "Whether the instances refuse to be deleted."
+  description = "Whether the cluster refuses to be deleted."
 }
 
 variable "permissions_boundary" {
   type        = string
-  description = "ARN of the policy that no role may go beyond; null for none."
+  description = "ARN of the permissions boundary of the monitoring role; null for none."
 }

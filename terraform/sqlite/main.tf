@@ -1,27 +1,26 @@
-# A file system for the SQLite file, which all instances mount.
+# The file system of the SQLite file, which all instances mount.
 
 locals {
-  # The user hello-birthday of every image: EFS knows people by number.
+  # The account hello-birthday of every image; EFS knows accounts by number.
   uid = 590
   gid = 590
 }
 
 resource "aws_efs_file_system" "this" {
   #checkov:skip=CKV2_AWS_18: The stack's backup plan has it, by the ARN that this module gives.
-  # Of file systems with one token there can only be one, so this one is never replaced
-  # by an empty one.
+  # Only one file system can have this token, so an empty one never replaces it.
   creation_token = var.name
   encrypted      = true
   kms_key_id     = var.kms_key_arn
-  # The throughput follows the load, and there is no credit to run out of. Nothing is
-  # moved to colder storage, where a read would take longer.
+  # The throughput follows the load, without credits. Nothing moves to colder storage, where
+  # a read takes longer.
   performance_mode = "generalPurpose"
   throughput_mode  = "elastic"
 
   tags = { Name = var.name }
 
   lifecycle {
-    # With another name, the stack would get an empty one.
+    # Another name would make an empty file system.
     ignore_changes = [creation_token]
   }
 }
@@ -55,7 +54,7 @@ resource "aws_efs_access_point" "this" {
   tags = { Name = var.name }
 }
 
-# AWS Backup restores into a new folder beside /birthdays. This is how it is read.
+# AWS Backup restores into a new folder beside /birthdays, which is read through this.
 resource "aws_efs_access_point" "restored" {
   #checkov:skip=CKV_AWS_329: The folder is made by AWS Backup and its name holds the time, so only the root is known before.
   file_system_id = aws_efs_file_system.this.id
@@ -72,7 +71,7 @@ resource "aws_efs_access_point" "restored" {
   tags = { Name = "${var.name}-restored" }
 }
 
-# A policy replaces EFS's own, which admits every client that reaches a mount target.
+# Replaces EFS's default policy, which admits every client that reaches a mount target.
 resource "aws_efs_file_system_policy" "this" {
   file_system_id = aws_efs_file_system.this.id
 
@@ -101,7 +100,7 @@ resource "aws_efs_file_system_policy" "this" {
           Bool         = { "elasticfilesystem:AccessedViaMountTarget" = "true" }
         }
       },
-      # What people's own permissions allow is refused here.
+      # Denied, because other identities' own policies may allow it.
       {
         Sid       = "NobodyElseMounts"
         Effect    = "Deny"
@@ -130,9 +129,8 @@ resource "aws_efs_file_system_policy" "this" {
   })
 }
 
-# What RDS has and EFS has not: it refuses to be deleted while it is protected, and
-# leaves a last backup when it is. It depends on all that is needed to read the files,
-# so it goes first.
+# Deletion protection and a last backup, which EFS lacks. It depends on everything that is
+# needed to read the files, so Terraform destroys it first.
 resource "terraform_data" "last_backup" {
   input = {
     deletion_protection = var.deletion_protection
@@ -154,8 +152,7 @@ resource "terraform_data" "last_backup" {
   }
 
   lifecycle {
-    # Terraform then updates the users of the file system before it deletes it, and
-    # not after.
+    # Has Terraform change what uses the file system before it deletes it, not afterwards.
     create_before_destroy = true
   }
 

@@ -1,4 +1,4 @@
-# Users of the file system depend on its last backup, so that none is left when that is made.
+# What uses the file system depends on its last backup, and is destroyed before that is made.
 
 output "file_system_id" {
   value       = aws_efs_file_system.this.id

@@ -26,7 +26,8 @@ run "values_that_no_stack_can_have" {
     environment = "pre-production"
     region      = "Frankfurt"
     # An alias, which AWS does not roll back to.
-    ami_id = "resolve:ssm:/images/newest"
+    ami_id    = "resolve:ssm:/images/newest"
+    ami_owner = "somebody"
     # Set by the stack itself.
     service_flags = { HELLO_BIRTHDAY_DATABASE_URL = "sqlite:elsewhere" }
     size          = { min = 1, max = 2 }
@@ -44,11 +45,13 @@ run "values_that_no_stack_can_have" {
     # WAF does not know so low a rate.
     rate_limit            = 5
     database              = "mysql"
-    postgres              = { instance_class = "large" }
+    postgres              = { min_capacity = 0 }
     backup_retention_days = 1
-    alarm_emails          = ["ops"]
+    alarm_emails          = { urgent = ["ops"] }
     # Longer than the deadline of a request.
     latency_seconds = 10
+    # Set by the stack.
+    tags = { Environment = "other" }
     # CloudWatch does not know it.
     log_retention_days = 45
   }
@@ -57,6 +60,7 @@ run "values_that_no_stack_can_have" {
     var.environment,
     var.region,
     var.ami_id,
+    var.ami_owner,
     var.service_flags,
     var.size,
     var.drain_timeout_seconds,
@@ -72,6 +76,7 @@ run "values_that_no_stack_can_have" {
     var.backup_retention_days,
     var.alarm_emails,
     var.latency_seconds,
+    var.tags,
     var.log_retention_days,
   ]
 }
@@ -80,12 +85,16 @@ run "values_that_do_not_go_together" {
   command = plan
 
   variables {
-    recovery_region = "eu-central-1"
+    # In another region than the stack.
+    alarm_topic_arns = { routine = ["arn:aws:sns:us-east-1:123456789012:chat"] }
+    recovery_region  = "eu-central-1"
     # More than a line.
     service_flags = { HELLO_BIRTHDAY_TIME_ZONE = "UTC\nHELLO_BIRTHDAY_LOG_LEVEL=debug" }
     size          = { min = 4, max = 3 }
     # Given up while it bakes.
     roll = { bake_seconds = 7200 }
+    # A network of its own.
+    egress = "existing"
     # No domain, and no word of plain HTTP.
     domain          = null
     hosted_zone     = null
@@ -93,10 +102,12 @@ run "values_that_do_not_go_together" {
   }
 
   expect_failures = [
+    var.alarm_topic_arns,
     var.recovery_region,
     var.service_flags,
     var.size,
     var.roll,
+    var.egress,
     var.domain,
     var.database_beside,
   ]
@@ -114,4 +125,16 @@ run "a_bake_that_no_alarm_could_end_and_signing_in_without_https" {
   }
 
   expect_failures = [var.roll, var.sign_in]
+}
+
+run "an_existing_network_in_one_zone_and_a_certificate_without_an_arn" {
+  command = plan
+
+  variables {
+    network         = { vpc_id = "vpc-0", public_subnet_ids = ["a"], private_subnet_ids = ["b"], data_subnet_ids = ["c"] }
+    egress          = "existing"
+    certificate_arn = "certificate"
+  }
+
+  expect_failures = [var.network, var.certificate_arn]
 }

@@ -10,6 +10,19 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
+# Known before it is created, so that a plan shows what instances are told.
+override_resource {
+  target = module.postgres[0].aws_rds_cluster.this
+  values = {
+    cluster_resource_id = "cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    endpoint            = "writer.example.com"
+    reader_endpoint     = "readers.example.com"
+    port                = 5432
+    master_user_secret  = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!cluster-master" }]
+  }
+  override_during = plan
+}
+
 variables {
   environment = "test"
   ami_id      = "ami-0123456789abcdef0"
@@ -133,9 +146,158 @@ run "a_stack_on_sqlite" {
   }
 
   assert {
-    condition     = length(aws_route.nat) == 0 && length(aws_vpc_security_group_egress_rule.nat) == 0 && length(aws_vpc_endpoint.this) >= 5
-    error_message = "An instance reaches the internet."
+    condition     = local.name == "hello-birthday-test" && alltrue([for name in [aws_cloudwatch_log_group.service.name, aws_cloudwatch_log_group.metrics.name, aws_autoscaling_group.this.name, aws_lb_target_group.this.name] : strcontains(name, local.name)])
+    error_message = "A name does not carry the environment, so that two stacks do not fit into one region."
   }
+
+  assert {
+    condition     = alltrue([for name in [aws_iam_role.instance.name, aws_iam_role.backup.name, aws_iam_role.flow_logs[0].name] : startswith(name, "hello-birthday-test-eu-central-1-")])
+    error_message = "A role's name does not carry the region, so that one environment does not fit into two regions."
+  }
+
+  assert {
+    condition     = !strcontains(local.host_files["/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d/stack.json"], "@STACK@") && can(jsondecode(local.host_files["/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d/stack.json"]))
+    error_message = "The agent is not told the stack's name."
+  }
+
+  assert {
+    condition     = aws_flow_log.this[0].traffic_type == "REJECT"
+    error_message = "Accepted connections are logged, which costs more than all other logs."
+  }
+}
+
+run "with_endpoints_instances_reach_aws_alone" {
+  command = plan
+
+  variables {
+    egress = "endpoints"
+  }
+
+  assert {
+    condition     = length(aws_route.nat) == 0 && length(aws_vpc_security_group_egress_rule.internet) == 0 && toset(keys(aws_vpc_endpoint.this)) == toset(["ssm", "ssmmessages", "logs", "monitoring"])
+    error_message = "An instance reaches the internet, or not what it needs of AWS."
+  }
+
+  assert {
+    condition     = aws_launch_template.this.network_interfaces[0].associate_public_ip_address == "false"
+    error_message = "An instance has a public address."
+  }
+}
+
+run "a_single_nat_gateway_serves_all_zones" {
+  command = plan
+
+  variables {
+    egress = "nat-single"
+  }
+
+  assert {
+    condition     = length(aws_nat_gateway.this) == 1 && length(aws_route.nat) == 3 && length(aws_vpc_endpoint.this) == 0
+    error_message = "There is more than one gateway, or a zone without a route."
+  }
+}
+
+run "each_zone_may_have_a_nat_gateway" {
+  command = plan
+
+  variables {
+    egress = "nat"
+  }
+
+  assert {
+    condition     = length(aws_nat_gateway.this) == 3 && length(aws_route.nat) == 3
+    error_message = "A zone has no gateway of its own."
+  }
+}
+
+run "with_public_addresses_nobody_gets_in_by_them" {
+  command = plan
+
+  variables {
+    egress = "public"
+  }
+
+  assert {
+    condition     = length(aws_nat_gateway.this) == 0 && length(aws_vpc_endpoint.this) == 0 && aws_launch_template.this.network_interfaces[0].associate_public_ip_address == "true"
+    error_message = "An instance has no public address, or there is something dearer."
+  }
+
+  assert {
+    condition = alltrue([for rule in aws_vpc_security_group_ingress_rule.service :
+      rule.referenced_security_group_id == aws_security_group.load_balancer.id && rule.cidr_ipv4 == null
+    ])
+    error_message = "An instance accepts connections from others than the load balancer."
+  }
+}
+
+run "an_existing_network_and_certificate_are_used" {
+  command = plan
+
+  variables {
+    network = {
+      vpc_id             = "vpc-0123456789abcdef0"
+      public_subnet_ids  = ["subnet-a0000001", "subnet-a0000002"]
+      private_subnet_ids = ["subnet-b0000001", "subnet-b0000002"]
+      data_subnet_ids    = ["subnet-c0000001", "subnet-c0000002"]
+    }
+    egress          = "existing"
+    hosted_zone     = null
+    certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0123"
+    tags            = { CostCentre = "42" }
+  }
+
+  assert {
+    condition     = length(aws_vpc.this) == 0 && length(aws_subnet.public) + length(aws_subnet.private) + length(aws_subnet.data) == 0 && length(aws_vpc_endpoint.s3) + length(aws_internet_gateway.this) + length(aws_flow_log.this) == 0
+    error_message = "A network is made beside the existing one."
+  }
+
+  assert {
+    condition     = toset(aws_autoscaling_group.this.vpc_zone_identifier) == toset(["subnet-b0000001", "subnet-b0000002"]) && toset(aws_lb.this.subnets) == toset(["subnet-a0000001", "subnet-a0000002"])
+    error_message = "The instances or the load balancer are elsewhere."
+  }
+
+  assert {
+    condition     = length(aws_acm_certificate.this) == 0 && length(aws_route53_record.this) == 0 && aws_lb_listener.https[0].certificate_arn == "arn:aws:acm:eu-central-1:123456789012:certificate/0123"
+    error_message = "The existing certificate is not used, or a record is made."
+  }
+
+  assert {
+    condition     = alltrue([for tag in aws_autoscaling_group.this.tag : tag.value == "42" if tag.key == "CostCentre"]) && length([for tag in aws_autoscaling_group.this.tag : tag if tag.key == "CostCentre"]) == 1
+    error_message = "Tags are not passed on."
+  }
+}
+
+run "an_image_of_another_service_is_refused" {
+  command = plan
+
+  override_data {
+    target = data.aws_ami.this
+    values = { id = "ami-0123456789abcdef0", architecture = "arm64", tags = { Service = "another" } }
+  }
+
+  expect_failures = [data.aws_ami.this]
+}
+
+run "an_image_for_another_processor_is_refused" {
+  command = plan
+
+  override_data {
+    target = data.aws_ami.this
+    values = { id = "ami-0123456789abcdef0", architecture = "x86_64", tags = { Service = "hello-birthday" } }
+  }
+
+  expect_failures = [data.aws_ami.this]
+}
+
+run "instances_that_use_the_other_database_keep_it" {
+  command = plan
+
+  override_data {
+    target = data.aws_instances.with_other_database
+    values = { ids = ["i-0123456789abcdef0"] }
+  }
+
+  expect_failures = [aws_autoscaling_group.this]
 }
 
 run "postgres_alone_leaves_no_sqlite" {
@@ -161,6 +323,31 @@ run "postgres_alone_leaves_no_sqlite" {
   }
 
   assert {
+    condition     = strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_MIGRATE=check\n")
+    error_message = "The service migrates, for which its role has no right."
+  }
+
+  assert {
+    condition     = local.host_files["/etc/hello-birthday/rds"] == "AWS_REGION=eu-central-1\nDATABASE=hello\nHOST=writer.example.com\nOWNER=hello_owner\nPORT=5432\nUSER=hello\n"
+    error_message = "The instance is not told how to sign in, or is told more."
+  }
+
+  assert {
+    condition = [
+      for statement in data.aws_iam_policy_document.instance.statement : statement.resources if contains(statement.actions, "rds-db:connect")
+      ] == [toset([
+        "arn:aws:rds-db:eu-central-1:123456789012:dbuser:cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ/hello",
+        "arn:aws:rds-db:eu-central-1:123456789012:dbuser:cluster-ABCDEFGHIJKLMNOPQRSTUVWXYZ/hello_owner",
+    ])]
+    error_message = "The instance signs in to its cluster as other roles than the service's."
+  }
+
+  assert {
+    condition     = length([for statement in data.aws_iam_policy_document.instance.statement : statement if length(regexall("secretsmanager", join(" ", statement.actions))) > 0]) == 0
+    error_message = "The instance reads a secret."
+  }
+
+  assert {
     condition     = toset([for rule in aws_vpc_security_group_ingress_rule.database : rule.from_port]) == toset([5432])
     error_message = "Another port than Postgres's is open."
   }
@@ -175,23 +362,64 @@ run "before_and_after_a_switch_any_instance_reaches_both_databases" {
   }
 
   assert {
-    condition     = length(module.sqlite) == 1 && length(module.postgres) == 1 && length(local.host_files) == 3
+    condition     = length(module.sqlite) == 1 && length(module.postgres) == 1 && length(local.host_files) == 4
     error_message = "One of the databases is not there, or not known to the instances."
   }
 }
 
-run "a_replica_is_read_with_the_primary_s_password" {
+run "readers_are_found_by_an_endpoint_and_a_token_of_their_own" {
   command = plan
 
   variables {
     database = "postgres"
-    postgres = { read_replica = true }
+    postgres = { readers = 2, read_from_readers = true }
   }
 
   assert {
-    condition     = length(regexall("HELLO_BIRTHDAY_READ_DATABASE_URL=postgres://[^@\n]+:5432\n", local.host_files["/etc/hello-birthday/host"])) == 1
-    error_message = "The instance is not told of the replica, or is told a password."
+    condition     = strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_READ_DATABASE_URL_FILE=/run/hello-birthday/read-database-url\n")
+    error_message = "The service does not read from the readers."
   }
+
+  assert {
+    condition     = strcontains(local.host_files["/etc/hello-birthday/rds"], "READ_HOST=readers.example.com\n")
+    error_message = "The instance does not sign in to the readers."
+  }
+}
+
+run "a_reader_that_is_there_to_take_over_is_not_read" {
+  command = plan
+
+  variables {
+    database = "postgres"
+    postgres = { readers = 1 }
+  }
+
+  assert {
+    condition     = !strcontains(join("", values(local.host_files)), "READ_")
+    error_message = "Users are looked up in a reader, which lags behind the writer."
+  }
+}
+
+run "capacities_and_upgrades_that_aurora_does_not_have" {
+  command = plan
+
+  variables {
+    database = "postgres"
+    postgres = { min_capacity = 0.25, max_capacity = 0.5, readers = 16, major_version = "14", allow_major_version_upgrade = true }
+  }
+
+  expect_failures = [var.postgres]
+}
+
+run "readers_to_read_from_that_are_not_there" {
+  command = plan
+
+  variables {
+    database = "postgres"
+    postgres = { read_from_readers = true }
+  }
+
+  expect_failures = [var.postgres]
 }
 
 run "what_a_stack_without_a_domain_serves_is_said_to_be_plain" {

@@ -83,6 +83,11 @@ fn a_client_cut_off_with_the_lock_stops_the_others_for_the_lease_alone() {
 }
 
 #[test]
+fn a_share_that_hangs_on_one_client_takes_only_that_one_out_of_traffic() {
+    share::on_share(outages::hang);
+}
+
+#[test]
 fn a_server_that_is_restarted_or_loses_power_loses_nothing() {
     share::on_share(outages::restart_and_cut_power);
 }

@@ -65,6 +65,19 @@ pub fn cut_off(server: &mut Server, [one, other, _]: &ShareClients) {
     services.into_iter().for_each(Service::stop);
 }
 
+/// No request is sent: an instance notices by itself.
+pub fn hang(_: &mut Server, [one, other, _]: &ShareClients) {
+    let hanging = one.start("--store-outage-max 1s");
+    let other = other.start("");
+    one.share.cut();
+    wait_until("it is not ready", || (hanging.readiness() == 503).then_some(()));
+    assert!(hanging.metric("store_outage_seconds") >= 1.0);
+    assert!(other.is_ready());
+    one.share.mend();
+    wait_until("it is ready again", || hanging.is_ready().then_some(()));
+    [hanging, other].into_iter().for_each(Service::stop);
+}
+
 pub fn restart_and_cut_power(server: &mut Server, [one, other, _]: &ShareClients) {
     let services = [one, other].map(|client| client.start(""));
     for what in ["restarted", "without power"] {

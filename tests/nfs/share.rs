@@ -229,8 +229,13 @@ pub struct Service<'a> {
 impl Service<'_> {
     /// Whether a balancer would send it requests.
     pub fn is_ready(&self) -> bool {
+        self.readiness() == 200
+    }
+
+    /// The status of its answer to a balancer; 0 if there is none.
+    pub fn readiness(&self) -> u16 {
         let answer = Client::new(self.admin).send("GET", "/readyz", "");
-        answer.is_ok_and(|answer| answer.status == 200)
+        answer.map_or(0, |answer| answer.status)
     }
 
     /// The value of a metric; `series` is its name after ours, with its labels.

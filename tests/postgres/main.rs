@@ -32,6 +32,7 @@ mod failover;
 mod migrate;
 mod outages;
 mod replica;
+mod roles;
 mod secrets;
 mod tls;
 

@@ -1,7 +1,9 @@
 //! Users are found in a replica, and in the primary while the replica is away.
 
+use std::fs;
+
 use crate::cluster::{Cluster, execute, shared};
-use crate::harness::{Service, wait_until};
+use crate::harness::{Service, new_folder, wait_until};
 use crate::load::{BUSY, Clients, Load};
 use crate::migrate::migrate;
 use crate::proxy::Proxy;
@@ -88,6 +90,31 @@ fn a_replica_that_is_away_keeps_no_service_from_starting() {
     let without = fallbacks(&service);
     service.get("/hello/John").expect_status(200);
     assert_eq!(fallbacks(&service), without);
+}
+
+#[test]
+fn the_file_with_a_replica_s_url_is_read_for_each_connection() {
+    let url = shared().new_database();
+    let proxy = Proxy::to(shared().port());
+    proxy.refuse();
+    let folder = new_folder();
+    let file = folder.path().join("url");
+    fs::write(&file, proxy.url(&url)).unwrap();
+    let flags = ["--database-url", &url, "--read-database-url-file", file.to_str().unwrap()];
+    let service = Service::start(&flags);
+    service.save("John", "1990-05-20");
+    service.get("/hello/John").expect_status(200);
+    assert!(fallbacks(&service) > 0.0);
+
+    // What is there for a moment is a replica that is away.
+    fs::write(&file, "postgres://user:hunter2@/x").unwrap();
+    service.get("/hello/John").expect_status(200);
+    fs::write(&file, &url).unwrap();
+    wait_until_found(&service);
+    let without = fallbacks(&service);
+    service.get("/hello/John").expect_status(200);
+    assert_eq!(fallbacks(&service), without);
+    assert!(!service.log().contains("hunter2"));
 }
 
 #[test]

@@ -145,13 +145,13 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| {
 });
 
 /// Signs certificates.
-struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
 }
 
 impl Authority {
-    fn new(name: &str) -> Authority {
+    pub fn new(name: &str) -> Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -161,7 +161,7 @@ impl Authority {
     }
 
     /// A file that names only this authority.
-    fn file(&self) -> NamedTempFile {
+    pub fn file(&self) -> NamedTempFile {
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(self.certificate.as_bytes()).unwrap();
         file
@@ -169,7 +169,7 @@ impl Authority {
 
     /// Starts a server with a certificate for `names` that ended, or ends, with the
     /// year before `year`.
-    fn start_server(&self, names: &[&str], year: i32) -> Cluster {
+    pub fn start_server(&self, names: &[&str], year: i32) -> Cluster {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = date_time_ymd(2000, 1, 1);

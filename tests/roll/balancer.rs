@@ -164,6 +164,11 @@ backend instances
         self.column("stot").iter().filter(|requests| *requests != "0").count()
     }
 
+    /// How often instances were taken out because they failed checks.
+    pub fn times_taken_out(&self) -> usize {
+        self.column("chkdown").iter().map(|times| times.parse::<usize>().unwrap_or(0)).sum()
+    }
+
     /// What its statistics say of each place.
     fn column(&self, column: &str) -> Vec<String> {
         let table = self.command("show stat");

@@ -41,6 +41,7 @@ pub struct Group<'a> {
 #[derive(Clone, Copy)]
 pub struct Release<'a> {
     pub binary: &'a Path,
+    pub flags: &'a [&'a str],
     /// What is wrong with it.
     pub fault: &'a str,
 }
@@ -58,10 +59,15 @@ impl Group<'_> {
     /// Launches instances until the group is full and healthy.
     pub fn fill(&mut self, release: Release) {
         while self.instances.len() < SIZE {
-            let instance = self.launch(release);
-            self.wait_until_healthy(&instance).expect("a healthy instance");
-            self.instances.push(instance);
+            self.add(release);
         }
+    }
+
+    /// Launches one more instance.
+    pub fn add(&mut self, release: Release) {
+        let instance = self.launch(release);
+        self.wait_until_healthy(&instance).expect("a healthy instance");
+        self.instances.push(instance);
     }
 
     /// Replaces every instance by one of `release`, one after the other, each once `bake` has
@@ -96,7 +102,7 @@ impl Group<'_> {
             Some(place) => place.command(release.binary),
         };
         command.args(["--database-url", &self.database, "--today", TODAY]);
-        command.env("FAULT", release.fault);
+        command.args(release.flags).env("FAULT", release.fault);
         let service = Service::spawn(&self.folder, command);
         let target = self.balancer.register(service.address, service.admin);
         Instance { target, service, place }

@@ -24,6 +24,9 @@ pub(crate) mod network;
 pub(crate) mod openapi;
 #[path = "../patience.rs"]
 pub(crate) mod patience;
+#[allow(dead_code, reason = "it can do more to a network")]
+#[path = "../postgres/proxy.rs"]
+pub(crate) mod proxy;
 pub(crate) mod releases;
 pub(crate) mod scenarios;
 
@@ -92,6 +95,22 @@ fn a_hung_instance_fails_requests_until_the_balancer_knows() {
 #[test]
 fn an_instance_without_network_fails_requests_until_the_balancer_knows() {
     expect_to_survive(Blow::CutCable, Some(&Network::new()));
+}
+
+#[test]
+fn an_instance_cut_off_from_its_store_is_taken_out_and_replaced() {
+    let death = scenarios::cut_off_from_store(&SCALE);
+    println!("no store: {}; patient clients: {}", death.strict, death.patient);
+    assert_eq!(death.health, balancer::Health::NotReady);
+    death.strict.expect_no_failure_after(death.removed);
+    death.patient.expect_no_failure();
+}
+
+#[test]
+fn a_short_outage_of_the_shared_store_takes_no_instance_out() {
+    let seen = scenarios::outlast_outage(&SCALE);
+    println!("outage: {seen}");
+    seen.expect_all_answered();
 }
 
 /// Clients that retry as they are told notice nothing.

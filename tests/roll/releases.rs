@@ -14,12 +14,12 @@ use crate::group::Release;
 use crate::harness::BINARY;
 
 pub fn previous() -> Release<'static> {
-    Release { binary: Path::new(BINARY), fault: "" }
+    Release { binary: Path::new(BINARY), flags: &[], fault: "" }
 }
 
 pub fn next() -> Release<'static> {
     static NEXT: LazyLock<PathBuf> = LazyLock::new(build);
-    Release { binary: &NEXT, fault: "" }
+    Release { binary: &NEXT, flags: &[], fault: "" }
 }
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");

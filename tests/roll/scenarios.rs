@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::balancer::{Balancer, Timeouts};
+use crate::balancer::{Balancer, Health, Timeouts};
 use crate::cluster::{self, Cluster};
 use crate::group::{Group, Instance, Release, SIZE, Stopped, wait_until_unhealthy};
 use crate::harness::{BINARY, Service, new_folder, random, wait_until};
 use crate::load::{Clients, Load, Seen, TODAY};
 use crate::network::Network;
+use crate::proxy::Proxy;
 use crate::releases;
 
 /// How a scenario is run: as a test or for its figures.
@@ -74,10 +75,13 @@ fn start<'a>(
     network: Option<&'a Network>,
     release: Release,
 ) -> Group<'a> {
-    let (folder, instances) = (new_folder(), Vec::new());
-    let mut group = Group { balancer, database, folder, network, instances };
+    let mut group = empty(balancer, database, network);
     group.fill(release);
     group
+}
+
+fn empty<'a>(balancer: &'a Balancer, database: String, network: Option<&'a Network>) -> Group<'a> {
+    Group { balancer, database, folder: new_folder(), network, instances: Vec::new() }
 }
 
 /// Rolls a group to the next release, which migrates the database, back, and to the same
@@ -145,6 +149,8 @@ pub enum Blow {
 
 /// An instance that was struck under load and replaced.
 pub struct Death {
+    /// What the balancer found.
+    pub health: Health,
     /// When it was removed.
     pub removed: Instant,
     /// What clients saw that take a failure for one, and those that retry.
@@ -163,18 +169,63 @@ pub fn strike(scale: &Scale, blow: Blow, database: Database, network: Option<&Ne
         _ => (None, database.create()),
     };
     let balancer = Balancer::start_with(scale.timeouts);
-    let mut group = start(&balancer, url, network, releases::previous());
+    let group = start(&balancer, url, network, releases::previous());
+    strike_first(scale, group, |victim| match blow {
+        Blow::Kill => victim.service.signal(Signal::KILL),
+        Blow::Hang => victim.service.signal(Signal::STOP),
+        Blow::CutCable => victim.place.as_ref().unwrap().cut(),
+    })
+}
+
+/// Has the database answer one instance no more. The others reach it.
+pub fn cut_off_from_store(scale: &Scale) -> Death {
+    let balancer = Balancer::start_with(scale.timeouts);
+    let database = Database::Postgres.create();
+    let proxy = Proxy::to(cluster::shared().port());
+    let mut group = empty(&balancer, proxy.url(&database), None);
+    group.add(Release { flags: &["--store-outage-max=6s"], ..releases::previous() });
+    group.database = database;
+    group.fill(releases::previous());
+    strike_first(scale, group, |_| proxy.go_silent())
+}
+
+/// Has the database answer no instance until each of them has noticed. Returns what clients saw
+/// that retry.
+pub fn outlast_outage(scale: &Scale) -> Seen {
+    let balancer = Balancer::start_with(scale.timeouts);
+    let proxy = Proxy::to(cluster::shared().port());
+    let database = proxy.url(&Database::Postgres.create());
+    let group = start(&balancer, database, None, releases::previous());
+    let before = balancer.times_taken_out();
+    let load = Load::start(balancer.address, Clients { patient: true, ..scale.clients });
+    scale.watch(&load);
+    proxy.go_silent();
+    for instance in &group.instances {
+        // The balancer checks every second.
+        wait_until("the instance notices", || {
+            let outage = instance.service.metric("hello_birthday_store_outage_seconds");
+            (outage >= 5.0).then_some(())
+        });
+    }
+    proxy.forward();
+    scale.watch(&load);
+    assert_eq!(balancer.times_taken_out(), before);
+    let seen = load.stop();
+    seen.expect_nothing_lost(group.addresses());
+    seen
+}
+
+/// Strikes the first instance of a group, and has it replaced.
+fn strike_first(scale: &Scale, mut group: Group, strike: impl FnOnce(&Instance)) -> Death {
+    let balancer = group.balancer;
     let half = Clients { per_second: scale.clients.per_second / 2, ..scale.clients };
     let [strict, patient] =
         [false, true].map(|patient| Load::start(balancer.address, Clients { patient, ..half }));
     [&strict, &patient].into_iter().for_each(|load| scale.watch(load));
     let victim = group.instances.remove(0);
-    match blow {
-        Blow::Kill => victim.service.signal(Signal::KILL),
-        Blow::Hang => victim.service.signal(Signal::STOP),
-        Blow::CutCable => victim.place.as_ref().unwrap().cut(),
-    }
-    wait_until_unhealthy(&balancer, &victim);
+    strike(&victim);
+    wait_until_unhealthy(balancer, &victim);
+    let health = balancer.health(&victim.target);
     group.remove(victim);
     let removed = Instant::now();
     group.fill(releases::previous());
@@ -184,7 +235,7 @@ pub fn strike(scale: &Scale, blow: Blow, database: Database, network: Option<&Ne
         seen.expect_nothing_lost(group.addresses());
         seen
     });
-    Death { removed, strict, patient }
+    Death { health, removed, strict, patient }
 }
 
 /// A server that an instance without network cannot reach either, and a database in it.

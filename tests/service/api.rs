@@ -364,5 +364,5 @@ fn metrics_count_by_pattern_and_hold_no_personal_data() {
     let metrics = service.ask_admin("/metrics").expect_status(200);
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert!(!metrics.body.contains("Rumpel"), "a username is in the metrics");
-    assert!(!metrics.body.contains("1990"), "a date of birth is in the metrics");
+    assert!(!metrics.body.contains("1990-05-21"), "a date of birth is in the metrics");
 }

@@ -31,6 +31,7 @@ fn help_shows_each_flag_with_its_default_unit_and_variable() {
         ("--database-url <URL>", "DATABASE_URL", "sqlite:hello-birthday.db"),
         ("--database-url-file <FILE>", "DATABASE_URL_FILE", "none"),
         ("--read-database-url <URL>", "READ_DATABASE_URL", "none"),
+        ("--read-database-url-file <FILE>", "READ_DATABASE_URL_FILE", "none"),
         ("--postgres-ca-file <FILE>", "POSTGRES_CA_FILE", "the machine's"),
         ("--migrate <WHAT>", "MIGRATE", "auto"),
         ("--sqlite-journal <JOURNAL>", "SQLITE_JOURNAL", "auto"),
@@ -84,6 +85,8 @@ fn bad_flags_exit_2_and_say_what_is_right() {
             "disable, require and verify-full",
         ),
         (&["--read-database-url", "postgres://db/app"], "only a Postgres database"),
+        (&["--read-database-url-file", "/nowhere/url"], "--read-database-url-file: cannot read"),
+        (&["--read-database-url-file", "x", "--read-database-url", "y"], "cannot be used with"),
         (&["--migrate", "never"], "[possible values: auto, check]"),
         (&["copy", "--from", "sqlite:x"], "--to <URL>"),
         (&["copy", "--from", "mysql://db", "--to", "sqlite:x"], "--from: "),
@@ -111,10 +114,12 @@ fn no_error_shows_a_password() {
     let from_file = ["--database-url-file", file.to_str().unwrap()];
     let from_flag = ["--database-url", malformed];
     let for_reads = ["--read-database-url", malformed];
+    let for_reads_from_file = ["--read-database-url-file", file.to_str().unwrap()];
     let for_copies = ["copy", "--from", "sqlite:x", "--to", malformed];
     let mut from_variable = binary(&[]);
     from_variable.env("DATABASE_URL", malformed);
-    let commands = [&from_file[..], &from_flag, &for_reads, &for_copies].map(binary);
+    let commands = [&from_file[..], &from_flag, &for_reads, &for_reads_from_file, &for_copies];
+    let commands = commands.map(binary);
     let commands = commands.into_iter().chain([from_variable]);
     let commands = commands.map(|command| (command, "not a Postgres URL"));
     let without_flag = [&[malformed][..], &["copy", malformed]].map(binary);

@@ -41,7 +41,10 @@ fn serve_unprivileged(folder: &TempDir, database: &str) -> Command {
     if rustix::process::getuid().is_root() {
         // The folder of the build may be root's alone.
         let binary = folder.path().join("hello-birthday");
-        fs::copy(BINARY, &binary).unwrap();
+        // By another process: one that this one forks meanwhile would keep the copy open for
+        // writing, and what is open for writing cannot be executed.
+        let copied = Command::new("cp").arg(BINARY).arg(&binary).status().unwrap();
+        assert!(copied.success());
         command = Command::new(binary);
         command.arg(format!("--database-url=sqlite:{database}")).uid(NOBODY).gid(NOBODY);
     }
@@ -288,6 +291,27 @@ fn an_outage_of_the_store_shows_in_health_but_keeps_the_instance_in_traffic() {
     // Reads and writes.
     wait_until("both are logged", || (count("the store answers again") == 2).then_some(()));
     assert_eq!(count("the store fails"), 2, "{}", service.log());
+}
+
+#[test]
+fn an_instance_that_the_store_does_not_answer_for_long_leaves_traffic_until_it_does() {
+    let service = Service::start(&["--sqlite-journal", "truncate", "--store-outage-max", "1s"]);
+    let outage = || service.metric("hello_birthday_store_outage_seconds");
+    service.ask_admin("/readyz").expect_status(200);
+    let outside = connect_to_file_of(&service);
+    outside.execute_batch("begin exclusive").unwrap();
+    // Its batch waits 4 s for the lock.
+    service.get("/hello/John").expect_status(503);
+    service.ask_admin("/readyz").expect_problem(503, "another one");
+    service.ask_admin("/livez").expect_status(200);
+    assert!(outage() >= 4.0);
+    service.wait_for_log("not ready: the store does not answer this instance");
+
+    outside.execute_batch("rollback").unwrap();
+    // No request comes any more.
+    wait_until("it is back", || (service.ask_admin("/readyz").status == 200).then_some(()));
+    service.wait_for_log("ready again: the store answers");
+    assert_eq!(outage(), 0.0);
 }
 
 #[test]

@@ -3,30 +3,39 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::emulator::{Emulator, REGION};
 use crate::providers::providers;
 use crate::tree::Tree;
-use crate::{command, run, said};
+use crate::{run, said};
 
 #[test]
-fn stacks_are_made_rolled_and_taken_down() {
-    // Most of the time they wait: the provider for RDS alone 80 s whenever it makes, changes
-    // or deletes an instance.
+fn stacks_of_one_account_are_made_rolled_and_taken_down_beside_each_other() {
+    let emulator = Arc::new(Emulator::start());
+    for zone in ["example.com", "staging.example.com"] {
+        let zone = json!({ "Name": zone, "CallerReference": zone });
+        emulator.aws("route53.create_hosted_zone", zone);
+    }
+    let mut staging = Stack::new(&emulator, "staging", "sqlite");
+    let mut production = Stack::new(&emulator, "production", "postgres");
+    // It is shown for both databases that a protected one stays.
+    staging.set("deletion_protection", "true");
+    // Most of the time they wait for the load balancer and the database.
     thread::scope(|scope| {
-        for (environment, database) in
-            [("staging", "postgres"), ("production", "sqlite"), ("production", "postgres")]
-        {
-            let stack = thread::Builder::new().name(format!("{environment} with {database}"));
-            stack
-                .spawn_scoped(scope, move || live(&mut Stack::new(environment, database)))
-                .unwrap();
-        }
+        scope.spawn(|| release(&mut staging));
+        scope.spawn(|| release(&mut production));
     });
+
+    // What happens to one does not happen to the other.
+    let before = production.described();
+    take_down(&mut staging);
+    assert_eq!(production.described(), before);
+    production.expect_nothing_to_do();
+    take_down(&mut production);
 }
 
 #[test]
@@ -70,9 +79,8 @@ fn states_have_a_bucket_that_is_not_taken_down() {
     assert_eq!(state["ServerSideEncryption"], "aws:kms");
 }
 
-/// The life of a stack.
-fn live(stack: &mut Stack) {
-    let start = Instant::now();
+/// The life of a stack until its second release runs.
+fn release(stack: &mut Stack) {
     let [first, second] = ["first", "second"].map(|name| stack.register_image(name));
     stack.set("ami_id", &first);
     stack.apply();
@@ -83,35 +91,26 @@ fn live(stack: &mut Stack) {
     let roll = ("terraform_data.roll", "replace");
     // Any other change would be something that the first apply left undone.
     let release = changes(&[("aws_launch_template.this", "update"), roll]);
-    if stack.is_protected() {
-        stack.fail_next_roll();
-        let failed = stack.try_apply();
-        let outcome = said(&failed);
-        assert!(!failed.status.success(), "{outcome}");
-        assert_eq!(planned(&failed), release);
-        for told in ["RollbackInProgress", "rolled back to the version before 2", "health checks"] {
-            assert!(outcome.contains(told), "{outcome}");
-        }
-        stack.expect_group(1, &first);
-        assert_eq!(stack.apply(), changes(&[roll]));
-    } else {
-        assert_eq!(stack.apply(), release);
+    stack.fail_next_roll();
+    let failed = stack.try_apply();
+    let outcome = said(&failed);
+    assert!(!failed.status.success(), "{outcome}");
+    assert_eq!(planned(&failed), release);
+    for told in ["RollbackInProgress", "rolled back to the version before 2", "health checks"] {
+        assert!(outcome.contains(told), "{outcome}");
     }
+    stack.expect_group(1, &first);
+    assert_eq!(stack.apply(), changes(&[roll]));
     stack.expect_group(2, &second);
-    stack.expect_restored();
     stack.expect_nothing_to_do();
+}
 
-    if stack.is_protected() {
-        stack.expect_protected();
-        stack.set("deletion_protection", "false");
-        stack.set("size", "{ min = 4, max = 8 }");
-        // All is still there, and none of it is replaced.
-        let applied = stack.apply();
-        assert!(applied.contains_key("aws_autoscaling_group.this"), "{applied:?}");
-        assert!(applied.values().all(|action| action == "update"), "{applied:?}");
-    }
+/// The end of a stack, which it refuses while it is protected.
+fn take_down(stack: &mut Stack) {
+    stack.expect_protected();
+    stack.set("deletion_protection", "false");
+    stack.apply();
     stack.destroy();
-    println!("{}: {} s", thread::current().name().unwrap(), start.elapsed().as_secs());
 }
 
 /// What a plan or an apply with `-json` is to change, and how.
@@ -137,22 +136,17 @@ fn changes(expected: &[(&str, &str)]) -> BTreeMap<String, String> {
 struct Stack {
     name: String,
     tree: Tree,
-    emulator: Emulator,
+    emulator: Arc<Emulator>,
     settings: BTreeMap<&'static str, String>,
     environment: &'static str,
 }
 
 impl Stack {
-    fn new(environment: &'static str, database: &str) -> Stack {
-        let emulator = Emulator::start();
-        for zone in ["example.com", "staging.example.com"] {
-            let zone = json!({ "Name": zone, "CallerReference": zone });
-            emulator.aws("route53.create_hosted_zone", zone);
-        }
+    fn new(emulator: &Arc<Emulator>, environment: &'static str, database: &str) -> Stack {
         Stack {
             name: format!("hello-birthday-{environment}"),
             tree: Tree::new("", &providers().oldest),
-            emulator,
+            emulator: Arc::clone(emulator),
             settings: BTreeMap::from([("database", database.to_owned())]),
             environment,
         }
@@ -162,13 +156,17 @@ impl Stack {
         self.settings.insert(name, value.to_owned());
     }
 
-    fn is_protected(&self) -> bool {
-        self.environment == "production"
-    }
-
     /// An image that Packer might have registered.
     fn register_image(&self, name: &str) -> String {
-        let image = json!({ "Name": name, "Architecture": "arm64", "RootDeviceName": "/dev/xvda" });
+        let image = json!({
+            "Name": format!("{}-{name}", self.name),
+            "Architecture": "arm64",
+            "RootDeviceName": "/dev/xvda",
+            "TagSpecifications": [{
+                "ResourceType": "image",
+                "Tags": [{ "Key": "Service", "Value": "hello-birthday" }],
+            }],
+        });
         let image = self.emulator.aws("ec2.register_image", image);
         image["ImageId"].as_str().unwrap().to_owned()
     }
@@ -248,56 +246,17 @@ impl Stack {
         assert_eq!(images.collect::<Vec<_>>(), vec![image; ids.len()]);
     }
 
-    /// Expects that a backup is restored and has its users copied by an instance, which
-    /// here only hears of it, and that nothing of that is left.
-    #[track_caller]
-    fn expect_restored(&self) {
-        let (find, kind, arn, told) = match &*self.settings["database"] {
-            "sqlite" => (
-                "efs.describe_file_systems",
-                "FileSystems",
-                "FileSystemArn",
-                "AWS Backup restores /birthdays/backup/hello-birthday.db",
-            ),
-            _ => (
-                "rds.describe_db_instances",
-                "DBInstances",
-                "DBInstanceArn",
-                "RDS makes the server restore-hello-birthday",
-            ),
-        };
-        let aws = |action, parameters| self.emulator.aws(action, parameters);
-        let database = aws(find, json!({}))[kind][0][arn].clone();
-        let role = aws("iam.get_role", json!({ "RoleName": format!("{}-backup", self.name) }));
-        let back_up = json!({
-            "BackupVaultName": self.name,
-            "ResourceArn": database,
-            "IamRoleArn": role["Role"]["Arn"],
-        });
-        aws("backup.start_backup_job", back_up);
-
-        let mut restore = command("terraform/restore");
-        restore.args(["--environment", self.environment, "--region", REGION]);
-        self.emulator.enter(&mut restore).env("POLL_SECONDS", "0");
-        assert!(run(&mut restore).contains("arn:aws:"), "it lists the backups");
-        let restored = restore.args(["--recovery-point", "latest"]).output().unwrap();
-        let outcome = said(&restored);
-        assert!(restored.status.success() && outcome.contains(told), "{outcome}");
-        assert!(outcome.contains("the users of the backup are back"), "{outcome}");
-
-        let commands = aws("ssm.list_commands", json!({}));
-        assert_eq!(commands["Commands"][0]["Comment"], "copies users from a backup");
-        assert_eq!(aws("ssm.describe_parameters", json!({}))["Parameters"], json!([]));
-    }
-
+    /// Expects that the data of a protected stack survive an attempt to destroy it.
     #[track_caller]
     fn expect_protected(&self) {
         let refused = self.try_destroy();
-        assert!(said(&refused).contains("this stack is protected"), "{}", of_interest(&refused));
-        if self.settings["database"] == "postgres" {
-            let databases = self.emulator.aws("rds.describe_db_instances", json!({}));
-            assert_eq!(databases["DBInstances"][0]["DeletionProtection"], true);
-        }
+        assert!(!refused.status.success(), "{}", of_interest(&refused));
+        let (find, kind) = match &*self.settings["database"] {
+            "sqlite" => ("efs.describe_file_systems", "FileSystems"),
+            _ => ("rds.describe_db_clusters", "DBClusters"),
+        };
+        let databases = self.emulator.aws(find, json!({}));
+        assert_eq!(databases[kind].as_array().unwrap().len(), 1, "{}", of_interest(&refused));
     }
 
     fn try_destroy(&self) -> Output {
@@ -313,7 +272,7 @@ impl Stack {
 
         let left = self.tagged();
         if self.settings["database"] == "postgres" {
-            let last = format!("snapshot:{}-final-", self.name);
+            let last = format!("-snapshot:{}-final-", self.name);
             assert!(left.iter().any(|name| name.contains(&last)), "{left:?}");
         } else {
             let vault = json!({ "BackupVaultName": "hello-birthday-last-backups" });
@@ -322,19 +281,23 @@ impl Stack {
         }
         // AWS shows instances that have ended for a while, and keeps keys for a month.
         let others = left.iter().filter(|name| {
-            ![":snapshot:", ":instance/", ":key/"].iter().any(|kind| name.contains(kind))
+            ![":cluster-snapshot:", ":instance/", ":key/", ":image/", ":snapshot/"]
+                .iter()
+                .any(|kind| name.contains(kind))
         });
         assert_eq!(others.collect::<Vec<_>>(), [] as [&String; 0]);
         let running = json!({ "Filters": [
             { "Name": "instance-state-name", "Values": ["pending", "running"] },
+            { "Name": "tag:Environment", "Values": [self.environment] },
         ]});
         let running = self.emulator.aws("ec2.describe_instances", running);
         assert_eq!(running["Reservations"], json!([]));
     }
 
-    /// All that bears the tags of a stack, as AWS names it.
+    /// All that bears the tags of the stack, as AWS names it.
     fn tagged(&self) -> Vec<String> {
-        let find = json!({ "TagFilters": [{ "Key": "Service", "Values": ["hello-birthday"] }] });
+        let find =
+            json!({ "TagFilters": [{ "Key": "Environment", "Values": [self.environment] }] });
         let find_in = |region| {
             let action = "resourcegroupstaggingapi.get_resources";
             self.emulator.aws_in(region, action, find.clone())
@@ -344,6 +307,24 @@ impl Stack {
             .iter()
             .flat_map(|found| all(&found["ResourceTagMappingList"], "ResourceARN"))
             .collect()
+    }
+
+    /// What the stack consists of, in enough detail to notice a change.
+    fn described(&self) -> Value {
+        let aws = |action, parameters| self.emulator.aws(action, parameters);
+        let mut tagged = self.tagged();
+        tagged.sort();
+        let group = json!({ "AutoScalingGroupNames": [self.name] });
+        json!({
+            "tagged": tagged,
+            "group": aws("autoscaling.describe_auto_scaling_groups", group)["AutoScalingGroups"],
+            "roles": all(&aws("iam.list_roles", json!({}))["Roles"], "RoleName")
+                .into_iter()
+                .filter(|role| role.starts_with(&self.name))
+                .collect::<Vec<_>>(),
+            "alarms": aws("cloudwatch.describe_alarms", json!({ "AlarmNamePrefix": self.name })),
+            "logs": aws("logs.describe_log_groups", json!({ "logGroupNamePrefix": format!("/{}", self.name) })),
+        })
     }
 }
 

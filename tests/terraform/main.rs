@@ -10,14 +10,21 @@ mod commands;
 mod emulator;
 #[path = "../patience.rs"]
 mod patience;
+mod plans;
 mod providers;
 mod tree;
 
 mod applied;
+mod aurora;
 mod bootstrap;
+mod costs;
+mod dashboard;
 mod diagrams;
+mod documentation;
 mod lints;
+mod permissions;
 mod properties;
+mod restore;
 mod roll;
 
 use commands::{command, run, said};

@@ -1,15 +1,19 @@
 //! The script that rolls a group: each way that a roll goes, and what ends the script
 //! while AWS goes on.
 
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, PipeReader, Read};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::LazyLock;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::command;
 use crate::emulator::{Emulator, REGION};
+use crate::{command, run};
 
 #[test]
 fn a_roll_replaces_every_instance_and_can_be_rolled_back() {
@@ -50,30 +54,63 @@ fn a_group_that_runs_the_version_is_left_alone() {
 #[test]
 fn a_group_that_does_not_exist_is_an_error() {
     let group = Group { name: "no-such-group".to_owned(), size: 0 };
-    group.roll(2, 1).expect("not found");
+    group.roll(2, 4).expect("not found").expect("nothing was started");
 }
 
 #[test]
 fn a_version_that_does_not_exist_is_an_error() {
     let group = Group::new("version", 2);
-    group.roll(99, 1);
+    group.roll(99, 4).expect("nothing was started");
     group.expect_version(1);
 }
 
 #[test]
 fn a_failed_rollback_is_told_and_a_roll_mends_it() {
-    let group = Group::new("stays", 2);
-    group.plan("alarms", "fails");
-    group.roll(2, 1).expect("so did the rollback");
-    group.roll(2, 0);
-    group.expect_version(2);
+    for (name, mend) in [("stays", 2), ("stays-and-reverts", LIKE_FIRST)] {
+        let group = Group::new(name, 2);
+        group.plan("alarms", "fails");
+        group.roll(2, 1).expect("so did the rollback");
+        // One instance is of version 2, so that taking the release back replaces it too.
+        group.roll(mend, 0);
+        assert_eq!(group.calls("StartInstanceRefresh").len(), 2);
+        group.expect_version(mend);
+    }
+}
+
+#[test]
+fn a_release_that_was_rolled_back_is_taken_back_without_replacing_an_instance() {
+    let group = Group::new("reverts", 3);
+    let instances = group.instances();
+    group.turn_alarm_on();
+    group.roll(2, 3).expect("rolled back").expect(&group.alarms()[1]);
+
+    // It still is in ALARM, and AWS is not asked for a roll.
+    let reverted = group.roll(LIKE_FIRST, 0);
+    reverted.expect("the group is of version 4").expect("none was replaced");
+    assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
+    assert_eq!(group.version(), LIKE_FIRST.to_string());
+    assert_eq!(group.instances(), instances);
+
+    group.roll(LIKE_FIRST, 0).expect("none was replaced");
+    group.roll(1, 0).expect("none was replaced");
+    assert_eq!(group.version(), "1");
+}
+
+#[test]
+fn another_tag_or_other_user_data_is_another_content() {
+    for (name, version) in [("retagged", OF_OTHER_TAG), ("other-user-data", OF_OTHER_USER_DATA)] {
+        let group = Group::new(name, 1);
+        group.roll(version, 0);
+        assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
+        group.expect_version(version);
+    }
 }
 
 #[test]
 fn an_alarm_rolls_back() {
     let group = Group::new("alarms", 2);
     group.plan("alarms", "works");
-    group.roll(2, 1).expect("rolled back").expect(&group.alarms()[0]);
+    group.roll(2, 3).expect("rolled back").expect(&group.alarms()[0]);
     group.expect_version(1);
 }
 
@@ -85,7 +122,7 @@ fn a_roll_that_takes_too_long_is_rolled_back() {
     // Bash counts its SECONDS from here: the time is over at the first look, and the
     // rollback has an hour.
     roll.env("SECONDS", TIMEOUT_SECONDS.to_string());
-    end(roll, 1)
+    end(roll, 3)
         .expect("not over after 3600 s: rolling back")
         .expect("rolled back to the version before");
     group.expect_version(1);
@@ -99,7 +136,7 @@ fn a_rollback_that_takes_too_long_is_not_waited_for() {
     group.wait_for_status("RollbackInProgress");
     let mut roll = group.command(2, 0);
     roll.args(["--timeout-seconds", "0"]);
-    end(roll, 1).expect("the rollback is not over either");
+    end(roll, 5).expect("the rollback is not over either").expect("goes on in AWS");
     let [] = &*group.calls("RollbackInstanceRefresh") else { panic!("it is AWS's to finish") };
 }
 
@@ -117,8 +154,103 @@ fn a_roll_that_somebody_cancels_is_no_success() {
 fn a_roll_of_another_version_is_left_alone() {
     let group = Group::new("refuses", 2);
     group.start(2);
-    group.roll(3, 1).expect("version 2");
+    group.roll(3, 4).expect("version 2").expect("rollback-instance-refresh");
     assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
+}
+
+#[test]
+fn a_roll_whose_start_is_not_answered_is_followed() {
+    let group = Group::new("unanswered", 1);
+    group.plan_start("unanswered");
+    group.roll(2, 0).expect("following").expect("runs version 2");
+    group.expect_version(2);
+}
+
+#[test]
+fn a_refused_start_is_told_and_alarms_are_blamed_only_if_they_are_on() {
+    let group = Group::new("refused", 1);
+    group.plan_start("refused");
+    let refused = group.roll(2, 4);
+    refused.expect("This refresh is refused").expect("nothing was started");
+    assert!(!refused.0.contains("alarms"), "{}", refused.0);
+
+    group.turn_alarm_on();
+    group.plan_start("refused");
+    let refused = group.roll(2, 4);
+    refused.expect("This refresh is refused").expect("nothing was started");
+    refused.expect("refused-latency is in ALARM").expect("roll = { alarms = false }");
+
+    let mut unwatched = group.command(2, 0);
+    unwatched.args(["--alarms", ""]);
+    end(unwatched, 0);
+    group.expect_version(2);
+}
+
+#[test]
+fn an_aws_cli_that_is_missing_or_too_old_is_told_and_starts_nothing() {
+    let group = Group::new("old-cli", 1);
+    let tools = Tools::new(&["bash", "env", "mktemp", "rm", "sort", "timeout", "tr"]);
+    let roll = || {
+        let mut roll = group.command(2, 0);
+        roll.env("PATH", tools.folder.path());
+        end(roll, 4)
+    };
+    roll().expect("there is no AWS CLI").expect("nothing was started").expect("2.18.18");
+
+    let aws = run(command("bash").args(["-c", "command -v aws"]));
+    // As versions 2 and 1 say it.
+    for (version, code) in [("aws-cli/2.9.19", 252), ("aws-cli/1.22.34", 255)] {
+        tools.add(
+            "aws",
+            &format!(
+                r#"case $* in
+                --version) echo {version} ;;
+                *start-instance-refresh*)
+                    echo 'Parameter validation failed:' >&2
+                    echo 'Unknown parameter in Preferences: "BakeTime", must be one of: SkipMatching' >&2
+                    exit {code}
+                    ;;
+                *) exec {} "$@" ;;
+                esac"#,
+                aws.trim()
+            ),
+        );
+        let said = roll();
+        said.expect(&format!("{version} is too old for start-instance-refresh"));
+        said.expect("install the AWS CLI 2.18.18 or newer").expect("nothing was started");
+        assert!(!said.0.contains("ALARM"), "{}", said.0);
+    }
+    assert_eq!(group.calls("StartInstanceRefresh"), [] as [Value; 0]);
+}
+
+#[test]
+fn a_roll_that_does_not_reach_aws_has_started_nothing() {
+    let group = Group::new("unreachable", 1);
+    let mut roll = group.command(2, 0);
+    // Nothing listens on the discard port.
+    roll.env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").env("AWS_MAX_ATTEMPTS", "1");
+    end(roll, 4).expect("no answer from AWS: nothing was started");
+}
+
+#[test]
+fn wrong_arguments_are_told_apart_and_help_lists_the_exit_codes() {
+    let roll = |arguments: &[&str], code| {
+        let mut roll = command("terraform/roll");
+        roll.args(arguments);
+        end(roll, code)
+    };
+    roll(&["--nonsense"], 2).expect("unknown argument --nonsense");
+    roll(&["--region"], 2).expect("--region needs a value");
+    let mut arguments = vec!["--region", REGION, "--group", "group", "--template", "lt-1"];
+    roll(&arguments, 2).expect("--version is missing");
+    arguments.extend(["--version", "2"]);
+    roll(&arguments, 2).expect("--alarms is missing");
+    arguments.extend(["--alarms", "", "--bake-seconds", "5m"]);
+    roll(&arguments, 2).expect("--bake-seconds is a number");
+    let help = roll(&["--help"], 0);
+    for told in ["--timeout-seconds", "(1800)", "3    the roll failed and was rolled back"] {
+        help.expect(told);
+    }
 }
 
 #[test]
@@ -132,18 +264,18 @@ fn a_throttled_call_is_made_again_and_an_empty_group_is_rolled() {
 #[test]
 fn a_roll_whose_calls_fail_goes_on_and_is_picked_up_again() {
     let calls = [
-        ("ExpiredToken", "DescribeInstanceRefreshes", 0, "nothing was started"),
-        ("ExpiredToken", "DescribeAutoScalingGroups", 0, "nothing was started"),
-        ("ExpiredToken", "StartInstanceRefresh", 0, "not known whether"),
-        ("ExpiredToken", "DescribeInstanceRefreshes", 1, "goes on in AWS"),
-        ("Throttling", "DescribeInstanceRefreshes", 3, "goes on in AWS"),
+        ("ExpiredToken", "DescribeInstanceRefreshes", 0, "nothing was started", 4),
+        ("ExpiredToken", "DescribeAutoScalingGroups", 0, "nothing was started", 4),
+        ("ExpiredToken", "StartInstanceRefresh", 0, "not known whether", 5),
+        ("ExpiredToken", "DescribeInstanceRefreshes", 1, "goes on in AWS", 5),
+        ("Throttling", "DescribeInstanceRefreshes", 3, "goes on in AWS", 5),
     ];
-    for (number, (code, action, after, told)) in calls.into_iter().enumerate() {
+    for (number, (code, action, after, told, exit_code)) in calls.into_iter().enumerate() {
         let group = Group::new(&format!("loses-sight-{number}"), 0);
         group.fail(action, code, after, 1000);
         let mut roll = group.command(2, 0);
         roll.env("AWS_MAX_ATTEMPTS", "2");
-        end(roll, 1).expect(code).expect(told).expect("Run this again");
+        end(roll, exit_code).expect(code).expect(told).expect("Run this again");
         group.fail_no_more();
         group.roll(2, 0);
         assert_eq!(group.calls("StartInstanceRefresh").len(), 1);
@@ -169,7 +301,14 @@ fn a_roll_goes_on_when_the_terminal_is_closed_and_is_picked_up_again() {
 /// Longest that a roll may take.
 const TIMEOUT_SECONDS: u32 = 3600;
 
-/// What groups are made of: a launch template of three versions, each of another image.
+/// The version of the template that has the content of the first.
+const LIKE_FIRST: u8 = 4;
+/// Those that differ from the first in this alone.
+const OF_OTHER_TAG: u8 = 5;
+const OF_OTHER_USER_DATA: u8 = 6;
+
+/// What groups are made of: a launch template of three versions, each of another image,
+/// and three like the first.
 struct Template {
     emulator: Emulator,
     id: String,
@@ -177,20 +316,33 @@ struct Template {
 
 static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
     let emulator = Emulator::start();
-    let data = |version| json!({ "ImageId": image(version), "InstanceType": "t4g.small" });
-    let first = json!({ "LaunchTemplateName": "template", "LaunchTemplateData": data(1) });
+    let data = |image: u8, tag: &str, user_data: &str| {
+        let tags = json!([{ "Key": "Name", "Value": tag }]);
+        json!({
+            "ImageId": format!("ami-0000000000000000{image}"),
+            "InstanceType": "t4g.small",
+            "UserData": user_data,
+            "TagSpecifications": [{ "ResourceType": "instance", "Tags": tags }],
+        })
+    };
+    let first = data(1, "instance", "Zmlyc3Q=");
+    let first = json!({ "LaunchTemplateName": "template", "LaunchTemplateData": first });
     let made = emulator.aws("ec2.create_launch_template", first);
     let id = made["LaunchTemplate"]["LaunchTemplateId"].as_str().unwrap().to_owned();
-    for version in [2, 3] {
-        let next = json!({ "LaunchTemplateId": id, "LaunchTemplateData": data(version) });
-        emulator.aws("ec2.create_launch_template_version", next);
+    for (version, image, tag, user_data) in [
+        (2, 2, "instance", "Zmlyc3Q="),
+        (3, 3, "instance", "Zmlyc3Q="),
+        (LIKE_FIRST, 1, "instance", "Zmlyc3Q="),
+        (OF_OTHER_TAG, 1, "another", "Zmlyc3Q="),
+        (OF_OTHER_USER_DATA, 1, "instance", "b3RoZXI="),
+    ] {
+        let next = data(image, tag, user_data);
+        let next = json!({ "LaunchTemplateId": id, "LaunchTemplateData": next });
+        let made = emulator.aws("ec2.create_launch_template_version", next);
+        assert_eq!(made["LaunchTemplateVersion"]["VersionNumber"], version);
     }
     Template { emulator, id }
 });
-
-fn image(version: u8) -> String {
-    format!("ami-0000000000000000{version}")
-}
 
 /// A group of its own for each test.
 struct Group {
@@ -222,6 +374,29 @@ impl Group {
     fn plan(&self, refresh: &str, rollback: &str) {
         let plan = json!({ "group": self.name, "refresh": refresh, "rollback": rollback });
         TEMPLATE.emulator.tell("next-refresh", &plan);
+    }
+
+    /// Decides whether the next roll's start is answered.
+    fn plan_start(&self, start: &str) {
+        TEMPLATE.emulator.tell("next-refresh", &json!({ "group": self.name, "start": start }));
+    }
+
+    /// Has one of the alarms be in ALARM.
+    fn turn_alarm_on(&self) {
+        let name = &self.alarms()[1];
+        let alarm = json!({
+            "AlarmName": name,
+            "Namespace": "AWS/ApplicationELB",
+            "MetricName": "TargetResponseTime",
+            "Statistic": "Average",
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": 1.0,
+            "ComparisonOperator": "GreaterThanThreshold",
+        });
+        TEMPLATE.emulator.aws("cloudwatch.put_metric_alarm", alarm);
+        let state = json!({ "AlarmName": name, "StateValue": "ALARM", "StateReason": "slow" });
+        TEMPLATE.emulator.aws("cloudwatch.set_alarm_state", state);
     }
 
     /// Has every call of an action work again.
@@ -285,12 +460,28 @@ impl Group {
         calls
     }
 
+    fn describe(&self) -> Value {
+        let named = json!({ "AutoScalingGroupNames": [self.name] });
+        let mut described =
+            TEMPLATE.emulator.aws("autoscaling.describe_auto_scaling_groups", named);
+        described["AutoScalingGroups"][0].take()
+    }
+
+    /// The version that new instances would be of.
+    fn version(&self) -> String {
+        self.describe()["LaunchTemplate"]["Version"].as_str().unwrap().to_owned()
+    }
+
+    fn instances(&self) -> Vec<String> {
+        let described = self.describe();
+        let instances = described["Instances"].as_array().unwrap().iter();
+        instances.map(|instance| instance["InstanceId"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// Expects that the group and each of its instances is of `version`.
     #[track_caller]
     fn expect_version(&self, version: u8) {
-        let named = json!({ "AutoScalingGroupNames": [self.name] });
-        let described = TEMPLATE.emulator.aws("autoscaling.describe_auto_scaling_groups", named);
-        let group = &described["AutoScalingGroups"][0];
+        let group = self.describe();
         assert_eq!(group["LaunchTemplate"]["Version"], version.to_string());
         let instances = group["Instances"].as_array().unwrap();
         assert_eq!(instances.len(), self.size);
@@ -339,6 +530,29 @@ impl Running {
 #[track_caller]
 fn end(command: Command, code: i32) -> Said {
     Running::start(command).end(code)
+}
+
+/// A folder of programs, to be all that there is.
+struct Tools {
+    folder: TempDir,
+}
+
+impl Tools {
+    /// Some of this machine's.
+    fn new(names: &[&str]) -> Tools {
+        let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        for name in names {
+            let path = run(command("bash").args(["-c", &format!("command -v {name}")]));
+            symlink(PathBuf::from(path.trim()), folder.path().join(name)).unwrap();
+        }
+        Tools { folder }
+    }
+
+    fn add(&self, name: &str, script: &str) {
+        let path = self.folder.path().join(name);
+        fs::write(&path, format!("#!/usr/bin/env bash\n{script}\n")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 /// What a roll said until its end.

@@ -17,11 +17,16 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Copies all of `terraform/`, and initializes its root module or the one below it.
+    /// Copies all of `terraform/` and what it reads beside it, and initializes its root
+    /// module or the one below it.
     pub fn new(module: &str, provider: &Provider) -> Tree {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform"), folder.path());
-        let root = folder.path().join(module);
+        for part in ["terraform", "ansible/roles/hello_birthday/files"] {
+            let to = folder.path().join(part);
+            fs::create_dir_all(&to).unwrap();
+            copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(part), &to);
+        }
+        let root = folder.path().join("terraform").join(module);
         // State is kept here, and one version of the provider is used.
         let backend = "terraform {\n  backend \"local\" {}\n}\n";
         let provider_block = required_provider(&provider.version);

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use self::queue::{Batch, Queue};
 use super::StoreError;
+use super::outage::Outage;
 use crate::metrics::BatchMetrics;
 
 /// Executes batches, one at a time.
@@ -66,6 +67,7 @@ pub(super) struct Batcher<Q, A> {
 
 struct Worker<Q, A, B> {
     queue: Arc<Queue<Q, A>>,
+    outage: Arc<Outage>,
     backend: B,
     /// Whether its last batch failed, or has not been answered in time.
     failing: bool,
@@ -76,12 +78,14 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     pub fn start<B: Backend<Q, A>>(
         limits: BatchLimits,
         metrics: BatchMetrics,
+        outage: &Arc<Outage>,
         backends: Vec<B>,
     ) -> Self {
         let queue = Arc::new(Queue::new(limits, metrics, backends.len()));
         let mut workers = JoinSet::new();
         for backend in backends {
-            workers.spawn(Worker { queue: queue.clone(), backend, failing: false }.run());
+            let (queue, outage) = (queue.clone(), outage.clone());
+            workers.spawn(Worker { queue, outage, backend, failing: false }.run());
         }
         Batcher { queue, workers: Mutex::new(workers) }
     }
@@ -118,6 +122,7 @@ impl<Q: Send, A: Send, B: Backend<Q, A>> Worker<Q, A, B> {
 
     async fn execute(&mut self, mut batch: Batch<Q, A>) {
         let started = Instant::now();
+        self.outage.record_start(started);
         let Batch { requests, waiters } = &mut batch;
         let begin = self.backend.begin();
         let (begun, expired_waiting) =
@@ -135,7 +140,9 @@ impl<Q: Send, A: Send, B: Backend<Q, A>> Worker<Q, A, B> {
             Err(error) => (Err(error), 0),
         };
         let size = expired_waiting + expired_running + batch.waiters.len();
-        self.queue.record(&outcome, started.elapsed(), size, &mut self.failing);
+        let elapsed = started.elapsed();
+        self.queue.record(&outcome, elapsed, size, &mut self.failing);
+        self.outage.record_end(started + elapsed, outcome.is_ok() && !batch.waiters.is_empty());
         match outcome {
             Ok(answers) => {
                 for (answer, waiter) in answers.into_iter().skip(expired_running).zip(batch.waiters)

@@ -14,6 +14,7 @@ use tokio::time::{Instant, advance, timeout};
 use super::{Backend, BatchError, BatchLimits, Batcher};
 use crate::metrics::{BatchMetrics, Metrics};
 use crate::store::StoreError;
+use crate::store::outage::Outage;
 
 const LIMITS: BatchLimits = BatchLimits {
     queue_max: 8,
@@ -129,6 +130,7 @@ struct Batches {
     beginning: mpsc::UnboundedReceiver<Beginning>,
     closed: Arc<AtomicUsize>,
     metrics: BatchMetrics,
+    outage: Arc<Outage>,
 }
 
 impl Batches {
@@ -151,8 +153,9 @@ fn start(limits: BatchLimits, workers: usize) -> (Batcher<u32, u32>, Batches) {
     let backend = || Held { beginning: sender.clone(), running: None, closed: closed.clone() };
     let backends = std::iter::repeat_with(backend).take(workers).collect();
     let metrics = Metrics::new();
-    let batcher = Batcher::start(limits, metrics.batches("read"), backends);
-    (batcher, Batches { beginning, closed, metrics: metrics.batches("read") })
+    let outage = Arc::new(Outage::new());
+    let batcher = Batcher::start(limits, metrics.batches("read"), &outage, backends);
+    (batcher, Batches { beginning, closed, metrics: metrics.batches("read"), outage })
 }
 
 /// Submits a request; what is returned waits for the answer.
@@ -510,6 +513,78 @@ async fn closing_answers_the_queue_and_ends_every_worker() {
         assert_eq!(batches.closed(), workers);
         assert_eq!(batcher.submit(8).await, Err(StoreError::Closed));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_was_not_tried_has_no_outage() {
+    let (batcher, mut batches) = start(LIMITS, 1);
+    advance(1000 * SECOND).await;
+    assert_eq!(batches.outage.duration(), Duration::ZERO);
+    let answer = send(&batcher, 1);
+    batches.next().await.succeed();
+    assert_eq!(within(answer).await, Ok(answer_to(1)));
+    advance(1000 * SECOND).await;
+    assert_eq!(batches.outage.duration(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_lasts_from_the_first_batch_that_fails_to_the_first_that_succeeds() {
+    let (batcher, mut batches) = start(LIMITS, 1);
+    for outage in [0, 10, 20] {
+        let answer = send(&batcher, 1);
+        let batch = batches.next().await;
+        assert_eq!(batches.outage.duration(), outage * SECOND);
+        batch.fail();
+        assert_eq!(within(answer).await, Err(StoreError::Unavailable));
+        advance(10 * SECOND).await;
+        assert_eq!(batches.outage.duration(), (outage + 10) * SECOND);
+    }
+    let answer = send(&batcher, 1);
+    batches.next().await.succeed();
+    assert_eq!(within(answer).await, Ok(answer_to(1)));
+    assert_eq!(batches.outage.duration(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_hangs_is_an_outage_from_its_start() {
+    for joins in [true, false] {
+        let (batcher, mut batches) = start(LIMITS, 1);
+        let answer = send(&batcher, 1);
+        let beginning = batches.begin().await;
+        let batch = if joins { Err(beginning) } else { Ok(beginning.proceed().await) };
+        assert_eq!(within(answer).await, Err(StoreError::DeadlinePassed));
+        advance(100 * SECOND).await;
+        assert_eq!(batches.outage.duration(), 100 * SECOND + LIMITS.timeout, "joins: {joins}");
+        // It ends too late for the request, and in time for one that arrived since.
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(beginning) => beginning.proceed().await,
+        };
+        let next = send(&batcher, 2);
+        batch.succeed();
+        let batch = batches.next().await;
+        assert_eq!(batches.outage.duration(), 100 * SECOND + LIMITS.timeout, "joins: {joins}");
+        batch.succeed();
+        assert_eq!(within(next).await, Ok(answer_to(2)));
+        assert_eq!(batches.outage.duration(), Duration::ZERO, "joins: {joins}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_hangs_beside_others_is_an_outage_from_their_last_success() {
+    let (batcher, mut batches) = start(LIMITS, 2);
+    let hanging = send(&batcher, 1);
+    let _hanging = batches.next().await;
+    for _ in 0..3 {
+        advance(SECOND).await;
+        let answer = send(&batcher, 2);
+        batches.next().await.succeed();
+        assert_eq!(within(answer).await, Ok(answer_to(2)));
+        assert_eq!(batches.outage.duration(), Duration::ZERO);
+    }
+    assert_eq!(within(hanging).await, Err(StoreError::DeadlinePassed));
+    advance(10 * SECOND).await;
+    assert_eq!(batches.outage.duration(), 10 * SECOND + LIMITS.timeout - 3 * SECOND);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

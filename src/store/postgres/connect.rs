@@ -31,7 +31,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Connector {
     source: Arc<UrlSource>,
-    replica: Option<Arc<PostgresUrl>>,
+    replica: Option<Arc<UrlSource>>,
     tls: Arc<Tls>,
     statement_timeout: Option<Duration>,
     /// Index of the host to try first: the last one that accepted a connection, or the one
@@ -51,6 +51,14 @@ pub(super) struct Connection {
 /// Parameters of a statement.
 pub(super) type Values<'a> = [&'a (dyn ToSql + Sync)];
 
+/// The URL that is there now; it named a Postgres database at the start.
+fn read(source: &UrlSource) -> Result<PostgresUrl, PostgresError> {
+    match source.read()? {
+        DatabaseUrl::Postgres(url) => Ok(url),
+        DatabaseUrl::Sqlite(_) => Err(PostgresError::OtherDatabase),
+    }
+}
+
 impl Connector {
     /// Connects to the database at `source`, without a statement timeout.
     pub fn new(source: UrlSource, tls: Tls) -> Connector {
@@ -69,8 +77,9 @@ impl Connector {
         Connector { statement_timeout: Some(timeout), ..self.clone() }
     }
 
-    /// Connects to `replica` instead. What its URL lacks is taken from the primary's.
-    pub fn to_replica(&self, replica: PostgresUrl) -> Connector {
+    /// Connects to the one at `replica` instead. What its URL lacks is taken from the
+    /// primary's.
+    pub fn to_replica(&self, replica: UrlSource) -> Connector {
         Connector { replica: Some(replica.into()), preferred_host: Arc::default(), ..self.clone() }
     }
 
@@ -97,11 +106,9 @@ impl Connector {
     }
 
     fn url(&self) -> Result<PostgresUrl, PostgresError> {
-        let DatabaseUrl::Postgres(mut primary) = self.source.read()? else {
-            return Err(PostgresError::OtherDatabase);
-        };
+        let mut primary = read(&self.source)?;
         if let Some(replica) = &self.replica {
-            return Ok(PostgresUrl::clone(replica).completed_by(&primary));
+            return Ok(read(replica)?.completed_by(&primary));
         }
         // Of several hosts, the primary takes saves.
         if primary.servers.len() > 1 {

@@ -22,12 +22,11 @@ use self::replica::{Replica, ReplicaStatus};
 use self::tls::Tls;
 use super::batch::{BatchLimits, Batcher};
 use super::database_url::UrlSource;
+use super::outage::Outage;
 use super::{Store, StoreOptions};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::PostgresBulk;
-pub use error::PostgresError;
-pub use url::{PostgresUrl, PostgresUrlError};
 
 /// Connections that read. The second one executes what arrives while the first waits for
 /// its answer.
@@ -46,9 +45,9 @@ pub(super) async fn open(
     let primary = connector.with_statement_timeout(STATEMENT_TIMEOUT);
     let client = |sql, kind| ReconnectingClient::new(primary.clone(), sql, metrics.retries(kind));
     let status = Arc::new(ReplicaStatus::new(metrics.replica_fallbacks.clone()));
-    let replica = options
-        .read_url
-        .map(|url| connector.to_replica(url).with_statement_timeout(replica::REPLICA_TIMEOUT));
+    let replica = options.read_source.map(|source| {
+        connector.to_replica(source).with_statement_timeout(replica::REPLICA_TIMEOUT)
+    });
     let reads = (0..READERS).map(|_| async {
         let replica = OptionFuture::from(
             replica.clone().map(|replica| Replica::open(replica, FIND, status.clone())),
@@ -56,16 +55,18 @@ pub(super) async fn open(
         Reader { primary: client(FIND, "read"), replica: replica.await }
     });
     let reads = join_all(reads).await;
+    let outage = Arc::new(Outage::new());
     let pings = replica.is_some().then(|| {
         let ping = Reader { primary: client(FIND, "ping"), replica: None };
-        Batcher::start(limits, metrics.batches("ping"), vec![ping])
+        Batcher::start(limits, metrics.batches("ping"), &outage, vec![ping])
     });
     // One connection writes, so that saves reach the database in order.
     let writes = vec![Writer(client(SAVE, "write"))];
     Ok(Store {
-        reads: Batcher::start(limits, metrics.batches("read"), reads),
+        reads: Batcher::start(limits, metrics.batches("read"), &outage, reads),
         pings,
-        writes: Batcher::start(limits, metrics.batches("write"), writes),
+        writes: Batcher::start(limits, metrics.batches("write"), &outage, writes),
+        outage,
         database: "postgres",
         journal: None,
     })

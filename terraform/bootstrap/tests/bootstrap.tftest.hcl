@@ -35,133 +35,39 @@ variables {
   repository = "example/hello-birthday"
 }
 
-run "who_plans_may_only_read" {
+run "roles_for_github_are_no_stacks_by_their_names" {
   command = plan
 
+  # The apply roles change roles of no folder.
   assert {
-    condition = alltrue([
-      for action in flatten([
-        for statement in concat(data.aws_iam_policy_document.read.statement, data.aws_iam_policy_document.plan.statement) :
-        tolist(statement.actions) if statement.effect != "Deny"
-      ]) : action == "kms:Decrypt" || can(regex("^[a-z0-9-]+:(Describe|Get|List)[A-Za-z*]+$", action))
-    ])
-    error_message = "The plan role may do something that is not reading."
-  }
-
-  assert {
-    condition = alltrue([
-      for statement in concat(data.aws_iam_policy_document.read.statement, data.aws_iam_policy_document.plan.statement) :
-      statement.effect == "Deny" || !contains(coalesce(statement.resources, []), "*") || length(setintersection(statement.actions, ["s3:GetObject", "kms:Decrypt", "secretsmanager:GetSecretValue", "ssm:GetParameter"])) == 0
-    ])
-    error_message = "The plan role may read data wherever it is."
-  }
-
-  assert {
-    condition     = contains(flatten([for statement in data.aws_iam_policy_document.plan.statement : tolist(statement.actions) if statement.effect == "Deny"]), "secretsmanager:GetSecretValue")
-    error_message = "The plan role is not kept from secrets."
-  }
-}
-
-run "pull_requests_and_branches_may_only_plan" {
-  command = plan
-
-  assert {
-    condition = toset(flatten([
-      for condition in data.aws_iam_policy_document.trust["plan"].statement[0].condition : condition.values if endswith(condition.variable, ":sub")
-    ])) == toset(["repo:example/hello-birthday:pull_request", "repo:example/hello-birthday:ref:refs/heads/*"])
-    error_message = "The plan role trusts others than the repository's branches and pull requests."
-  }
-
-  assert {
-    condition = alltrue([
-      for environment in var.environments : flatten([
-        for condition in data.aws_iam_policy_document.trust["apply-${environment}"].statement[0].condition : condition.values if endswith(condition.variable, ":sub")
-      ]) == ["repo:example/hello-birthday:environment:${environment}"]
-    ])
-    error_message = "An apply role trusts others than the jobs of its GitHub environment."
-  }
-
-  assert {
-    condition = alltrue([
-      for document in data.aws_iam_policy_document.trust :
-      contains([for condition in document.statement[0].condition : "${condition.test} ${condition.variable} ${join(" ", condition.values)}"], "StringEquals token.actions.githubusercontent.com:aud sts.amazonaws.com")
-    ])
-    error_message = "A role takes tokens that were made for others than AWS."
-  }
-}
-
-run "who_applies_makes_no_role_that_may_do_more" {
-  command = plan
-
-  assert {
-    condition = alltrue([
-      for document in data.aws_iam_policy_document.apply : alltrue([
-        for statement in document.statement :
-        contains([for condition in statement.condition : condition.variable], "iam:PermissionsBoundary")
-        if statement.effect != "Deny" && length(setintersection(statement.actions, ["iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PutRolePermissionsBoundary"])) > 0
-      ])
-    ])
-    error_message = "An apply role may make a role without the boundary."
-  }
-
-  assert {
-    condition = alltrue([
-      for statement in data.aws_iam_policy_document.boundary.statement :
-      statement.effect == "Deny" || alltrue([for action in statement.actions : can(regex("^[a-z0-9-]+:", action)) && !can(regex("^(iam|sts|organizations|account):", action))])
-    ])
-    error_message = "The boundary lets a role make roles, or become others."
-  }
-
-  assert {
-    condition = length(flatten([
-      for document in concat([data.aws_iam_policy_document.change], values(data.aws_iam_policy_document.apply)) : [
-        for statement in document.statement : [
-          for action in statement.actions : action if action == "*" || can(regex("^(iam|s3|kms|sts):\\*", action))
-        ] if statement.effect != "Deny"
-      ]
-    ])) == 0
-    error_message = "An apply role may do anything."
-  }
-
-  assert {
-    condition = alltrue([
-      for document in data.aws_iam_policy_document.apply : alltrue([
-        for statement in document.statement : contains([for condition in statement.condition : condition.variable], "iam:PassedToService")
-        if contains(statement.actions, "iam:PassRole")
-      ])
-    ])
-    error_message = "An apply role may hand roles to any service."
-  }
-}
-
-run "who_applies_touches_its_own_stack_only" {
-  command = plan
-
-  assert {
-    condition = alltrue([
-      for environment, document in data.aws_iam_policy_document.apply : alltrue([
-        for resource in flatten([for statement in document.statement : tolist(coalesce(statement.resources, []))]) :
-        alltrue([for other in var.environments : other == environment || !strcontains(resource, other)])
-      ])
-    ])
-    error_message = "An apply role names another stack's things."
-  }
-
-  assert {
-    condition = alltrue([
-      for environment, document in data.aws_iam_policy_document.apply : anytrue([
-        for statement in document.statement : statement.effect == "Deny" && contains(statement.actions, "*") && anytrue([
-          for condition in statement.condition : condition.test == "StringNotEquals" && condition.variable == "aws:ResourceTag/Environment" && condition.values == tolist([environment])
-        ])
-      ])
-    ])
-    error_message = "What carries another environment's tag is not kept from an apply role."
-  }
-
-  # Stacks' roles are in no folder; the roles here are.
-  assert {
-    condition     = alltrue([for role in concat([aws_iam_role.plan], values(aws_iam_role.apply)) : role.path == "/terraform/"])
+    condition     = alltrue([for role in concat([aws_iam_role.plan, aws_iam_role.bake, aws_iam_role.bake_instance], values(aws_iam_role.apply)) : role.path == "/terraform/"])
     error_message = "A role for GitHub could be changed by a role for GitHub."
+  }
+}
+
+run "credentials_outlive_a_roll" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for environment, role in aws_iam_role.apply :
+      output.apply_roles[environment].role-duration-seconds == 10800 && role.max_session_duration >= 10800
+    ])
+    error_message = "A job that waits for a roll and its rollback loses its credentials."
+  }
+}
+
+run "what_must_be_protected_is_said" {
+  command = plan
+
+  variables {
+    environments = ["staging", "production", "demo"]
+    branch       = "trunk"
+  }
+
+  assert {
+    condition     = alltrue([for name in ["staging", "production", "demo", "trunk", "reviewers"] : strcontains(output.protect, name)])
+    error_message = "An environment of GitHub, or the branch of images, is left out."
   }
 }
 
@@ -235,4 +141,64 @@ run "a_bucket_that_a_stack_could_change_is_refused" {
   }
 
   expect_failures = [var.state_bucket]
+}
+
+run "environments_with_a_taken_name_are_refused" {
+  command = plan
+
+  variables {
+    environments = ["production", "bake"]
+  }
+
+  expect_failures = [var.environments]
+}
+
+run "zones_of_no_environment_are_refused" {
+  command = plan
+
+  variables {
+    hosted_zones = { demo = ["Z0123456789ABCDEFGHIJ"] }
+  }
+
+  expect_failures = [var.hosted_zones]
+}
+
+run "zones_that_two_environments_share_are_refused" {
+  command = plan
+
+  variables {
+    hosted_zones = { staging = ["Z0123456789ABCDEFGHIJ"], production = ["Z0123456789ABCDEFGHIJ"] }
+  }
+
+  expect_failures = [var.hosted_zones]
+}
+
+run "zones_by_pattern_are_refused" {
+  command = plan
+
+  variables {
+    hosted_zones = { staging = ["*"] }
+  }
+
+  expect_failures = [var.hosted_zones]
+}
+
+run "branches_by_pattern_are_refused" {
+  command = plan
+
+  variables {
+    branch = "*"
+  }
+
+  expect_failures = [var.branch]
+}
+
+run "keys_by_pattern_are_refused" {
+  command = plan
+
+  variables {
+    image_kms_key_arns = ["arn:aws:kms:eu-central-1:123456789012:key/*"]
+  }
+
+  expect_failures = [var.image_kms_key_arns]
 }

@@ -12,6 +12,39 @@ mock_data "aws_availability_zones" {
   }
 }
 
+mock_data "aws_ec2_instance_type_offerings" {
+  defaults = {
+    locations = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+  }
+}
+
+mock_data "aws_ec2_instance_type" {
+  defaults = {
+    supported_architectures = ["arm64"]
+  }
+}
+
+mock_data "aws_ami" {
+  defaults = {
+    id           = "ami-0123456789abcdef0"
+    architecture = "arm64"
+    name         = "hello-birthday-1.0.0-arm64-20260101000000"
+    tags         = { Service = "hello-birthday" }
+  }
+}
+
+mock_data "aws_instances" {
+  defaults = {
+    ids = []
+  }
+}
+
+mock_data "aws_autoscaling_group" {
+  defaults = {
+    launch_template = [{ id = "lt-0123456789abcdef0", name = "hello", version = "7" }]
+  }
+}
+
 mock_data "aws_caller_identity" {
   defaults = {
     account_id = "123456789012"

@@ -18,14 +18,24 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
+import aurora
 import backup
+import balancers
 import gaps
+import images
+import leftovers
 import refreshes
+import restores
 from control import Control
 
+aurora.extend_moto()
 backup.extend_moto()
+balancers.extend_moto()
 gaps.extend_moto()
+images.extend_moto()
+leftovers.extend_moto()
 refreshes.extend_moto()
+restores.extend_moto()
 moto = DomainDispatcherApplication(create_backend_app)
 server = make_server("127.0.0.1", 0, Control(moto), threaded=True, request_handler=MotoRequestHandler)
 # Moto calls itself now and then.

@@ -1,5 +1,5 @@
 """What moto lacks of AWS Backup: selections of plans, recovery points, and the jobs that
-make and restore them.
+make, copy and restore them.
 
 After the developer guide's API reference of AWS Backup. There is no clock: a job goes
 on by one step each time that it is described.
@@ -11,9 +11,11 @@ from urllib.parse import unquote
 
 from moto.backup import urls
 from moto.backup.exceptions import ResourceNotFoundException
+from moto.backup.models import backup_backends
 from moto.backup.responses import BackupResponse
 from moto.core.utils import unix_time
-from moto.rds.models import rds_backends
+from moto.efs.models import efs_backends
+from moto.rds.models import DBClusterSnapshot, rds_backends
 
 BACKUP_STEPS = [("CREATED", 0), ("RUNNING", 40), ("COMPLETED", 100)]
 RESTORE_STEPS = [("PENDING", 0), ("RUNNING", 50), ("COMPLETED", 100)]
@@ -21,6 +23,8 @@ RESTORE_STEPS = [("PENDING", 0), ("RUNNING", 50), ("COMPLETED", 100)]
 PATHS = [
     "/backup-jobs$",
     "/backup-jobs/(?P<id>[^/]+)$",
+    "/copy-jobs$",
+    "/copy-jobs/(?P<id>[^/]+)$",
     "/restore-jobs$",
     "/restore-jobs/(?P<id>[^/]+)$",
     "/backup-vaults/(?P<name>[^/]+)/recovery-points/$",
@@ -62,10 +66,27 @@ class Actions:
     def describe_backup_job(self):
         return json.dumps(describe_job(self, "BackupJobId", "State"))
 
+    def start_copy_job(self):
+        body, id = json.loads(self.body), str(uuid.uuid4())
+        source = self.backup_backend.describe_backup_vault(body["SourceBackupVaultName"])
+        point = find_point(points_of(source), body["RecoveryPointArn"])
+        _, _, _, region, account, _, name = body["DestinationBackupVaultArn"].split(":")
+        vault = backup_backends[account][region].describe_backup_vault(name)
+        copied = {**point, "RecoveryPointArn": copy(point, region, id), "BackupVaultName": name}
+        points_of(vault).append(copied)
+        _jobs[id] = {"steps": list(BACKUP_STEPS), "DestinationRecoveryPointArn": copied["RecoveryPointArn"]}
+        return json.dumps({"CopyJobId": id, "CreationDate": unix_time()})
+
+    def describe_copy_job(self):
+        return json.dumps({"CopyJob": describe_job(self, "CopyJobId", "State")})
+
     def start_restore_job(self):
         body, id = json.loads(self.body), str(uuid.uuid4())
         vaults = self.backup_backend.vaults.values()
         find_point([point for vault in vaults for point in points_of(vault)], body["RecoveryPointArn"])
+        file_systems = efs_backends[self.current_account][self.region].file_systems_by_id
+        if body["Metadata"]["file-system-id"] not in file_systems:
+            raise ResourceNotFoundException(msg="The file system does not exist")
         _jobs[id] = {"steps": list(RESTORE_STEPS)}
         return json.dumps({"RestoreJobId": id})
 
@@ -107,14 +128,15 @@ def points_of(vault):
 
 
 def back_up(arn, id):
-    """Makes a recovery point of a file system or a database."""
+    """Makes a recovery point of a file system or a cluster of databases."""
     _, _, service, region, account, resource = arn.split(":", 5)
     if service == "elasticfilesystem":
         kind, point = "EFS", f"arn:aws:backup:{region}:{account}:recovery-point:{id}"
     else:
         snapshot = f"awsbackup:job-{id}"
-        kind, point = "RDS", f"arn:aws:rds:{region}:{account}:snapshot:{snapshot}"
-        rds_backends[account][region].create_db_snapshot(resource.removeprefix("db:"), snapshot, "automated", [])
+        kind, point = "Aurora", f"arn:aws:rds:{region}:{account}:cluster-snapshot:{snapshot}"
+        cluster = resource.removeprefix("cluster:")
+        rds_backends[account][region].create_db_cluster_snapshot(cluster, snapshot, "manual", [])
     return {
         "RecoveryPointArn": point,
         "ResourceArn": arn,
@@ -122,6 +144,17 @@ def back_up(arn, id):
         "CreationDate": unix_time(),
         "Status": "COMPLETED",
     }
+
+
+def copy(point, region, id):
+    """Copies a recovery point into a region, and gives the ARN of the copy."""
+    _, _, _, origin, account, resource = point["RecoveryPointArn"].split(":", 5)
+    if point["ResourceType"] == "EFS":
+        return f"arn:aws:backup:{region}:{account}:recovery-point:{id}"
+    snapshot = rds_backends[account][origin].cluster_snapshots[resource.removeprefix("cluster-snapshot:")]
+    backend, name = rds_backends[account][region], f"awsbackup:copyjob-{id}"
+    backend.cluster_snapshots[name] = DBClusterSnapshot(backend, snapshot.cluster, name, tags=[])
+    return f"arn:aws:rds:{region}:{account}:cluster-snapshot:{name}"
 
 
 def find_vault(response):

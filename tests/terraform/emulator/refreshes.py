@@ -10,9 +10,10 @@ import threading
 import uuid
 from datetime import datetime, timezone
 
-from moto.autoscaling.exceptions import ValidationError
+from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.autoscaling.models import InstanceState
 from moto.autoscaling.responses import AutoScalingResponse
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.responses import ActionResult
 
 _lock = threading.Lock()
@@ -20,17 +21,36 @@ _lock = threading.Lock()
 _plans = {}
 
 
-def plan(group, refresh="works", rollback="works"):
+def plan(group, refresh="works", rollback="works", start="answered"):
     """Decides how a group's next refresh goes: it works, fails, hangs or breaches an
-    alarm; and how a rollback of it goes: it works, fails or hangs."""
-    _plans[group] = (refresh, rollback)
+    alarm; how a rollback of it goes: it works, fails or hangs; and whether its start is
+    answered, refused, or done without an answer."""
+    _plans[group] = (refresh, rollback, start)
+
+
+class InstanceRefreshInProgress(AutoscalingClientError):
+    code = "InstanceRefreshInProgressFault"
+    message = "An Instance Refresh is already in progress and blocks the execution of this Instance Refresh."
+
+
+class ActiveInstanceRefreshNotFound(AutoscalingClientError):
+    code = "ActiveInstanceRefreshNotFoundFault"
+    message = "No in progress or pending Instance Refresh found."
+
+
+class ResourceContention(AutoscalingClientError):
+    """A failure of AWS's own, with status 500, that clients call again after."""
+
+    code = "ResourceContentionFault"
+    message = "You already have a pending update to an Amazon EC2 Auto Scaling resource."
 
 
 class Refresh:
-    def __init__(self, group, desired, preferences):
+    def __init__(self, group, desired, preferences, refresh, rollback):
         self._group = group
-        self._plan, self._rollback_plan = _plans.pop(group.name, ("works", "works"))
-        self._steps = self._roll(desired["LaunchTemplate"], preferences)
+        self._plan, self._rollback_plan = refresh, rollback
+        self._alarms = preferences.get("AlarmSpecification", {}).get("Alarms", [])
+        self._steps = self._roll(desired["LaunchTemplate"])
         self.description = {
             "InstanceRefreshId": str(uuid.uuid4()),
             "AutoScalingGroupName": group.name,
@@ -54,34 +74,52 @@ class Refresh:
         self.description |= {"Status": "Cancelling", "StatusReason": "Cancelled by user"}
 
     def roll_back(self, reason):
-        self._steps = self._undo(reason)
+        self._steps = self._undo(self.description["DesiredConfiguration"]["LaunchTemplate"], reason)
         self.advance()
 
-    def _roll(self, wanted, preferences):
+    def is_active(self):
+        return self.description["Status"] in ("Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress")
+
+    def _roll(self, wanted):
+        if alarm := find_alarm(self._group, self._alarms):
+            yield from self._undo(wanted, f"The CloudWatch alarm {alarm} is in ALARM state.")
+            return
         for percent in (0, 25, 50, 75):
             yield "InProgress", percent, "Waiting for instances to warm up."
         while self._plan == "hangs":
             yield "InProgress", 75, None
         if self._plan == "fails":
-            yield from self._undo("Instance i-0 failed ELB health checks.")
+            yield from self._undo(wanted, "Instance i-0 failed ELB health checks.")
             return
         yield "Baking", 100, None
         if self._plan == "alarms":
-            alarm = preferences["AlarmSpecification"]["Alarms"][0]
-            yield from self._undo(f"The CloudWatch alarm {alarm} went into ALARM state.")
+            yield from self._undo(wanted, f"The CloudWatch alarm {self._alarms[0]} went into ALARM state.")
             return
         replace_instances(self._group, wanted)
         yield "Successful", 100, None
 
-    def _undo(self, reason):
+    def _undo(self, wanted, reason):
         yield "RollbackInProgress", 50, reason
         while self._rollback_plan == "hangs":
             yield "RollbackInProgress", 50, None
-        yield "RollbackFailed" if self._rollback_plan == "fails" else "RollbackSuccessful", 0, None
+        if self._rollback_plan == "fails":
+            # One instance stays new, and the group stays of the version before.
+            before = {"LaunchTemplateId": wanted["LaunchTemplateId"], "Version": self._group.launch_template_version}
+            replace_instances(self._group, wanted, 1)
+            self._group._set_launch_configuration("", before, None)
+            yield "RollbackFailed", 0, None
+        yield "RollbackSuccessful", 0, None
 
 
-def replace_instances(group, specification):
-    old, ids = list(group.instance_states), [state.instance_id for state in group.instance_states]
+def find_alarm(group, names):
+    """One of these alarms that is in ALARM."""
+    alarms = cloudwatch_backends[group.autoscaling_backend.account_id][group.autoscaling_backend.region_name].alarms
+    return next((name for name in names if name in alarms and alarms[name].state_value == "ALARM"), None)
+
+
+def replace_instances(group, specification, count=None):
+    old = list(group.instance_states)[:count]
+    ids = [state.instance_id for state in old]
     group._set_launch_configuration("", specification, None)
     if old:
         group.replace_autoscaling_group_instances(len(old), group.get_propagated_tags())
@@ -100,8 +138,15 @@ class Actions:
         desired, preferences = params.get("DesiredConfiguration"), params.get("Preferences") or {}
         check(group, desired, preferences)
         with _lock:
-            refresh = Refresh(group, desired, preferences)
+            if any(refresh.is_active() for refresh in refreshes_of(group)):
+                raise InstanceRefreshInProgress()
+            *plans, start = _plans.pop(group.name, ("works", "works", "answered"))
+            if start == "refused":
+                raise ValidationError("This refresh is refused.")
+            refresh = Refresh(group, desired, preferences, *plans)
             refreshes_of(group).insert(0, refresh)
+        if start == "unanswered":
+            raise ResourceContention()
         return ActionResult({"InstanceRefreshId": refresh.description["InstanceRefreshId"]})
 
     def describe_instance_refreshes(self):
@@ -119,7 +164,10 @@ class Actions:
 
     def rollback_instance_refresh(self):
         with _lock:
-            refreshes_of(find_group(self))[0].roll_back("A manual rollback was started.")
+            [refresh] = refreshes_of(find_group(self))[:1] or [None]
+            if not (refresh and refresh.is_active()):
+                raise ActiveInstanceRefreshNotFound()
+            refresh.roll_back("A manual rollback was started.")
         return ActionResult({})
 
 
