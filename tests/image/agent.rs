@@ -138,8 +138,8 @@ fn the_agent_reads_the_journal_and_scrapes_the_admin_listener() {
     assert_eq!(scraping["log_group_name"], "/@STACK@/metrics");
     assert_eq!(scraping["emf_processor"]["metric_namespace"], "@STACK@");
     let declarations = scraping["emf_processor"]["metric_declaration"].as_array().unwrap();
-    assert_eq!(declarations.len(), 1);
-    assert_eq!(declarations[0]["dimensions"], json!([["kind"]]));
+    let dimensions: Vec<_> = declarations.iter().map(|one| &one["dimensions"]).collect();
+    assert_eq!(dimensions, [&json!([["kind"]]), &json!([["job"]])]);
     // Where the role puts it.
     assert_eq!(scraping["prometheus_config_path"], format!("{AGENT}/etc/prometheus.yaml"));
     let socket = fs::read_to_string(folder().join("hello-birthday.socket")).unwrap();
