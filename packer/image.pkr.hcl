@@ -17,10 +17,30 @@ locals {
   branch = length(local.head) > 1 ? local.head[1] : ""
   commit = var.commit != "" ? var.commit : local.branch == "" ? local.head[0] : trimspace(file("${local.project}/.git/${local.branch}"))
 
+  # Sessions need an instance profile; where none is given, Packer makes one for this build.
+  sessions      = var.ssh_interface == "session_manager"
+  make_profiles = local.sessions && var.instance_profile == "" ? [true] : []
+
+  # Packer's own tunnel takes one connection, so Ansible opens a session of its own.
+  # https://developer.hashicorp.com/packer/integrations/hashicorp/ansible/latest/components/provisioner/ansible#amazon-session-manager
+  start_session = "aws ssm start-session --region ${var.region} --target %h --document-name AWS-StartSSHSession --parameters portNumber=%p"
+  inventory     = "{{ .HostAlias }} ansible_host={{ .ID }} ansible_user={{ .User }} ansible_ssh_common_args='-o ProxyCommand=\"${local.start_session}\"'\n"
+
+  # A variable's own validation sees no other variable; what has no file is an error that
+  # quotes its name.
+  shared      = length(var.ami_users) + length(var.ami_org_arns) > 0
+  kms_key_id  = local.shared && var.kms_key_id == "" ? file("To share the image, set kms_key_id: no other account can use the default key.") : var.kms_key_id
+  ami_regions = local.shared && length(var.ami_regions) > 0 ? [file("To share the image, bake it in each region without ami_regions: copies are encrypted with the default key of their region, which no other account can use.")] : var.ami_regions
+
+  deprecate_at = var.deprecate_after == 0 ? "" : timeadd(timestamp(), "${var.deprecate_after * 24}h")
+
   name = "hello-birthday-${local.version}-${var.architecture}-${formatdate("YYYYMMDDhhmmss", timestamp())}"
+  # By Purpose, the role that bakes knows its own things.
+  run_tags = { Name = "bake-${local.name}", Service = "hello-birthday", Purpose = "bake" }
   tags = {
     Name      = local.name
     Service   = "hello-birthday"
+    Purpose   = "bake"
     Version   = local.version
     Commit    = local.commit
     Checksum  = "sha256:${local.checksum}"
@@ -46,12 +66,34 @@ source "amazon-ebs" "host" {
     }
   }
 
-  # The one moment in an image's life with SSH: a key of its own for this build, and
-  # a port open to this builder.
+  # The one moment in an image's life with SSH, with a key for this build alone. Through
+  # Session Manager no port is open; otherwise one is, to the builder's public address.
   ssh_username                              = "ec2-user"
+  ssh_interface                             = var.ssh_interface
   ssh_clear_authorized_keys                 = true
   temporary_key_pair_type                   = "ed25519"
-  temporary_security_group_source_public_ip = true
+  temporary_security_group_source_public_ip = var.ssh_interface == "public_ip"
+  iam_instance_profile                      = var.instance_profile
+
+  # As in AWS's managed policy AWSCloud9SSMInstanceProfile: sessions, and nothing else.
+  dynamic "temporary_iam_instance_profile_policy_document" {
+    for_each = local.make_profiles
+
+    content {
+      Version = "2012-10-17"
+      Statement {
+        Effect = "Allow"
+        Action = [
+          "ssm:UpdateInstanceInformation",
+          "ssmmessages:CreateControlChannel",
+          "ssmmessages:CreateDataChannel",
+          "ssmmessages:OpenControlChannel",
+          "ssmmessages:OpenDataChannel",
+        ]
+        Resource = ["*"]
+      }
+    }
+  }
 
   # Metadata by session tokens only (IMDSv2), one hop away: while building, and by
   # default of every instance of the image.
@@ -62,7 +104,8 @@ source "amazon-ebs" "host" {
     http_put_response_hop_limit = 1
   }
 
-  encrypt_boot = true
+  # Encrypted from the start: encrypt_boot would register the image a second time, to
+  # encrypt it in the copy.
   launch_block_device_mappings {
     device_name           = "/dev/xvda"
     volume_type           = "gp3"
@@ -70,14 +113,20 @@ source "amazon-ebs" "host" {
     iops                  = 3000
     throughput            = 125
     encrypted             = true
+    kms_key_id            = local.kms_key_id
     delete_on_termination = true
   }
 
   ami_name        = local.name
   ami_description = "hello-birthday ${local.version}, commit ${local.commit}"
+  ami_users       = var.ami_users
+  ami_org_arns    = var.ami_org_arns
+  ami_regions     = local.ami_regions
+  deprecate_at    = local.deprecate_at
   tags            = local.tags
   snapshot_tags   = local.tags
-  run_tags        = { Name = "bake-${local.name}" }
+  run_tags        = local.run_tags
+  run_volume_tags = local.run_tags
 }
 
 build {
@@ -87,6 +136,8 @@ build {
     playbook_file = "${path.root}/bake.yml"
     user          = "ec2-user"
     use_proxy     = false
+    # Empty is Packer's own, which has the instance's address.
+    inventory_file_template = local.sessions ? local.inventory : ""
     extra_arguments = concat(
       [
         "--extra-vars", "hello_birthday_binary=${local.binary}",

@@ -58,7 +58,7 @@ pub struct ListenerMetrics {
     pub accept_errors: IntCounter,
     /// Connections closed because a head arrived too slowly.
     pub timed_out_heads: IntCounter,
-    /// Requests given up before they were complete, to bound memory.
+    /// Requests given up to bound memory: incomplete or large ones.
     pub shed_requests: IntCounter,
     /// Connections closed because a response was taken too slowly.
     pub timed_out_responses: IntCounter,
@@ -149,7 +149,7 @@ impl Metrics {
             shed_requests: counters(
                 registry,
                 "http_requests_shed_total",
-                "Requests given up before they were complete, to bound memory.",
+                "Requests given up to bound memory: incomplete or large ones.",
                 &["listener"],
             ),
             batch_seconds: histograms(

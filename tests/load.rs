@@ -334,8 +334,11 @@ impl fmt::Display for Seen {
         let failed = self.failed.iter().map(|failure| &failure.took);
         let slowest = self.latencies.iter().chain(failed).max().copied().unwrap_or_default();
         let Seen { retried, acknowledged, slowest_refusal, .. } = self;
-        write!(f, ", {retried} retried (slowest {slowest_refusal:.1?}), ")?;
-        write!(f, "{acknowledged} saves acknowledged, slowest {slowest:.1?}")
+        write!(f, ", {retried} retried")?;
+        if *slowest_refusal > Duration::ZERO {
+            write!(f, " (slowest refusal {slowest_refusal:.1?})")?;
+        }
+        write!(f, ", {acknowledged} saves acknowledged, slowest {slowest:.1?}")
     }
 }
 

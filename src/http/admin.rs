@@ -27,7 +27,7 @@ pub struct Admin {
 impl Handler for Admin {
     async fn handle(&self, request: Request) -> Response {
         let mut response = self.answer(&request).unwrap_or_else(Response::from);
-        close_unless_read(&mut response, Some(request.body()));
+        close_unless_read(&mut response, request.body());
         response
     }
 }

@@ -6,13 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::IoSlice;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::http::Extensions;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -28,8 +27,16 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of requests that have arrived in part, over all connections: 5,000 slow clients
 /// would otherwise take more than 128 MiB. A request that arrives in one read is not
-/// counted.
+/// counted. Large ones are counted until they are answered.
 pub const UNFINISHED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How many of these may be of large requests that are complete and wait for their answers. The
+/// others are left to requests that arrive slowly.
+pub const LARGE_BYTES_MAX: usize = UNFINISHED_BYTES_MAX / 2;
+
+/// Bytes from which a request is large: those of the buffer that hyper has for each connection.
+/// The buffer for a large one is a second one of twice the size.
+const LARGE_REQUEST_BYTES: usize = 8 * 1024;
 
 /// How long a response may wait for the client to take it.
 pub const RESPONSE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +56,8 @@ pub(super) enum Phase {
     ReadingHead,
     /// Handling a request; bounded by the handler.
     Handling,
+    /// Not handling a request, because too many large ones wait for their answers.
+    Refused,
     /// Writing the response.
     WritingResponse,
     /// The response is written. hyper may have read the start of the next request along
@@ -57,11 +66,15 @@ pub(super) enum Phase {
 }
 
 /// One connection's phase and when it began.
-pub(super) struct ConnectionState {
+pub struct ConnectionState {
     /// Milliseconds on the server's clock, followed by three bits of `Phase`.
     began: AtomicU64,
     /// The sequence number of its unfinished request; zero if there is none.
     unfinished_number: AtomicU64,
+    /// Upper bound on the bytes that are held of the last request.
+    request_bytes: AtomicUsize,
+    /// How many of these are counted because the request is large.
+    large_bytes: AtomicUsize,
     is_shed: AtomicBool,
     server: Arc<SharedState>,
     wake: Notify,
@@ -80,7 +93,9 @@ struct SharedState {
 /// Requests that have arrived in part.
 #[derive(Default)]
 struct UnfinishedRequests {
+    /// With those of large requests.
     bytes: usize,
+    large_bytes: usize,
     /// By sequence number, so that the oldest comes first.
     by_age: BTreeMap<u64, (usize, Arc<ConnectionState>)>,
     last: u64,
@@ -95,10 +110,48 @@ impl UnfinishedRequests {
 }
 
 impl ConnectionState {
-    /// Records that the head of a request is complete.
-    pub fn begin_request(&self) {
+    /// Records that the head of a request is complete. Returns whether it may be handled.
+    pub fn begin_request(&self) -> bool {
         self.finish_receiving();
-        self.enter(Phase::Handling);
+        let bytes = self.request_bytes();
+        let admitted = bytes <= LARGE_REQUEST_BYTES || self.count_large(bytes);
+        if admitted {
+            self.enter(Phase::Handling);
+        } else {
+            self.enter(Phase::Refused);
+            self.wake.notify_one();
+        }
+        admitted
+    }
+
+    /// Counts the bytes of a large request until its buffer is freed, if there is room.
+    fn count_large(&self, bytes: usize) -> bool {
+        if self.is_large() {
+            // The last request came in the same buffer.
+            return true;
+        }
+        let mut unfinished = lock(&self.server.unfinished);
+        let has_room = unfinished.large_bytes + bytes <= LARGE_BYTES_MAX;
+        if has_room {
+            unfinished.large_bytes += bytes;
+            unfinished.bytes += bytes;
+            self.large_bytes.store(bytes, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Records that the buffer of the last request is freed.
+    fn free_large(&self) {
+        let bytes = self.large_bytes.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            let mut unfinished = lock(&self.server.unfinished);
+            unfinished.large_bytes -= bytes;
+            unfinished.bytes -= bytes;
+        }
+    }
+
+    fn is_large(&self) -> bool {
+        self.large_bytes.load(Ordering::Relaxed) > 0
     }
 
     /// Records that `bytes` of an unfinished request have arrived. Sheds the oldest ones if
@@ -136,6 +189,14 @@ impl ConnectionState {
         }
     }
 
+    fn request_bytes(&self) -> usize {
+        self.request_bytes.load(Ordering::Relaxed)
+    }
+
+    fn set_request_bytes(&self, bytes: usize) {
+        self.request_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Whether its unfinished request is given up to make room for others.
     pub fn is_shed(&self) -> bool {
         self.is_shed.load(Ordering::Relaxed)
@@ -166,7 +227,8 @@ impl ConnectionState {
             0 => Phase::Idle,
             1 => Phase::ReadingHead,
             2 => Phase::Handling,
-            3 => Phase::WritingResponse,
+            3 => Phase::Refused,
+            4 => Phase::WritingResponse,
             _ => Phase::ResponseSent,
         }
     }
@@ -180,7 +242,10 @@ impl ConnectionState {
             Phase::ReadingHead | Phase::Handling if self.is_shed() => return Some(phase),
             Phase::ReadingHead => HEAD_TIMEOUT,
             Phase::Handling => return None,
+            Phase::Refused => return Some(phase),
             Phase::WritingResponse => RESPONSE_WRITE_TIMEOUT,
+            // Its buffer is freed at once.
+            Phase::ResponseSent if self.is_large() => return Some(phase),
             Phase::ResponseSent => READ_AHEAD_CHECK_DELAY,
         };
         let now = self.server.now.load(Ordering::Relaxed);
@@ -197,14 +262,6 @@ impl ConnectionState {
             }
             self.wake.notified().await;
         }
-    }
-}
-
-/// Records that the body of a request with these extensions is complete. Until then the
-/// request may be shed, in the middle of what its handler does.
-pub(super) fn body_is_complete(extensions: &Extensions) {
-    if let Some(state) = extensions.get::<Arc<ConnectionState>>() {
-        state.finish_receiving();
     }
 }
 
@@ -241,6 +298,8 @@ impl Connections {
         let state = Arc::new(ConnectionState {
             began: AtomicU64::new(0),
             unfinished_number: AtomicU64::new(0),
+            request_bytes: AtomicUsize::new(0),
+            large_bytes: AtomicUsize::new(0),
             is_shed: AtomicBool::new(false),
             server: self.server.clone(),
             wake: Notify::new(),
@@ -296,6 +355,7 @@ impl Drop for ConnectionGuard<'_> {
     fn drop(&mut self) {
         self.connections.lock().remove(&self.id);
         self.state.finish_receiving();
+        self.state.free_large();
         self.connections.gauge.dec();
     }
 }
@@ -306,9 +366,7 @@ pub(super) struct TrackedStream {
     state: Arc<ConnectionState>,
     /// Bytes to read before those of `stream`.
     read_ahead: Bytes,
-    /// Upper bound on the bytes that are held of the last request.
-    request_bytes: usize,
-    /// How many of these are counted as unfinished.
+    /// Bytes of the last request that are counted as unfinished.
     counted_bytes: usize,
     /// Bytes of the last read. All earlier ones belong to requests that hyper has parsed.
     read_bytes: usize,
@@ -321,7 +379,6 @@ impl TrackedStream {
             stream,
             state,
             read_ahead: Bytes::new(),
-            request_bytes: 0,
             counted_bytes: 0,
             read_bytes: 0,
             has_responded: false,
@@ -331,16 +388,25 @@ impl TrackedStream {
     /// Takes back `bytes` that hyper read after the last request: the start of the next
     /// request, if any.
     pub fn put_back(&mut self, bytes: Bytes) {
+        self.state.free_large();
         if is_empty_line(&bytes) {
             self.state.correct(Phase::Idle);
-            self.request_bytes = 0;
+            self.state.set_request_bytes(0);
         } else {
             self.state.correct(Phase::ReadingHead);
-            self.request_bytes = bytes.len();
+            self.state.set_request_bytes(bytes.len());
             self.read_bytes = bytes.len();
             self.read_ahead = bytes;
         }
         self.counted_bytes = 0;
+    }
+
+    /// Waits until there is something to read.
+    pub async fn readable(&self) {
+        if self.read_ahead.is_empty() {
+            // The next read reports an error.
+            let _ = self.stream.readable().await;
+        }
     }
 
     pub fn into_stream(self) -> TcpStream {
@@ -370,26 +436,29 @@ impl AsyncRead for TrackedStream {
             return Poll::Ready(Ok(()));
         }
         // hyper reads on in these phases only if the head or the body is incomplete.
+        let request_bytes = self.state.request_bytes();
         if matches!(self.state.phase(), Phase::ReadingHead | Phase::Handling)
-            && self.request_bytes != self.counted_bytes
+            && request_bytes != self.counted_bytes
         {
-            self.counted_bytes = self.request_bytes;
-            self.state.count_unfinished(self.request_bytes);
+            self.counted_bytes = request_bytes;
+            self.state.count_unfinished(request_bytes);
         }
         let filled = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let read = buffer.filled().len() - filled;
         match self.state.phase() {
-            Phase::ReadingHead | Phase::Handling => self.request_bytes += read,
+            Phase::ReadingHead | Phase::Handling => {
+                self.state.set_request_bytes(request_bytes + read);
+            }
             Phase::Idle | Phase::ResponseSent
                 if self.has_responded && is_empty_line(&buffer.filled()[filled..]) => {}
             phase @ (Phase::Idle | Phase::ResponseSent) => {
                 let read_before = if phase == Phase::Idle { 0 } else { self.read_bytes };
-                self.request_bytes = read_before + read;
+                self.state.set_request_bytes(read_before + read);
                 self.counted_bytes = 0;
                 self.state.enter(Phase::ReadingHead);
             }
-            Phase::WritingResponse => {}
+            Phase::Refused | Phase::WritingResponse => {}
         }
         self.read_bytes = read;
         Poll::Ready(Ok(()))
@@ -426,6 +495,9 @@ impl AsyncWrite for TrackedStream {
         if self.state.phase() == Phase::WritingResponse {
             self.state.enter(Phase::ResponseSent);
             self.has_responded = true;
+            if self.state.is_large() {
+                self.state.wake.notify_one();
+            }
         }
         Poll::Ready(Ok(()))
     }

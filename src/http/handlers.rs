@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
-use hyper::http::Extensions;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use tokio::time::timeout;
 
-use super::connection::body_is_complete;
+use super::body::RequestBody;
 use super::host::check_host;
 use super::json::{Message, parse_date_of_birth};
 use super::telemetry::RequestMetrics;
@@ -25,6 +24,10 @@ use crate::store::Store;
 
 /// Bytes of a body. A date of birth takes 30; the rest allows for members that are ignored.
 pub const BODY_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a message. The longest name takes half of them.
+const MESSAGE_BYTES_MAX: usize = 512;
+const _: () = assert!(2 * Username::LEN_MAX * char::MAX_LEN_UTF8 <= MESSAGE_BYTES_MAX);
 
 /// How long a body may take to arrive: it fits in a few packets.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,17 +52,21 @@ pub struct Api {
 impl Handler for Api {
     fn handle(&self, request: Request) -> impl Future<Output = Response> + Send {
         // Split outside the future, which would otherwise hold the whole request as well.
-        let (head, body) = request.into_parts();
-        // `None` once it is read to its end.
-        let mut body = Some(body);
+        let (head, mut body) = request.into_parts();
+        let Parts { method, uri, version, headers, .. } = head;
         async move {
-            let route = Route::parse(head.uri.path());
-            let timer = self.metrics.begin(route, &head);
-            let mut response = match self.answer(route, &head, &mut body).await {
-                Ok(response) => response,
-                Err(problem) => problem.into(),
+            let route = Route::parse(uri.path());
+            let timer = self.metrics.begin(route, &method, &headers);
+            let host = check_host(&headers, version);
+            // A hundred headers take more memory than the bytes that they came in, and the request
+            // may have to wait for the store.
+            drop(headers);
+            let answer = match host {
+                Ok(()) => self.answer(route, &method, &mut body).await,
+                Err(problem) => Err(problem),
             };
-            close_unless_read(&mut response, body.as_ref());
+            let mut response = answer.unwrap_or_else(Response::from);
+            close_unless_read(&mut response, &body);
             timer.end(response.status());
             response
         }
@@ -70,23 +77,19 @@ impl Api {
     async fn answer(
         &self,
         route: Route<'_>,
-        head: &Parts,
-        body: &mut Option<Incoming>,
+        method: &Method,
+        body: &mut RequestBody,
     ) -> Result<Response, Problem> {
-        check_host(&head.headers, head.version)?;
         // hyper sends only the head of the response if the method is HEAD.
-        match (route, &head.method) {
+        match (route, method) {
             (Route::Unknown, _) => Err(Problem::not_found()),
             (_, &Method::OPTIONS) => Ok(options(route)),
             (Route::Root, &Method::GET | &Method::HEAD) => {
                 Ok(message(format_args!("Hello, world!")))
             }
             (Route::Hello(name), &Method::GET | &Method::HEAD) => self.greet(name).await,
-            // Boxed, so that the future of a greeting does not reserve memory for them.
-            (Route::Hello(name), &Method::PUT) => {
-                Box::pin(self.save_birthday(name, body, &head.extensions)).await
-            }
-            (Route::Health, &Method::GET | &Method::HEAD) => Box::pin(self.health()).await,
+            (Route::Hello(name), &Method::PUT) => self.save_birthday(name, body).await,
+            (Route::Health, &Method::GET | &Method::HEAD) => self.health().await,
             (Route::OpenApi, &Method::GET | &Method::HEAD) => Ok(openapi()),
             // Only OPTIONS has this target (RFC 9112, section 3.2.4).
             (Route::Server, _) => Err(Problem::not_found()),
@@ -107,18 +110,13 @@ impl Api {
         Ok(response)
     }
 
-    async fn save_birthday(
-        &self,
-        name: &str,
-        body: &mut Option<Incoming>,
-        extensions: &Extensions,
-    ) -> Result<Response, Problem> {
+    async fn save_birthday(&self, name: &str, body: &mut RequestBody) -> Result<Response, Problem> {
         // Before all else, so that an invalid username does not cost the connection.
         let body = read(body).await?;
-        body_is_complete(extensions);
         let username = Username::parse_percent_encoded(name)?;
-        let date_of_birth = parse_date_of_birth(&body)?;
-        let born = DateOfBirth::parse(&date_of_birth, self.clock.today())?;
+        let born = DateOfBirth::parse(&parse_date_of_birth(&body)?, self.clock.today())?;
+        // It may take 8 KiB, and the save may have to wait.
+        drop(body);
         self.store.save(username, born).await?;
         Ok(no_content())
     }
@@ -139,9 +137,8 @@ impl Api {
     }
 }
 
-/// Reads a body; sets `unread` to `None` once it is read to its end.
-async fn read(unread: &mut Option<Incoming>) -> Result<Vec<u8>, Problem> {
-    let body = unread.as_mut().expect("a body is read once");
+/// Reads a body to its end.
+async fn read(body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
     let too_large = || Problem::body_too_large(BODY_BYTES_MAX);
     // If its length is known, it is rejected without being read.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
@@ -167,17 +164,13 @@ async fn read(unread: &mut Option<Incoming>) -> Result<Vec<u8>, Problem> {
         Ok(bytes)
     };
     let read = timeout(BODY_TIMEOUT, read).await;
-    let bytes =
-        read.unwrap_or_else(|_| Err(Problem::request_timeout("body", BODY_TIMEOUT.as_secs())))?;
-    *unread = None;
-    Ok(bytes)
+    read.unwrap_or_else(|_| Err(Problem::request_timeout("body", BODY_TIMEOUT.as_secs())))
 }
 
 /// Adds `Connection: close` if a part of the body is unread, since no other request can
-/// follow on the connection then. `is_end_stream` is not enough to tell: it stays false
-/// after the last chunk of a body without a length.
-pub(super) fn close_unless_read(response: &mut Response, unread: Option<&Incoming>) {
-    if unread.is_some_and(|body| !body.is_end_stream()) {
+/// follow on the connection then.
+pub(super) fn close_unless_read(response: &mut Response, body: &RequestBody) {
+    if !body.is_complete() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
@@ -193,8 +186,12 @@ fn openapi() -> Response {
 }
 
 fn message(message: fmt::Arguments) -> Response {
-    let body = serde_json::to_vec(&Message { message }).expect("a string is JSON");
-    with_body("application/json", body.into())
+    let mut buffer = [0; MESSAGE_BYTES_MAX];
+    let mut rest = &mut buffer[..];
+    serde_json::to_writer(&mut rest, &Message { message }).expect("every message fits");
+    let length = MESSAGE_BYTES_MAX - rest.len();
+    // A vector with room to spare would take a second allocation.
+    with_body("application/json", Bytes::copy_from_slice(&buffer[..length]))
 }
 
 /// A plain-text response for scripts and probes.

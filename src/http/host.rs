@@ -29,6 +29,9 @@ fn names_one_host(headers: &HeaderMap, version: Version) -> bool {
 /// Whether `host` is a name or an address, maybe with a port (RFC 9110, section 7.2). It
 /// may be empty: then the target has no host either.
 fn is_host(host: &[u8]) -> bool {
+    if is_plain_host(host) {
+        return true;
+    }
     match Authority::try_from(host) {
         // An authority may also have userinfo, and its port is not checked.
         Ok(authority) if !host.contains(&b'@') => {
@@ -38,6 +41,15 @@ fn is_host(host: &[u8]) -> bool {
         Ok(_) => false,
         Err(_) => host.is_empty(),
     }
+}
+
+/// Whether `host` is a name of letters, digits, dots and hyphens, maybe with a port, as nearly all
+/// are: an authority would copy it.
+fn is_plain_host(host: &[u8]) -> bool {
+    let colon = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+    let (name, port) = host.split_at(colon);
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte);
+    !name.is_empty() && name.iter().all(is_of_name) && port.iter().skip(1).all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]

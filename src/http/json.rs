@@ -1,9 +1,10 @@
 //! The two JSON objects of the API: a date of birth in, a message out.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
@@ -17,32 +18,48 @@ pub(super) struct Message<'a> {
 
 /// Reads the `dateOfBirth` of a `PUT`; other members are ignored. The problem it may return
 /// quotes nothing of the body.
-pub(super) fn parse_date_of_birth(body: &[u8]) -> Result<String, Problem> {
+pub(super) fn parse_date_of_birth(body: &[u8]) -> Result<Cow<'_, str>, Problem> {
     // JSON is UTF-8 (RFC 8259, section 8.1), even in members that are ignored.
     let body = str::from_utf8(body)
         .map_err(|_| Problem::bad_request("the body is not UTF-8: send JSON in UTF-8"))?;
-    let Body { values } = serde_json::from_str(body).map_err(|error| {
+    let Body { value, is_repeated } = serde_json::from_str(body).map_err(|error| {
         Problem::bad_request(match error.classify() {
             Category::Data => r#"the body is not a JSON object: send {"dateOfBirth":"YYYY-MM-DD"}"#,
             _ => r#"the body is not JSON: send {"dateOfBirth":"YYYY-MM-DD"}"#,
         })
     })?;
-    match values[..] {
-        [] => Err(Problem::bad_request(
-            r#"dateOfBirth is missing: send {"dateOfBirth":"YYYY-MM-DD"}"#,
-        )),
-        [value] => serde_json::from_str(value.get()).map_err(|_| {
-            Problem::bad_request(r#"dateOfBirth is not a string: send it as "YYYY-MM-DD""#)
-        }),
-        _ => Err(Problem::bad_request("dateOfBirth is given twice: send it once")),
+    if is_repeated {
+        return Err(Problem::bad_request("dateOfBirth is given twice: send it once"));
     }
+    let value = value.ok_or_else(|| {
+        Problem::bad_request(r#"dateOfBirth is missing: send {"dateOfBirth":"YYYY-MM-DD"}"#)
+    })?;
+    let Text(text) = serde_json::from_str(value.get()).map_err(|_| {
+        Problem::bad_request(r#"dateOfBirth is not a string: send it as "YYYY-MM-DD""#)
+    })?;
+    Ok(text)
 }
 
-/// An object, of which only the values of `dateOfBirth` are kept. A derived type would also
+/// An object, of which only the value of `dateOfBirth` is kept. A derived type would also
 /// accept an array, and its errors would quote the body.
 struct Body<'a> {
-    values: Vec<&'a RawValue>,
+    value: Option<&'a RawValue>,
+    is_repeated: bool,
 }
+
+/// The name of a member.
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum Member {
+    #[serde(rename = "dateOfBirth")]
+    DateOfBirth,
+    #[serde(other)]
+    Other,
+}
+
+/// A string, copied only if it holds an escape.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Body<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Body<'de>, D::Error> {
@@ -60,15 +77,18 @@ impl<'de> Visitor<'de> for BodyVisitor {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Body<'de>, M::Error> {
-        let mut values = Vec::with_capacity(1);
-        while let Some(name) = members.next_key::<String>()? {
-            if name == "dateOfBirth" {
-                values.push(members.next_value()?);
-            } else {
-                members.next_value::<IgnoredAny>()?;
+        let mut body = Body { value: None, is_repeated: false };
+        while let Some(member) = members.next_key()? {
+            match member {
+                Member::DateOfBirth => {
+                    body.is_repeated |= body.value.replace(members.next_value()?).is_some();
+                }
+                Member::Other => {
+                    members.next_value::<IgnoredAny>()?;
+                }
             }
         }
-        Ok(Body { values })
+        Ok(body)
     }
 }
 
@@ -152,7 +172,7 @@ mod tests {
             ],
         ) {
             match parse_date_of_birth(&body) {
-                Ok(found) => prop_assert_eq!(Some(found), date_of_birth(&body)),
+                Ok(found) => prop_assert_eq!(Some(found.into_owned()), date_of_birth(&body)),
                 Err(problem) => {
                     let told = String::from_utf8(problem.body()).unwrap();
                     let told: serde_json::Value = serde_json::from_str(&told).unwrap();

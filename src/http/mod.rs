@@ -1,6 +1,7 @@
 //! HTTP/1.1: a server loop with limits, the public API and the admin endpoints.
 
 pub(crate) mod admin;
+mod body;
 mod connection;
 pub(crate) mod handlers;
 mod host;
@@ -13,13 +14,13 @@ pub mod telemetry;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 
+pub use body::RequestBody;
 pub(crate) use problem::Problem;
 pub(crate) use router::Route;
 
 /// A request whose body is still to be read.
-pub type Request = hyper::Request<Incoming>;
+pub type Request = hyper::Request<RequestBody>;
 
 /// A complete response.
 pub type Response = hyper::Response<Full<Bytes>>;

@@ -93,6 +93,35 @@ impl Problem {
         Problem { retry: true, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// 503: too many requests take too much memory each.
+    pub fn too_many_large_requests() -> Problem {
+        Problem::unavailable(
+            "too many large requests wait for their answers: send fewer headers, or try again",
+        )
+    }
+
+    /// The last response of a connection, as hyper would send it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let body = self.body();
+        let mut response = format!(
+            "HTTP/1.1 {}\r\n\
+             content-type: application/problem+json\r\n\
+             content-length: {}\r\n\
+             connection: close\r\n",
+            self.status,
+            body.len()
+        )
+        .into_bytes();
+        if self.retry {
+            response.extend(b"retry-after: ");
+            response.extend(RETRY_AFTER_SECONDS.as_bytes());
+            response.extend(b"\r\n");
+        }
+        response.extend(b"\r\n");
+        response.extend(body);
+        response
+    }
+
     /// The JSON that describes the problem.
     pub(super) fn body(&self) -> Vec<u8> {
         let body = Body {

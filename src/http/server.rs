@@ -2,14 +2,13 @@
 //! without losing a request.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::pending;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hyper::body::Body;
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::connection::{Connections, HEAD_TIMEOUT, Phase, TrackedStream};
-use super::{Handler, Problem, Request, Response};
+use super::{Handler, Problem, Request, RequestBody, Response};
 use crate::metrics::ListenerMetrics;
 
 pub use crate::listener::Listener;
@@ -180,28 +179,37 @@ impl<H: Handler> Server<H> {
     /// Serves a connection until it ends or times out.
     async fn serve_connection(self: &Arc<Self>, stream: TcpStream) {
         let guard = self.connections.open();
-        let service = |mut request: Request| {
-            guard.state.begin_request();
-            if !request.body().is_end_stream() {
-                request.extensions_mut().insert(guard.state.clone());
-            }
-            let server = self.clone();
-            let state = guard.state.clone();
-            // Boxed, so that idle connections do not reserve memory for it.
-            Box::pin(async move {
-                let response = server.answer(request).await;
+        let state = &guard.state;
+        let service = |request: hyper::Request<Incoming>| {
+            let is_admitted = state.begin_request();
+            let request = request.map(|body| RequestBody::new(body, state));
+            async move {
+                if !is_admitted {
+                    // The connection ends instead.
+                    pending::<()>().await;
+                }
+                let response = self.answer(request).await;
                 state.enter(Phase::WritingResponse);
                 Ok::<_, Infallible>(response)
-            }) as Pin<Box<dyn Future<Output = _> + Send>>
+            }
         };
         let mut stream = TrackedStream::new(stream, guard.state.clone());
         let timed_out = loop {
+            // An idle connection does without hyper, whose buffers take 8 KiB.
+            let timed_out = tokio::select! {
+                biased;
+                () = stream.readable() => None,
+                phase = guard.state.timed_out() => Some(phase),
+            };
+            if timed_out.is_some() {
+                break timed_out;
+            }
             let mut connection =
                 self.http.serve_connection(TokioIo::new(stream), service_fn(&service));
             let timed_out = tokio::select! {
                 biased;
                 // hyper has already responded to protocol errors.
-                _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
+                _ = &mut connection => None,
                 phase = guard.state.timed_out() => Some(phase),
             };
             let parts = connection.into_parts();
@@ -228,6 +236,10 @@ impl<H: Handler> Server<H> {
                     Problem::request_timeout("head of the request", HEAD_TIMEOUT.as_secs())
                 };
                 send_problem(stream, problem).await;
+            }
+            Some(Phase::Refused) => {
+                self.metrics.shed_requests.inc();
+                send_problem(stream, Problem::too_many_large_requests()).await;
             }
             Some(Phase::WritingResponse) => self.metrics.timed_out_responses.inc(),
             Some(Phase::Idle | Phase::ResponseSent) => {}
@@ -273,16 +285,7 @@ fn is_about_one_peer(error: &std::io::Error) -> bool {
 
 /// Sends a response without hyper, then closes the connection.
 async fn send_problem(mut stream: TcpStream, problem: Problem) {
-    let body = problem.body();
-    let mut answer = format!(
-        "HTTP/1.1 408 Request Timeout\r\n\
-         content-type: application/problem+json\r\n\
-         content-length: {}\r\n\
-         connection: close\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    answer.extend(body);
+    let answer = problem.to_bytes();
     // The client has taken all earlier responses, so the kernel has room for this one. If
     // the client is gone, nobody misses it.
     let _ = timeout(LINGER_TIMEOUT, stream.write_all(&answer)).await;
@@ -321,7 +324,7 @@ mod tests {
     use tokio::net::UnixStream;
     use tokio::time::Instant;
 
-    use super::super::connection::{UNFINISHED_BYTES_MAX, body_is_complete};
+    use super::super::connection::{LARGE_BYTES_MAX, UNFINISHED_BYTES_MAX};
     use super::*;
     use crate::metrics::Metrics;
 
@@ -340,10 +343,19 @@ mod tests {
         async fn handle(&self, request: Request) -> Response {
             let (head, body) = request.into_parts();
             body.collect().await.expect("a whole body");
-            body_is_complete(&head.extensions);
             if head.uri.path() == "/slow" {
                 sleep(SECOND).await;
             }
+            Response::new(Full::new(Bytes::from_static(b"read")))
+        }
+    }
+
+    /// Answers once it has permits.
+    struct Waiting(Semaphore);
+
+    impl Handler for Waiting {
+        async fn handle(&self, _: Request) -> Response {
+            let _permit = self.0.acquire().await.expect("it is never closed");
             Response::new(Full::new(Bytes::from_static(b"read")))
         }
     }
@@ -488,8 +500,8 @@ mod tests {
     }
 
     /// Sends `start` on so many connections, one after the other.
-    async fn send_starts(
-        server: &Arc<Server<Reading>>,
+    async fn send_starts<H: Handler>(
+        server: &Arc<Server<H>>,
         start: &str,
         count: usize,
     ) -> Vec<UnixStream> {
@@ -564,6 +576,38 @@ mod tests {
         sleep(Duration::from_millis(1)).await;
         assert_eq!(server.metrics.shed_requests.get(), 100);
         expect_answers(&mut client, 1).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_requests_that_wait_are_admitted_up_to_their_share_of_memory() {
+        allow_many_files();
+        let server = server(Waiting(Semaphore::new(0)));
+        let head = |bytes| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(bytes));
+        let large = head(12 * 1024);
+        let admitted = LARGE_BYTES_MAX / large.len();
+        let mut clients = send_starts(&server, &large, admitted + 10).await;
+        let refused = clients.split_off(admitted);
+        assert_eq!(server.metrics.shed_requests.get(), 10);
+        for mut client in refused {
+            let end = read_to_end(&mut client).await;
+            assert!(end.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{end}");
+            assert!(end.contains("\r\nretry-after: 1\r\n"), "{end}");
+        }
+        // Others are none of it.
+        clients.extend(send_starts(&server, &head(7 * 1024), 10).await);
+        server.handler.0.add_permits(1);
+        for client in &mut clients {
+            expect_answers(client, 1).await;
+        }
+        // Now there is room again, on old connections and new ones.
+        for client in &mut clients {
+            send(client, &large).await;
+            expect_answers(client, 1).await;
+        }
+        for mut client in send_starts(&server, &large, 10).await {
+            expect_answers(&mut client, 1).await;
+        }
+        assert_eq!(server.metrics.shed_requests.get(), 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,8 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 
 use super::Route;
 use super::request_ids::RequestIds;
@@ -29,7 +28,8 @@ pub(super) struct RequestTimer<'a> {
     requests: &'a RequestMetrics,
     route: &'static str,
     method: &'static str,
-    headers: &'a HeaderMap,
+    /// For the access log, if there is one.
+    ids: Option<Box<RequestIds>>,
     metrics: &'a RouteMetrics,
     began: Instant,
     ended: Option<StatusCode>,
@@ -42,11 +42,15 @@ impl RequestMetrics {
         RequestMetrics { metrics, access_log, requests }
     }
 
-    pub(super) fn begin<'a>(&'a self, route: Route<'_>, head: &'a Parts) -> RequestTimer<'a> {
+    pub(super) fn begin(
+        &self,
+        route: Route<'_>,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> RequestTimer<'_> {
         self.metrics.in_flight.inc();
         let other = METHODS.len() - 1;
-        let method = head.method.as_str();
-        let method = METHODS.iter().position(|known| *known == method).unwrap_or(other);
+        let method = METHODS.iter().position(|known| method == known).unwrap_or(other);
         let pattern = route.pattern();
         let metrics = self.requests[route.number()][method]
             .get_or_init(|| self.metrics.requests(pattern, METHODS[method]));
@@ -54,7 +58,7 @@ impl RequestMetrics {
             requests: self,
             route: pattern,
             method: METHODS[method],
-            headers: &head.headers,
+            ids: self.access_log.then(|| Box::new(RequestIds::read(headers))),
             metrics,
             began: Instant::now(),
             ended: None,
@@ -78,8 +82,7 @@ impl Drop for RequestTimer<'_> {
         };
         let elapsed = self.began.elapsed();
         self.metrics.observe(status, elapsed);
-        if self.requests.access_log {
-            let ids = RequestIds::read(self.headers);
+        if let Some(ids) = &self.ids {
             tracing::info!(
                 name: "request",
                 target: ACCESS_LOG_TARGET,
@@ -88,8 +91,8 @@ impl Drop for RequestTimer<'_> {
                     http.route = self.route,
                     http.status = status,
                     duration_ms = elapsed.as_secs_f64() * 1e3,
-                    http.request_id = ids.request_id,
-                    traceparent = ids.traceparent,
+                    http.request_id = ids.request_id.as_deref(),
+                    traceparent = ids.traceparent.as_deref(),
                     amzn_trace_id = ids.amzn_trace_id.as_deref(),
                 },
                 "answered"

@@ -22,11 +22,11 @@ use crate::metrics::Metrics;
 use batch::{BatchLimits, Batcher};
 use outage::Outage;
 
-pub use bulk::{Bulk, OnConflict, is_one_file};
-pub use database_url::{DatabaseUrl, DatabaseUrlError, UrlSource, UrlSourceError};
-pub use postgres::{PostgresError, PostgresUrlError};
-pub use schema::Migrate;
-pub use sqlite::{JournalChoice, SqliteError};
+pub(crate) use bulk::{Bulk, OnConflict, is_one_file};
+pub(crate) use database_url::DatabaseUrl;
+pub use database_url::UrlSource;
+pub(crate) use schema::Migrate;
+pub use sqlite::JournalChoice;
 
 /// Requests that may wait in one queue. Far more than a healthy database leaves
 /// waiting; their memory stays below a few MiB.
@@ -35,16 +35,16 @@ pub const QUEUE_MAX: usize = 4096;
 /// processes for longer.
 pub const BATCH_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 /// Longest predicted queueing delay; beyond it a request is rejected with `Retry-After`.
-pub const QUEUE_DELAY_MAX: Duration = Duration::from_secs(1);
+pub(crate) const QUEUE_DELAY_MAX: Duration = Duration::from_secs(1);
 /// Time from a request's arrival to its answer. A balancer's client has given up by then, and a
 /// retry may do better.
-pub const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the store may leave this instance without an answer until other instances should
 /// serve in its place. Longer than what ends by itself and strikes all of them: a failover of
 /// Aurora takes up to 60 s
 /// (<https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Concepts.AuroraHighAvailability.html>),
 /// and the locks of an NFS client that vanished end after a lease of 90 s.
-pub const STORE_OUTAGE_MAX: Duration = Duration::from_secs(120);
+pub(crate) const STORE_OUTAGE_MAX: Duration = Duration::from_secs(120);
 /// How long the store may be idle before it is asked whether it answers: several times within
 /// `STORE_OUTAGE_MAX`.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
@@ -89,8 +89,7 @@ pub struct Store {
 }
 
 /// A user as the database keeps them.
-#[expect(missing_docs, reason = "the names say it")]
-pub struct User {
+pub(crate) struct User {
     pub username: Username,
     pub born: DateOfBirth,
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -35,6 +36,30 @@ static IMAGE: LazyLock<String> = LazyLock::new(|| {
     format!("{}:{}", folder.join("changed").display(), debian.display())
 });
 
+/// The CA certificates that the image trusts for Postgres, in place of RDS's, which no
+/// test can download.
+pub static BUNDLE: LazyLock<Bundle> = LazyLock::new(|| {
+    let pem = authority(4000) + &authority(4000);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgres-ca.pem");
+    fs::write(&file, &pem).unwrap();
+    Bundle { sha256: hex_sha256(pem.as_bytes()), file, pem }
+});
+
+pub struct Bundle {
+    pub file: PathBuf,
+    pub sha256: String,
+    pub pem: String,
+}
+
+/// The certificate of a CA that expired, or will, with the year before `year`.
+pub fn authority(year: i32) -> String {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = date_time_ymd(2000, 1, 1);
+    params.not_after = date_time_ymd(year, 1, 1);
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+}
+
 /// Makes an image of the folder `root`; uses `folder` for the rest.
 fn bake(root: &Path, folder: &Path) {
     let settings_file = folder.join("settings.json");
@@ -47,7 +72,7 @@ fn bake(root: &Path, folder: &Path) {
         .args(["-var", &format!("binary={}", release(folder))])
         .args(["-var", &format!("settings={}", settings_file.display())])
         .args(["-var", &format!("manifest={}", manifest.display())])
-        .arg("packer/local")
+        .arg("tests/image/packer")
         .env("PACKER_CONFIG_DIR", folder));
     let manifest = fs::read_to_string(manifest).unwrap();
     assert!(manifest.contains(&sha256()), "{manifest}");
@@ -63,8 +88,11 @@ pub fn release(folder: &Path) -> String {
 }
 
 fn sha256() -> String {
-    let binary = fs::read(&*BINARY).unwrap();
-    Sha256::digest(binary).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex_sha256(&fs::read(&*BINARY).unwrap())
+}
+
+fn hex_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The settings of the image. Its mount is a folder that each machine is given.
@@ -72,6 +100,8 @@ pub fn settings() -> Value {
     json!({
         "hello_birthday_binary": *BINARY,
         "hello_birthday_binary_sha256": sha256(),
+        "hello_birthday_postgres_ca_url": format!("file://{}", BUNDLE.file.display()),
+        "hello_birthday_postgres_ca_sha256": BUNDLE.sha256,
         "hello_birthday_mount_source": "/mounted",
         "hello_birthday_mount_type": "none",
         "hello_birthday_started": false,
@@ -82,6 +112,18 @@ pub fn settings() -> Value {
 /// Plays `playbook` on the root in `folder`. In place of chroot, Ansible runs the one in
 /// the folder `chroot`, if there is one.
 pub fn play(playbook: &str, folder: &Path, settings: &Value, chroot: Option<&Path>) -> Output {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    play_in(project, playbook, folder, settings, chroot)
+}
+
+/// The same with the role in `project`.
+pub fn play_in(
+    project: &Path,
+    playbook: &str,
+    folder: &Path,
+    settings: &Value,
+    chroot: Option<&Path>,
+) -> Output {
     let home = TempDir::new().unwrap();
     let mut ansible = command("ansible-playbook");
     clean_environment(&mut ansible, home.path())
@@ -90,6 +132,7 @@ pub fn play(playbook: &str, folder: &Path, settings: &Value, chroot: Option<&Pat
         .args(["--connection=chroot", "--extra-vars"])
         .arg(settings.to_string())
         .arg(playbook)
+        .current_dir(project)
         .env("ANSIBLE_ROLES_PATH", "ansible/roles")
         .env("ANSIBLE_CONNECTION_PLUGINS", "ansible/connection_plugins");
     if let Some(chroot) = chroot {
@@ -99,8 +142,28 @@ pub fn play(playbook: &str, folder: &Path, settings: &Value, chroot: Option<&Pat
     ansible.output().unwrap()
 }
 
+/// A file as the role would write it, with its defaults where `settings` has nothing else.
+pub fn render(name: &str, settings: &Value) -> String {
+    let folder = TempDir::new().unwrap();
+    let rendered = folder.path().join(name);
+    let role = Path::new(env!("CARGO_MANIFEST_DIR")).join("ansible/roles/hello_birthday");
+    let mut ansible = command("ansible");
+    run(clean_environment(&mut ansible, folder.path())
+        .args(["localhost", "--module-name=ansible.builtin.template", "--extra-vars"])
+        .arg(format!("@{}", role.join("defaults/main.yml").display()))
+        .args(["--extra-vars", &settings.to_string()])
+        .arg("--args")
+        .arg(format!(
+            "src={} dest={}",
+            role.join("templates").join(format!("{name}.j2")).display(),
+            rendered.display()
+        ))
+        .env("ANSIBLE_LOCALHOST_WARNING", "false"));
+    fs::read_to_string(rendered).unwrap()
+}
+
 /// None of the user's own settings.
-pub fn clean_environment<'a>(ansible: &'a mut Command, home: &Path) -> &'a mut Command {
+fn clean_environment<'a>(ansible: &'a mut Command, home: &Path) -> &'a mut Command {
     ansible
         .env("ANSIBLE_HOME", home)
         .env("ANSIBLE_NOCOLOR", "true")

@@ -27,6 +27,8 @@ mod patience;
 #[path = "../static_binary.rs"]
 mod static_binary;
 
+mod agent;
+mod authorities;
 mod backup;
 mod database;
 mod lints;

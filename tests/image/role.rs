@@ -1,18 +1,14 @@
 //! What the role does to a host.
 
-use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::Output;
 
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::json;
 
 use crate::harness::Client;
-use crate::image::{Copy, clean_environment, play, settings};
+use crate::image::{Copy, play, settings};
 use crate::machine::Machine;
-use crate::units::folder;
-use crate::{command, run, said};
+use crate::said;
 
 #[test]
 fn a_second_run_changes_nothing() {
@@ -79,49 +75,11 @@ fn a_running_host_is_made_an_image_and_tried_and_left_as_it_was() {
 }
 
 /// The tasks that changed something, in order.
-fn changed_tasks(output: &Output) -> Vec<String> {
+pub fn changed_tasks(output: &Output) -> Vec<String> {
     let said = String::from_utf8_lossy(&output.stdout);
     let tasks = said.split("\nTASK [hello_birthday : ").skip(1);
     tasks
         .filter(|task| task.contains("\nchanged: "))
         .map(|task| task.split(']').next().unwrap().to_owned())
         .collect()
-}
-
-#[test]
-fn the_metrics_agent_reads_the_journal_and_asks_the_admin_listener() {
-    let settings: Value = serde_json::from_str(&render("amazon-cloudwatch-agent.json")).unwrap();
-    let logs = &settings["logs"];
-    let journals = &logs["logs_collected"]["journald"]["collect_list"];
-    let units = journals[0]["units"].as_array().unwrap();
-    assert!(!units.is_empty());
-    for unit in units {
-        assert!(folder().join(unit.as_str().unwrap()).exists(), "{unit}");
-    }
-    let scraping = &logs["metrics_collected"]["prometheus"]["prometheus_config_path"];
-    // Where the role puts it.
-    assert_eq!(scraping, "/opt/aws/amazon-cloudwatch-agent/etc/prometheus.yaml");
-    let socket = fs::read_to_string(folder().join("hello-birthday.socket")).unwrap();
-    let admin = socket.lines().filter_map(|line| line.strip_prefix("ListenStream=")).nth(1);
-    let target = format!("127.0.0.1:{}", admin.expect("the second is admin"));
-    assert!(render("prometheus.yaml").contains(&target));
-}
-
-/// A file as the role would write it with its defaults.
-fn render(name: &str) -> String {
-    let folder = TempDir::new().unwrap();
-    let rendered = folder.path().join(name);
-    let role = Path::new(env!("CARGO_MANIFEST_DIR")).join("ansible/roles/hello_birthday");
-    let mut ansible = command("ansible");
-    run(clean_environment(&mut ansible, folder.path())
-        .args(["localhost", "--module-name=ansible.builtin.template", "--extra-vars"])
-        .arg(format!("@{}", role.join("defaults/main.yml").display()))
-        .arg("--args")
-        .arg(format!(
-            "src={} dest={}",
-            role.join("templates").join(format!("{name}.j2")).display(),
-            rendered.display()
-        ))
-        .env("ANSIBLE_LOCALHOST_WARNING", "false"));
-    fs::read_to_string(rendered).unwrap()
 }

@@ -6,7 +6,7 @@ use std::process::Output;
 
 use serde_json::json;
 
-use crate::image::{Copy, play, settings};
+use crate::image::{Copy, authority, play, settings};
 use crate::{command, run};
 
 /// What is wrong with an image, how it comes to be, and what is said of it.
@@ -32,6 +32,16 @@ const SPOILINGS: &[Spoiling] = &[
         "the binary is another one",
         |copy| copy.write("/usr/local/bin/hello-birthday", "#!/bin/sh", 0o755),
         "/usr/local/bin/hello-birthday is missing, somebody else's, not of mode 0755, or was changed",
+    ),
+    (
+        "the CA certificates are others",
+        |copy| copy.write("/etc/hello-birthday/postgres-ca.pem", &authority(2001), 0o644),
+        "/etc/hello-birthday/postgres-ca.pem is missing, somebody else's, not of mode 0644, or was changed",
+    ),
+    (
+        "they have expired",
+        |_| (),
+        "/etc/hello-birthday/postgres-ca.pem holds a certificate that has expired",
     ),
     (
         "an SSH server may start",

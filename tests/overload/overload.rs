@@ -103,7 +103,7 @@ fn threads_and_files(service: &Service) -> (usize, usize) {
 }
 
 /// MiB of memory that the process had at most.
-fn peak_mib(service: &Service) -> f64 {
+pub fn peak_mib(service: &Service) -> f64 {
     let status = fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a size");
     let kib: f64 = line.trim().strip_suffix(" kB").expect("KiB").parse().unwrap();

@@ -34,7 +34,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use balancer::{Health, UNHURRIED};
+use balancer::UNHURRIED;
 use group::Stopped;
 use load::{BUSY, Clients};
 use network::Network;
@@ -101,7 +101,7 @@ fn an_instance_without_network_fails_requests_until_the_balancer_knows() {
 fn an_instance_cut_off_from_its_store_is_taken_out_and_replaced() {
     let death = scenarios::cut_off_from_store(&SCALE);
     println!("no store: {}; patient clients: {}", death.strict, death.patient);
-    assert_eq!(death.health, Health::NotReady);
+    assert_eq!(death.health, balancer::Health::NotReady);
     death.strict.expect_no_failure_after(death.removed);
     death.patient.expect_no_failure();
 }

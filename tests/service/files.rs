@@ -41,7 +41,10 @@ fn serve_unprivileged(folder: &TempDir, database: &str) -> Command {
     if rustix::process::getuid().is_root() {
         // The folder of the build may be root's alone.
         let binary = folder.path().join("hello-birthday");
-        fs::copy(BINARY, &binary).unwrap();
+        // By another process: one that this one forks meanwhile would keep the copy open for
+        // writing, and what is open for writing cannot be executed.
+        let copied = Command::new("cp").arg(BINARY).arg(&binary).status().unwrap();
+        assert!(copied.success());
         command = Command::new(binary);
         command.arg(format!("--database-url=sqlite:{database}")).uid(NOBODY).gid(NOBODY);
     }

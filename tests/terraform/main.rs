@@ -15,6 +15,7 @@ mod providers;
 mod tree;
 
 mod applied;
+mod aurora;
 mod bootstrap;
 mod costs;
 mod dashboard;

@@ -95,10 +95,13 @@ impl Account {
             let made = emulator.aws("route53.create_hosted_zone", zone);
             made["HostedZone"]["Id"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
         };
-        let zones = json!({ "production": zone("example.com"), "staging": zone("staging.example.com") });
+        let zones =
+            json!({ "production": zone("example.com"), "staging": zone("staging.example.com") });
         let tree = Tree::new("bootstrap", &providers().oldest);
         let mut apply = tree.terraform("apply");
-        emulator.enter(&mut apply).args(["-auto-approve", "-var=repository=example/hello-birthday"]);
+        emulator
+            .enter(&mut apply)
+            .args(["-auto-approve", "-var=repository=example/hello-birthday"]);
         let listed = ["production", "staging"].map(|name| format!("{name} = [{}]", zones[name]));
         apply.arg(format!("-var=hosted_zones={{ {} }}", listed.join(", ")));
         apply.args(ROLES.map(|role| format!("-target={role}")));

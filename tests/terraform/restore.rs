@@ -135,7 +135,10 @@ fn an_interrupted_restore_leaves_nothing() {
     stack.back_up();
     // Without a role it never reports to Systems Manager.
     stack.take_role_from_template();
-    let mut restore = stack.command(&["--recovery-point", "latest"]);
+    // Itself: `timeout` would kill it 10 s after the signal.
+    let mut restore = Command::new("terraform/restore");
+    restore.args(["--environment", "cut-off", "--region", REGION, "--recovery-point", "latest"]);
+    EMULATOR.enter(&mut restore).env("POLL_SECONDS", "0").current_dir(env!("CARGO_MANIFEST_DIR"));
     let mut process = restore.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("the one-off instance is running")));

@@ -27,8 +27,6 @@ use super::{Store, StoreOptions};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::PostgresBulk;
-pub use error::PostgresError;
-pub use url::PostgresUrlError;
 
 /// Connections that read. The second one executes what arrives while the first waits for
 /// its answer.

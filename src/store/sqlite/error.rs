@@ -17,6 +17,9 @@ pub enum SqliteError {
     /// The folder is missing or out of reach.
     #[error("cannot reach the folder {}: create it, or mount its file system, and allow this user into it", .0.display())]
     Folder(PathBuf, #[source] io::Error),
+    /// A file cannot be opened, and SQLite does not say why.
+    #[error("cannot open {} or a file beside it: allow this user to write the file and its folder, and the process to open more files (ulimit -n)", .0.display())]
+    CannotOpen(PathBuf),
     /// This user may not write the file or its folder.
     #[error("cannot write {}: allow this user to write the file and its folder", .0.display())]
     ReadOnly(PathBuf),
@@ -70,9 +73,8 @@ impl SqliteError {
             Some(ErrorCode::CannotOpen) if path.try_exists().is_ok_and(|exists| !exists) => {
                 SqliteError::Moved(path)
             }
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
-                SqliteError::ReadOnly(path)
-            }
+            Some(ErrorCode::CannotOpen) => SqliteError::CannotOpen(path),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => SqliteError::ReadOnly(path),
             Some(ErrorCode::DiskFull) => SqliteError::DiskFull(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SqliteError::Locked(path),
             _ => SqliteError::Other(path, error),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::file::DatabaseFile;
-use super::queries::{self, Connections, LockWait, find_all, in_transaction};
+use super::queries::{Connections, find_all, in_transaction};
 use super::worker::WorkerThread;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::batch::{Backend, BatchError};
@@ -32,9 +32,9 @@ struct FastBatches(u32);
 impl EventLoopReader {
     pub fn new(
         file: DatabaseFile,
+        pool: r2d2::Pool<Connections>,
         thread: WorkerThread<Username, Option<DateOfBirth>>,
     ) -> EventLoopReader {
-        let pool = queries::pool(&file, 1, LockWait::None);
         EventLoopReader { file, pool, thread, fast: FastBatches(FAST_BATCHES_MIN) }
     }
 
@@ -43,7 +43,11 @@ impl EventLoopReader {
         self.file.ensure_not_replaced().ok()?;
         let mut connection = self.pool.try_get()?;
         connection.failed = true;
-        let found = in_transaction(&connection.inner, |connection| find_all(connection, usernames));
+        let found = match usernames {
+            // A statement alone is a transaction.
+            [_] => find_all(&connection.inner, usernames),
+            _ => in_transaction(&connection.inner, |connection| find_all(connection, usernames)),
+        };
         connection.failed = found.is_err();
         found.ok()
     }

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::SqliteError;
 use super::journal::{self, Journal, JournalChoice};
+use super::turns::{Turn, Turns};
 use crate::store::STORE_TIMEOUT;
 use crate::store::schema::Migrate;
 
@@ -45,6 +46,8 @@ pub(super) struct DatabaseFile {
     pub journal: Journal,
     id: FileId,
     lock_poll_ms: RangeInclusive<u64>,
+    /// Of those in this process that read and commit.
+    pub turns: Turns,
 }
 
 /// The file system and the number that a file has in it: the same for as long
@@ -73,7 +76,7 @@ impl DatabaseFile {
             .ok_or_else(|| SqliteError::WalOnNetwork(path.clone()))?;
         let id = file_id(&path).map_err(|_| SqliteError::Moved(path.clone()))?;
         let lock_poll_ms = if is_local { LOCAL_LOCK_POLL_MS } else { NETWORK_LOCK_POLL_MS };
-        let file = DatabaseFile { path, journal, id, lock_poll_ms };
+        let file = DatabaseFile { path, journal, id, lock_poll_ms, turns: Turns::default() };
         file.migrate(migrate)?;
         Ok(file)
     }
@@ -167,6 +170,11 @@ impl DatabaseFile {
         // meanwhile, which releases all locks of this process on it (fcntl(2)).
         self.lock(&journal)?;
         Ok(journal)
+    }
+
+    /// Waits for the turn to read or to commit, which only a rollback journal asks for.
+    pub fn wait_for_turn(&self) -> Option<Turn> {
+        (self.journal == Journal::Truncate).then(|| self.turns.wait())
     }
 
     fn open_journal(&self) -> Result<fs::File, SqliteError> {

@@ -14,12 +14,12 @@ mod worker;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use scheduled_thread_pool::ScheduledThreadPool;
 use tokio::task::spawn_blocking;
 
 use self::event_loop::EventLoopReader;
 use self::file::DatabaseFile;
-use self::queries::{Reader, Writer};
-use self::turns::Turns;
+use self::queries::{LockWait, Reader, Writer, pool};
 use self::worker::{Begin, WorkerThread};
 use super::batch::{BatchLimits, Batcher};
 use super::outage::Outage;
@@ -28,8 +28,9 @@ use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::SqliteBulk;
-pub use error::SqliteError;
-pub use journal::{Journal, JournalChoice};
+use error::SqliteError;
+use journal::Journal;
+pub use journal::JournalChoice;
 
 /// How many threads read. One is enough for the processor; the second answers while the first waits
 /// for the disk. With a rollback journal a commit waits for all readers, and two whose batches
@@ -49,12 +50,13 @@ pub(super) async fn open(
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
     let threads = spawn_blocking(move || Threads::start(&path, &options)).await??;
-    let Threads { file, readers, writer } = threads;
+    let Threads { file, readers, writer, connecting } = threads;
     let outage = Arc::new(Outage::new());
     let reads = metrics.batches("read");
     let reads = match file.journal {
         Journal::Wal => {
-            let on_event_loop = |thread| EventLoopReader::new(file.clone(), thread);
+            let pool = pool(&file, readers.len() as u32, LockWait::None, &connecting);
+            let on_event_loop = |thread| EventLoopReader::new(file.clone(), pool.clone(), thread);
             let readers = readers.into_iter().map(on_event_loop).collect();
             Batcher::start(limits, reads, &outage, readers)
         }
@@ -75,6 +77,8 @@ struct Threads {
     readers: Vec<WorkerThread<Username, Option<DateOfBirth>>>,
     writer: WorkerThread<User, ()>,
     file: DatabaseFile,
+    /// Replaces connections that failed, which is so seldom that one thread does it for all pools.
+    connecting: Arc<ScheduledThreadPool>,
 }
 
 impl Threads {
@@ -82,17 +86,17 @@ impl Threads {
     fn start(path: &Path, options: &StoreOptions) -> anyhow::Result<Threads> {
         let file = DatabaseFile::prepare(path, options.sqlite_journal, options.migrate)?;
         let journal = file.journal;
-        let turns = Turns::default();
         // With a write-ahead log, whose file is local, there is seldom anything to wait for.
         let begin = match journal {
             Journal::Wal => Begin::WithRun,
             Journal::Truncate => Begin::Apart,
         };
-        let writer = Writer::open(file.clone(), turns.clone())?;
+        let writer = Writer::open(file.clone())?;
         let writer = WorkerThread::start("writer", begin, writer)?;
-        let readers = Reader::open(&file, &turns, readers(journal))?;
+        let connecting = Arc::new(ScheduledThreadPool::new(1));
+        let readers = Reader::open(&file, readers(journal), &connecting)?;
         let start = |reader| WorkerThread::start("reader", begin, reader);
         let readers = readers.into_iter().map(start).collect::<std::io::Result<_>>()?;
-        Ok(Threads { readers, writer, file })
+        Ok(Threads { readers, writer, file, connecting })
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::SqliteError;
 use super::file::{DatabaseFile, execute};
 use super::journal::Journal;
-use super::turns::{Turn, Turns};
+use super::turns::Turn;
 use super::worker::BlockingBackend;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::batch::BatchError;
@@ -26,25 +26,27 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// Executes saves, on the one connection that writes.
 pub(super) struct Writer {
     file: DatabaseFile,
-    turns: Turns,
     /// Opened again after it failed.
     connection: Option<Connection>,
-    begun: Option<Write>,
 }
 
-/// A transaction that has the write lock; dropping it rolls it back.
-struct Write {
+/// A transaction that has the write lock.
+pub(super) struct Write {
     connection: Connection,
     _journal: Option<fs::File>,
 }
 
 impl Writer {
-    pub fn open(file: DatabaseFile, turns: Turns) -> Result<Writer, SqliteError> {
+    pub fn open(file: DatabaseFile) -> Result<Writer, SqliteError> {
         let connection = Some(file.writer()?);
-        Ok(Writer { file, turns, connection, begun: None })
+        Ok(Writer { file, connection })
     }
+}
 
-    fn start(&mut self) -> Result<Write, SqliteError> {
+impl BlockingBackend<User, ()> for Writer {
+    type Transaction = Write;
+
+    fn begin(&mut self) -> Result<Write, BatchError> {
         // Taken out: a connection that failed does not come back.
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -53,25 +55,19 @@ impl Writer {
         let journal = self.file.begin_write(&connection)?;
         Ok(Write { connection, _journal: journal })
     }
-}
-
-impl BlockingBackend<User, ()> for Writer {
-    fn begin(&mut self) -> Result<(), BatchError> {
-        self.begun = Some(self.start()?);
-        Ok(())
-    }
 
     /// Commits all saves, in their order, or none.
-    fn run(&mut self, saves: Vec<User>, deadline: Instant) -> Result<Vec<()>, BatchError> {
-        let write = match self.begun.take() {
-            Some(write) => write,
-            None => self.start()?,
-        };
+    fn run(
+        &mut self,
+        write: Write,
+        saves: Vec<User>,
+        deadline: Instant,
+    ) -> Result<Vec<()>, BatchError> {
         ensure!(Instant::now() < deadline, "the write lock was granted too late");
         let explain = |error| self.file.explain(error);
         save_all(&write.connection, &saves, OnConflict::Replace).map_err(explain)?;
         // Until here no reader is held up.
-        let turn = (self.file.journal == Journal::Truncate).then(|| self.turns.wait());
+        let turn = self.file.wait_for_turn();
         execute(&write.connection, "commit").map_err(explain)?;
         drop(turn);
         // What went into a file that was replaced meanwhile is lost. Over NFS that may be seen
@@ -109,13 +105,11 @@ pub(super) fn save_all(
 /// Executes lookups. The readers of a file share a pool of connections.
 pub(super) struct Reader {
     file: DatabaseFile,
-    turns: Turns,
     pool: r2d2::Pool<Connections>,
-    begun: Option<Read>,
 }
 
-/// A view of the database; dropping it ends it.
-struct Read {
+/// A view of the database.
+pub(super) struct Read {
     connection: r2d2::PooledConnection<Connections>,
     _turn: Option<Turn>,
 }
@@ -124,24 +118,27 @@ impl Reader {
     /// Makes as many readers as `number` says.
     pub fn open(
         file: &DatabaseFile,
-        turns: &Turns,
         number: u32,
+        thread: &Arc<ScheduledThreadPool>,
     ) -> Result<Vec<Reader>, SqliteError> {
         // The first connection and batch are made here for the sake of their errors.
         find_all(&file.reader()?, &[Username::probe()]).map_err(|error| file.explain(error))?;
-        let pool = pool(file, number, LockWait::Poll);
-        let reader =
-            || Reader { file: file.clone(), turns: turns.clone(), pool: pool.clone(), begun: None };
+        let pool = pool(file, number, LockWait::Poll, thread);
+        let reader = || Reader { file: file.clone(), pool: pool.clone() };
         Ok(std::iter::repeat_with(reader).take(number as usize).collect())
     }
+}
 
-    fn start(&self) -> Result<Read, BatchError> {
+impl BlockingBackend<Username, Option<DateOfBirth>> for Reader {
+    type Transaction = Read;
+
+    fn begin(&mut self) -> Result<Read, BatchError> {
         // The pool would keep trying to connect.
         self.file.ensure_not_replaced()?;
         let explain = |error| self.file.explain(error);
         // Before the turn, as a new connection may take seconds.
         let mut connection = self.pool.get()?;
-        let turn = (self.file.journal == Journal::Truncate).then(|| self.turns.wait());
+        let turn = self.file.wait_for_turn();
         // Assume failure until success, so that a panic discards the connection.
         connection.failed = true;
         execute(&connection.inner, "begin").map_err(explain)?;
@@ -156,24 +153,14 @@ impl Reader {
         }
         Ok(Read { connection, _turn: turn })
     }
-}
-
-impl BlockingBackend<Username, Option<DateOfBirth>> for Reader {
-    fn begin(&mut self) -> Result<(), BatchError> {
-        self.begun = Some(self.start()?);
-        Ok(())
-    }
 
     /// Finds all users in one view of the database, which is as new as this call.
     fn run(
         &mut self,
+        mut read: Read,
         usernames: Vec<Username>,
         _: Instant,
     ) -> Result<Vec<Option<DateOfBirth>>, BatchError> {
-        let mut read = match self.begun.take() {
-            Some(read) => read,
-            None => self.start()?,
-        };
         let explain = |error| self.file.explain(error);
         let found = find_all(&read.connection.inner, &usernames).map_err(explain)?;
         execute(&read.connection.inner, "commit").map_err(explain)?;
@@ -237,14 +224,19 @@ impl FromSql for StoredDate {
     }
 }
 
-/// A pool of connections that read. It replaces one that failed, on a thread of its own, and bounds
-/// how long that is waited for.
-pub(super) fn pool(file: &DatabaseFile, size: u32, lock_wait: LockWait) -> r2d2::Pool<Connections> {
+/// A pool of connections that read. It replaces one that failed, on `thread`, and bounds how long
+/// that is waited for.
+pub(super) fn pool(
+    file: &DatabaseFile,
+    size: u32,
+    lock_wait: LockWait,
+    thread: &Arc<ScheduledThreadPool>,
+) -> r2d2::Pool<Connections> {
     r2d2::Pool::builder()
         .max_size(size)
         .max_lifetime(None)
         .idle_timeout(None)
-        .thread_pool(Arc::new(ScheduledThreadPool::new(1)))
+        .thread_pool(thread.clone())
         .connection_timeout(CONNECT_TIMEOUT)
         // The error that matters is the one that `get` returns.
         .error_handler(Box::new(r2d2::NopErrorHandler))
@@ -321,8 +313,14 @@ mod tests {
         Instant::now() + PATIENCE
     }
 
-    fn reader(file: &DatabaseFile, turns: &Turns) -> Reader {
-        Reader::open(file, turns, 1).unwrap().pop().unwrap()
+    fn reader(file: &DatabaseFile) -> Reader {
+        let thread = Arc::new(ScheduledThreadPool::new(1));
+        Reader::open(file, 1, &thread).unwrap().pop().unwrap()
+    }
+
+    fn find(reader: &mut Reader) -> Vec<Option<DateOfBirth>> {
+        let read = reader.begin().unwrap();
+        reader.run(read, vec![ann()], later()).unwrap()
     }
 
     #[test]
@@ -332,17 +330,17 @@ mod tests {
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("users.db");
             let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
-            let mut reader = reader(&file, &Turns::default());
-            assert_eq!(reader.run(vec![ann()], later()).unwrap(), [None]);
+            let mut reader = reader(&file);
+            assert_eq!(find(&mut reader), [None]);
             // Opens it as another process would, and changes it if it has another journal.
             let file = DatabaseFile::prepare(&path, then, Migrate::Auto).unwrap();
             let other = file.writer().unwrap();
             save_all(&other, &save(1990), OnConflict::Replace).unwrap();
             other.busy_timeout(Duration::ZERO).unwrap();
-            reader.begin().unwrap();
+            let read = reader.begin().unwrap();
             // A save that is acknowledged now must be found by a request that joins after it.
             let saves = save_all(&other, &save(1991), OnConflict::Replace).is_ok();
-            let found = reader.run(vec![ann()], later());
+            let found = reader.run(read, vec![ann()], later());
             assert_eq!(saves, then == wal, "{choice:?} and {then:?}");
             let saved = born(if saves { 1991 } else { 1990 });
             assert_eq!(found.unwrap(), [Some(saved)], "{choice:?} and {then:?}");
@@ -356,9 +354,9 @@ mod tests {
             let path = folder.path().join("users.db");
             let file =
                 DatabaseFile::prepare(&path, JournalChoice::Truncate, Migrate::Auto).unwrap();
-            let turns = Turns::default();
-            let mut reader = reader(&file, &turns);
-            let mut writer = Writer::open(file, turns.clone()).unwrap();
+            let turns = file.turns.clone();
+            let mut reader = reader(&file);
+            let mut writer = Writer::open(file).unwrap();
 
             let wait_until_asked = |number| {
                 let began = Instant::now();
@@ -368,8 +366,11 @@ mod tests {
                 }
             };
             let turn = turns.wait();
-            let read = move || reader.run(vec![ann()], later()).unwrap();
-            let write = move || writer.run(save(1990), later()).map(drop).unwrap();
+            let read = move || find(&mut reader);
+            let write = move || {
+                let write = writer.begin().unwrap();
+                writer.run(write, save(1990), later()).map(drop).unwrap();
+            };
             let found = if reader_is_first {
                 let reading = thread::spawn(read);
                 wait_until_asked(2);
@@ -397,15 +398,17 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("users.db");
         let file = DatabaseFile::prepare(&path, JournalChoice::Truncate, Migrate::Auto).unwrap();
-        let turns = Turns::default();
-        let mut reader = reader(&file, &turns);
-        let mut writer = Writer::open(file.clone(), turns).unwrap();
+        let mut reader = reader(&file);
+        let mut writer = Writer::open(file.clone()).unwrap();
         writer.connection.as_ref().unwrap().busy_timeout(PATIENCE).unwrap();
         let other = file.writer().unwrap();
         execute(&other, "begin immediate").unwrap();
-        let writing = thread::spawn(move || writer.run(save(1990), later()).map(drop));
+        let writing = thread::spawn(move || {
+            let write = writer.begin()?;
+            writer.run(write, save(1990), later()).map(drop)
+        });
         for _ in 0..10 {
-            assert_eq!(reader.run(vec![ann()], later()).unwrap(), [None]);
+            assert_eq!(find(&mut reader), [None]);
         }
         execute(&other, "rollback").unwrap();
         writing.join().unwrap().unwrap();
@@ -417,12 +420,13 @@ mod tests {
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("users.db");
             let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
-            let mut writer = Writer::open(file, Turns::default()).unwrap();
-            writer.run(save(1990), later()).unwrap();
-            writer.begin().unwrap();
+            let mut writer = Writer::open(file).unwrap();
+            let write = writer.begin().unwrap();
+            writer.run(write, save(1990), later()).unwrap();
+            let write = writer.begin().unwrap();
             fs::rename(&path, folder.path().join("moved.db")).unwrap();
             fs::write(&path, "").unwrap();
-            assert!(writer.run(save(1991), later()).is_err(), "{choice:?}");
+            assert!(writer.run(write, save(1991), later()).is_err(), "{choice:?}");
         }
     }
 }

@@ -6,16 +6,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// reads. SQLite's waiters poll, so a writer that commits again at once would keep its own
 /// process's reader out for seconds. They take turns instead: one batch of the other kind passes
 /// a waiting one at most.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Turns(Arc<Shared>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Shared {
     tickets: Mutex<Tickets>,
     ended: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tickets {
     /// The ticket that the next to ask gets.
     next: u64,

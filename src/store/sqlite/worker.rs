@@ -13,13 +13,21 @@ use crate::store::batch::{Backend, BatchError};
 /// Executes batches where it may block. What fails or panics leaves nothing behind that the next
 /// batch would meet.
 pub(super) trait BlockingBackend<Q, A>: Send + 'static {
-    /// Waits for the file's lock, so that requests can join the batch until then.
-    fn begin(&mut self) -> Result<(), BatchError>;
+    /// Dropping it rolls it back.
+    type Transaction;
 
-    /// Answers all `requests`, in their order, or none; begins first if that was not done. Fails if
-    /// it has the lock only after `deadline`, when the first of them has expired: a save that was
-    /// given up must not overtake a later one that another instance has acknowledged.
-    fn run(&mut self, requests: Vec<Q>, deadline: Instant) -> Result<Vec<A>, BatchError>;
+    /// Waits for the file's lock, so that requests can join the batch until then.
+    fn begin(&mut self) -> Result<Self::Transaction, BatchError>;
+
+    /// Answers all `requests`, in their order, or none. Fails if the lock was granted only after
+    /// `deadline`, when the first of them has expired: a save that was given up must not overtake a
+    /// later one that another instance has acknowledged.
+    fn run(
+        &mut self,
+        transaction: Self::Transaction,
+        requests: Vec<Q>,
+        deadline: Instant,
+    ) -> Result<Vec<A>, BatchError>;
 }
 
 /// A thread with a backend of its own, which executes one batch at a time.
@@ -54,16 +62,24 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
         let (jobs, received) = sync_channel(1);
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let mut transaction = None;
             // Ends when the sender is dropped. A batch whose worker is gone has no receiver.
             for job in received {
                 match job {
-                    Job::Begin(begun) => drop(begun.send(unless_panic(|| backend.begin()))),
+                    Job::Begin(begun) => {
+                        let begin = || Ok(transaction = Some(backend.begin()?));
+                        drop(begun.send(unless_panic(begin)));
+                    }
                     Job::Run(requests, deadline, answers) => {
-                        drop(answers.send(unless_panic(|| backend.run(requests, deadline))));
+                        let run = || {
+                            let begun = transaction.take().map_or_else(|| backend.begin(), Ok)?;
+                            backend.run(begun, requests, deadline)
+                        };
+                        drop(answers.send(unless_panic(run)));
                     }
                 }
             }
-            drop(backend);
+            drop((transaction, backend));
             let _ = end.send(());
         })?;
         Ok(WorkerThread { jobs, begin, ended })

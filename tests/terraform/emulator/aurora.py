@@ -5,6 +5,7 @@ After the API references of Amazon RDS and of the RDS Data API. No statement is 
 """
 
 import json
+import re
 
 from moto.core.exceptions import JsonRESTError
 from moto.rds.exceptions import InvalidParameterCombination
@@ -59,6 +60,9 @@ def refuse_major_upgrade(method, backend, settings):
 
 
 def execute_statement(response):
+    sql = response._get_param("sql")
+    if ";" in re.sub(r"(\$\w*\$).*?\1", "", sql, flags=re.DOTALL).strip():
+        refuse("BadRequestException", "Multistatements aren't supported")
     arn, secret, database = (response._get_param(name) for name in ("resourceArn", "secretArn", "database"))
     clusters = rds_backends[response.current_account][response.region].clusters.values()
     cluster = next((cluster for cluster in clusters if cluster.db_cluster_arn == arn), None)
@@ -69,11 +73,11 @@ def execute_statement(response):
     if not cluster.members:
         refuse("DatabaseNotFoundException", "The DB cluster doesn't have a DB instance")
     if secret != cluster.master_user_secret.secret_arn:
-        refuse("InvalidSecretException", "The secret is not one of this DB cluster's")
+        refuse("DatabaseErrorException", "FATAL: password authentication failed")
     if database != cluster.database_name:
         refuse("DatabaseErrorException", f'FATAL: database "{database}" does not exist')
     backend = rdsdata_backends[response.current_account][response.region]
-    return json.dumps(backend.execute_statement(resource_arn=arn, sql=response._get_param("sql")).to_json())
+    return json.dumps(backend.execute_statement(resource_arn=arn, sql=sql).to_json())
 
 
 def refuse(code, message):

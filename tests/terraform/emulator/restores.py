@@ -19,7 +19,8 @@ from moto.rds.exceptions import (
     InvalidParameterCombination,
     InvalidParameterValue,
 )
-from moto.rds.models import DBCluster, RDSBackend
+from moto.rds.models import DBCluster, DBClusterParameterGroup, RDSBackend
+from moto.ssm.models import Command
 from moto.ssm.responses import SimpleSystemManagerResponse
 
 from gaps import around
@@ -37,6 +38,7 @@ def extend_moto():
     DBCluster.pending_modified_values = property(show_password_once)
     around(InstanceResponse, "run_instances", refuse_subnet_beside_interfaces)
     around(SimpleSystemManagerResponse, "send_command", want_known_instances)
+    around(Command, "_get_instance_ids_from_targets", want_targets)
     SimpleSystemManagerResponse.describe_instance_information = describe_instance_information
 
 
@@ -67,7 +69,10 @@ def restore_to_point_in_time(backend, source_db_cluster_identifier, restore_to_t
 def restore(backend, source, overrides):
     group = overrides["db_cluster_parameter_group_name"]
     family = "aurora-postgresql" + overrides["engine_version"].split(".")[0]
-    if group != f"default.{family}" and backend.db_cluster_parameter_groups[group].db_parameter_group_family != family:
+    # AWS has a default group of each family.
+    default = DBClusterParameterGroup(backend, f"default.{family}", "", family)
+    backend.db_cluster_parameter_groups.setdefault(default.name, default)
+    if backend.db_cluster_parameter_groups[group].db_parameter_group_family != family:
         raise InvalidParameterCombination(f"The parameter group {group} is not of the family {family}")
     if overrides["db_subnet_group_name"] not in backend.subnet_groups:
         raise InvalidParameterValue("The subnet group does not exist")
@@ -134,6 +139,11 @@ def want_known_instances(method, response):
         if not is_known(response, id):
             raise JsonRESTError("InvalidInstanceId", f"Instances [[{id}]] not in a valid state for account")
     return method()
+
+
+def want_targets(method, command):
+    """Moto takes no targets for all instances."""
+    return method() if command.targets else []
 
 
 def is_known(response, id):

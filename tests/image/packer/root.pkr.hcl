@@ -1,5 +1,5 @@
-# Bakes a root file system on this machine just as an AMI is baked, so that all but
-# AWS's part can be tried without a cloud. As root, on Linux.
+# Bakes a root file system on this machine with the playbook that bakes an AMI, so that
+# all but AWS's part is tested. As root, on Linux.
 
 variable "root" {
   type        = string
@@ -24,6 +24,7 @@ variable "manifest" {
 }
 
 locals {
+  project  = abspath("${path.root}/../../..")
   binary   = abspath(var.binary)
   checksum = substr(file("${local.binary}.sha256"), 0, 64)
   settings = var.settings == "" ? "" : "--extra-vars '@${abspath(var.settings)}'"
@@ -37,14 +38,14 @@ build {
   sources = ["source.null.root"]
 
   provisioner "shell-local" {
-    environment_vars = ["ANSIBLE_ROLES_PATH=${abspath("${path.root}/../../ansible/roles")}"]
+    environment_vars = ["ANSIBLE_ROLES_PATH=${local.project}/ansible/roles"]
     inline = [
       join(" ", [
         "ansible-playbook --inventory '${abspath(var.root)},' --connection chroot",
         "--extra-vars hello_birthday_binary='${local.binary}'",
         "--extra-vars hello_birthday_binary_sha256='${local.checksum}'",
         local.settings,
-        abspath("${path.root}/../bake.yml"),
+        "'${local.project}/packer/bake.yml'",
       ]),
     ]
   }
