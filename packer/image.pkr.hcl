@@ -40,7 +40,6 @@ locals {
   tags = {
     Name      = local.name
     Service   = "hello-birthday"
-    Purpose   = "bake"
     Version   = local.version
     Commit    = local.commit
     Checksum  = "sha256:${local.checksum}"

@@ -10,6 +10,7 @@ const EXPOSURES_MAX: &[(&str, f32)] = &[
     ("hello-birthday.service", 1.5),
     ("hello-birthday-backup.service", 0.5),
     ("hello-birthday-database-url.service", 2.5),
+    ("hello-birthday-migrate.service", 1.5),
 ];
 
 #[test]

@@ -98,7 +98,6 @@ FREE = {
     "aws_cognito_user_pool_client": "billed by the people who sign in",
     "aws_cognito_user_pool_domain": "billed by the people who sign in",
     "aws_db_subnet_group": NETWORK,
-    "aws_default_security_group": NETWORK,
     "aws_efs_access_point": "billed with the file system",
     "aws_efs_file_system_policy": "billed with the file system",
     "aws_efs_mount_target": "billed with the file system",

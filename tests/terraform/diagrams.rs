@@ -17,9 +17,8 @@ const PICTURE_BYTES_MAX: usize = 500 * 1024;
 const FOLDERS: [&str; 4] = ["", "sqlite", "postgres", "bootstrap"];
 
 /// What joins and guards that which is drawn, and would be lost in a picture.
-const NOT_DRAWN: [&str; 9] = [
+const NOT_DRAWN: [&str; 8] = [
     "aws_db",
-    "aws_default",
     "aws_eip",
     "aws_flow",
     "aws_iam",
