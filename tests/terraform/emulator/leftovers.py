@@ -6,9 +6,9 @@ from moto.route53.models import FakeZone
 from gaps import around
 
 
-def delete_backup_plan(method, backend, id):
-    answer = method(id)
-    del backend.plans[id]
+def delete_backup_plan(method, backend, backup_plan_id):
+    answer = method(backup_plan_id)
+    del backend.plans[backup_plan_id]
     return answer
 
 
