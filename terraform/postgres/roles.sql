@@ -38,11 +38,14 @@ begin
 
     execute format('alter database %I owner to hello_owner', current_database());
     alter default privileges for role hello_owner grant select, insert, update on tables to hello;
+    -- Users are copied out of a restored cluster as the master user.
+    execute format('alter default privileges for role hello_owner grant select on tables to %I', current_user);
     for name, owner in select tablename, tableowner from pg_tables where schemaname = 'public' loop
         if owner <> 'hello_owner' then
             execute format('alter table public.%I owner to hello_owner', name);
         end if;
         execute format('grant select, insert, update on public.%I to hello', name);
+        execute format('grant select on public.%I to %I', name, current_user);
     end loop;
 
     foreach owner in array owners loop

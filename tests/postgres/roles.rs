@@ -76,6 +76,10 @@ fn the_owner_migrates_and_the_service_serves_with_tokens() {
     // A new cluster is not the only one that it is executed in.
     execute(&master, ROLES);
     use_it();
+    // Users are copied out of a restored cluster as the master user.
+    assert_eq!(execute(&master, "select count(*) from users"), "1\n");
+    let inserted = "insert into users values ('Mary', '1990-05-20')";
+    expect_refused(&master, inserted, "insufficient_privilege");
 
     let log = cluster.log();
     for (user, method) in
