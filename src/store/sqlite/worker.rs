@@ -67,7 +67,10 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
             for job in received {
                 match job {
                     Job::Begin(begun) => {
-                        let begin = || Ok(transaction = Some(backend.begin()?));
+                        let begin = || {
+                            transaction = Some(backend.begin()?);
+                            Ok(())
+                        };
                         drop(begun.send(unless_panic(begin)));
                     }
                     Job::Run(requests, deadline, answers) => {
