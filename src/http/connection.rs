@@ -36,7 +36,7 @@ pub const LARGE_BYTES_MAX: usize = UNFINISHED_BYTES_MAX / 2;
 
 /// Bytes from which a request is large: those of the buffer that hyper has for each connection.
 /// The buffer for a large one is a second one of twice the size.
-const LARGE_REQUEST_BYTES: usize = 8 * 1024;
+pub const LARGE_REQUEST_BYTES: usize = 8 * 1024;
 
 /// How long a response may wait for the client to take it.
 pub const RESPONSE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -33,7 +33,10 @@ pub trait Handler: Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests {
-    use super::connection::{HEAD_TIMEOUT, RESPONSE_WRITE_TIMEOUT, UNFINISHED_BYTES_MAX};
+    use super::connection::{
+        HEAD_TIMEOUT, LARGE_BYTES_MAX, LARGE_REQUEST_BYTES, RESPONSE_WRITE_TIMEOUT,
+        UNFINISHED_BYTES_MAX,
+    };
     use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
@@ -59,6 +62,11 @@ mod tests {
             format!("| connections at once | {}, or", thousands(CONNECTIONS_MAX)),
             format!("| request line and headers | {head_kib} KiB, 100 headers, {head} s |"),
             format!("| unfinished requests over all connections | {unfinished_mib} MiB |"),
+            format!(
+                "| requests over {} KiB that wait for their answers | {} MiB over all connections |",
+                LARGE_REQUEST_BYTES / 1024,
+                LARGE_BYTES_MAX / 1024 / 1024
+            ),
             format!("| body | {body_kib} KiB, {body} s |"),
             format!("| an answer the client does not take | {answer} s |"),
             format!("| requests waiting for the store | {queue} reads, {queue} writes |"),
