@@ -13,8 +13,14 @@ def delete_backup_plan(method, backend, backup_plan_id):
 
 
 def delete_rrset(method, zone, rrset):
-    # Names are the same with and without the dot at their end.
-    method({**rrset, "Name": rrset["Name"].rstrip(".") + "."})
+    method(rrset)
+    # It takes a change that it has seen before for a record that is there.
+    deleted = rrset["Name"].strip("."), rrset["Type"]
+    zone.rr_changes[:] = [change for change in zone.rr_changes if key_of(change) != deleted]
+
+
+def key_of(change):
+    return change["ResourceRecordSet"]["Name"], change["ResourceRecordSet"]["Type"]
 
 
 def extend_moto():
