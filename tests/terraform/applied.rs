@@ -81,7 +81,8 @@ fn states_have_a_bucket_that_is_not_taken_down() {
 
 /// The life of a stack until its second release runs.
 fn release(stack: &mut Stack) {
-    let [first, second] = ["first", "second"].map(|name| stack.register_image(name));
+    let [first, second] = ["first", "second"]
+        .map(|name| stack.emulator.register_image(&format!("{}-{name}", stack.name)));
     stack.set("ami_id", &first);
     stack.apply();
     stack.expect_group(1, &first);
@@ -154,21 +155,6 @@ impl Stack {
 
     fn set(&mut self, name: &'static str, value: &str) {
         self.settings.insert(name, value.to_owned());
-    }
-
-    /// An image that Packer might have registered.
-    fn register_image(&self, name: &str) -> String {
-        let image = json!({
-            "Name": format!("{}-{name}", self.name),
-            "Architecture": "arm64",
-            "RootDeviceName": "/dev/xvda",
-            "TagSpecifications": [{
-                "ResourceType": "image",
-                "Tags": [{ "Key": "Service", "Value": "hello-birthday" }],
-            }],
-        });
-        let image = self.emulator.aws("ec2.register_image", image);
-        image["ImageId"].as_str().unwrap().to_owned()
     }
 
     /// Has the next roll fail, and its rollback work.

@@ -65,6 +65,23 @@ impl Emulator {
         self.ask_itself("POST", "aws", &call.to_string())
     }
 
+    /// An image as Packer registers it; gives its id.
+    #[track_caller]
+    pub fn register_image(&self, name: &str) -> String {
+        let tags = [("Service", "hello-birthday"), ("Purpose", "bake")];
+        let image = json!({
+            "Name": name,
+            "Architecture": "arm64",
+            "RootDeviceName": "/dev/xvda",
+            "TagSpecifications": [{
+                "ResourceType": "image",
+                "Tags": tags.map(|(key, value)| json!({ "Key": key, "Value": value })),
+            }],
+        });
+        let image = self.aws("ec2.register_image", image);
+        image["ImageId"].as_str().unwrap().to_owned()
+    }
+
     /// Tells the emulator itself.
     pub fn tell(&self, what: &str, body: &Value) {
         self.ask_itself("POST", what, &body.to_string());

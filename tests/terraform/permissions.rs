@@ -53,7 +53,8 @@ fn a_stack_is_made_and_rolled_with_the_rights_of_its_role() {
         terraform.args(settings);
         terraform.output().unwrap()
     };
-    let [first, second] = ["first", "second"].map(|name| account.register_image(name));
+    let [first, second] = ["first", "second"]
+        .map(|name| format!("-var=ami_id={}", account.emulator.register_image(name)));
 
     // With either database.
     let beside = "-var=database_beside=postgres";
@@ -137,22 +138,6 @@ impl Account {
 
     pub fn boundary(&self, environment: &str) -> String {
         format!("arn:aws:iam::123456789012:policy/terraform/hello-birthday-boundary-{environment}")
-    }
-
-    /// An image as Packer registers it, as a setting of Terraform's.
-    fn register_image(&self, name: &str) -> String {
-        let tags = [("Service", "hello-birthday"), ("Purpose", "bake")];
-        let image = json!({
-            "Name": name,
-            "Architecture": "arm64",
-            "RootDeviceName": "/dev/xvda",
-            "TagSpecifications": [{
-                "ResourceType": "image",
-                "Tags": tags.map(|(key, value)| json!({ "Key": key, "Value": value })),
-            }],
-        });
-        let image = self.emulator.aws("ec2.register_image", image);
-        format!("-var=ami_id={}", image["ImageId"].as_str().unwrap())
     }
 }
 
