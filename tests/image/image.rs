@@ -181,7 +181,15 @@ pub struct Copy {
 
 impl Copy {
     pub fn of_image() -> Copy {
-        let image = &*IMAGE;
+        Copy::of(&IMAGE)
+    }
+
+    /// A Debian without the service.
+    pub fn of_debian() -> Copy {
+        Copy::of(&debian::root().display().to_string())
+    }
+
+    fn of(image: &str) -> Copy {
         let copy = Copy { folder: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
         lay_over(image, copy.folder.path());
         fs::create_dir(copy.mounted()).unwrap();

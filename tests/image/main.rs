@@ -32,6 +32,7 @@ mod authorities;
 mod backup;
 mod database;
 mod lints;
+mod packages;
 mod packer;
 mod role;
 mod serving;
