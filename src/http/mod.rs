@@ -7,6 +7,7 @@ pub(crate) mod handlers;
 mod host;
 mod json;
 mod problem;
+pub(crate) mod rates;
 mod request_ids;
 mod router;
 pub mod server;

@@ -24,6 +24,10 @@ const SET_SYNCHRONOUS_COMMIT: &str = "select set_config(
         'synchronous_commit', case setting when 'off' then 'on' else setting end, false)
     from current_setting('synchronous_commit', true) as setting where setting is not null";
 
+/// Does nothing on a server without the setting.
+const SET_CUSTOM_PLANS: &str = "select set_config(name, 'force_custom_plan', false)
+    from pg_settings where name = 'plan_cache_mode'";
+
 /// How long to wait for a connection to close cleanly.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -34,6 +38,7 @@ pub(super) struct Connector {
     replica: Option<Arc<UrlSource>>,
     tls: Arc<Tls>,
     statement_timeout: Option<Duration>,
+    custom_plans: bool,
     /// Index of the host to try first: the last one that accepted a connection, or the one
     /// after the last that failed.
     preferred_host: Arc<AtomicUsize>,
@@ -67,6 +72,7 @@ impl Connector {
             replica: None,
             tls: tls.into(),
             statement_timeout: None,
+            custom_plans: false,
             preferred_host: Arc::default(),
         }
     }
@@ -75,6 +81,11 @@ impl Connector {
     /// accumulate there nor take effect later than newer ones.
     pub fn with_statement_timeout(&self, timeout: Duration) -> Connector {
         Connector { statement_timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// Has the server plan a statement for the values of each execution.
+    pub fn with_custom_plans(&self) -> Connector {
+        Connector { custom_plans: true, ..self.clone() }
     }
 
     /// Connects to the one at `replica` instead. What its URL lacks is taken from the
@@ -129,6 +140,9 @@ impl Connector {
             if let Some(timeout) = self.statement_timeout {
                 let timeout = timeout.as_millis();
                 client.batch_execute(&format!("set statement_timeout = {timeout}")).await?;
+            }
+            if self.custom_plans {
+                client.batch_execute(SET_CUSTOM_PLANS).await?;
             }
             Ok((client, task))
         });
