@@ -174,7 +174,7 @@ fn a_port_that_moved_is_found_where_it_is_now() {
         database.load_rows(&rows);
         let service = database.start(&[]);
         let question = Question { origin: "asia", destination: "europe", ..MONTH };
-        let mut ask = |rows: &Rows| {
+        let ask = |rows: &Rows| {
             database.load_rows(rows);
             let days = Reference::in_sqlite(rows).days(&question);
             expect(question.ask(&service), &days, &question);

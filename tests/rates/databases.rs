@@ -108,7 +108,7 @@ impl Question<'_> {
 }
 
 /// A day, its number of prices and their sum.
-pub type Days = Vec<(String, u64, i64)>;
+pub type Days = Vec<(String, u32, i64)>;
 
 /// Expects the answer that these days make, the last one first.
 #[track_caller]
@@ -121,7 +121,7 @@ pub fn expect(answer: Answer, days: &Days, what: &impl std::fmt::Debug) {
         .rev()
         .map(|(day, count, sum)| {
             // Both are exact doubles here, so this is rounded once.
-            let price = (*count >= 3).then(|| *sum as f64 / *count as f64);
+            let price = (*count >= 3).then(|| *sum as f64 / f64::from(*count));
             json!({ "day": day, "count": count, "price": price })
         })
         .collect();

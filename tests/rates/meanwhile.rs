@@ -27,7 +27,7 @@ struct HalfLoad {
 impl HalfLoad {
     /// Sends prices until some of them are written to the database.
     fn start(database: &Database) -> HalfLoad {
-        let mut child = database.load_command().spawn().unwrap();
+        let child = database.load_command().spawn().unwrap();
         let mut prices = String::new();
         for number in 0..PRICES {
             let [from, to] = [number / 60 % 600, number / 36_000].map(port);
