@@ -51,8 +51,9 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_and_the_description_state_the_limits() {
-        let readme = include_str!("../../README.md");
+    fn the_readmes_and_the_description_state_the_limits() {
+        let readmes =
+            concat!(include_str!("../../README.md"), include_str!("../../systemd/README.md"));
         let [head, body, answer, wait, store] =
             [HEAD_TIMEOUT, BODY_TIMEOUT, RESPONSE_WRITE_TIMEOUT, QUEUE_DELAY_MAX, STORE_TIMEOUT]
                 .map(|limit| limit.as_secs());
@@ -80,7 +81,7 @@ mod tests {
             ),
             format!("A username is 1 to {} Unicode characters", Username::LEN_MAX),
         ] {
-            assert!(readme.contains(&row), "{row}");
+            assert!(readmes.contains(&row), "{row}");
         }
         let description = include_str!("openapi.json");
         for part in [

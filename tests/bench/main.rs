@@ -2,8 +2,10 @@
 //! machine: `cargo bench`, or `cargo bench -- PART...` for some of it.
 //!
 //! Absolute times differ between machines and moments; ratios hold. `BESIDE=BINARY` measures another
-//! build of the service in turn with this one.
+//! build of the service in turn with this one. `CHART=FILE` draws the requests per second of the
+//! parts `get` and `put`.
 
+mod chart;
 #[path = "../postgres/cluster.rs"]
 mod cluster;
 mod load;
@@ -18,6 +20,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chart::Group;
 use cluster::Cluster;
 use load::{MakeRequest, Seen, Until};
 use process::Server;
@@ -25,6 +28,8 @@ use servers::{Constant, OneByOne};
 use tempfile::TempDir;
 
 const SERVICE: &str = env!("CARGO_BIN_EXE_hello-birthday");
+/// What this is a bench of, among the servers that it is measured beside.
+const OURS: &str = "hello-birthday";
 const CONNECTIONS: usize = 64;
 /// Rounds in which the servers take turns; figures are medians over them.
 const ROUNDS: usize = 9;
@@ -41,9 +46,13 @@ fn main() {
         ["serve", "one-by-one", path] => servers::serve(OneByOne::open(Path::new(path))),
         _ => {}
     }
-    let parts: [(&str, fn()); 8] = [
-        ("get", get),
-        ("put", put),
+    let wanted = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
+    let kinds = [("get", GET), ("put", PUT)].into_iter().filter(|(name, _)| wanted(name));
+    let groups: Vec<Group> = kinds.map(|(_, kind)| on_sqlite(kind)).collect();
+    if let Some(file) = std::env::var_os("CHART") {
+        std::fs::write(file, chart::draw(&groups, OURS)).expect("the chart is written");
+    }
+    let parts: [(&str, fn()); 6] = [
         ("mixed", mixed),
         ("postgres", on_postgres),
         ("memory", memory),
@@ -52,7 +61,7 @@ fn main() {
         ("copy", copy),
     ];
     for (name, part) in parts {
-        if args.is_empty() || args.iter().any(|arg| arg == name) {
+        if wanted(name) {
             part();
         }
     }
@@ -68,14 +77,6 @@ struct Kind {
 
 const GET: Kind = Kind { name: "GET", status: "200", make: make_get };
 const PUT: Kind = Kind { name: "PUT", status: "204", make: make_put };
-
-fn get() {
-    on_sqlite(GET);
-}
-
-fn put() {
-    on_sqlite(PUT);
-}
 
 /// What one server used and how long its clients waited, a round each.
 #[derive(Default)]
@@ -97,7 +98,8 @@ impl Rounds {
     }
 }
 
-fn on_sqlite(kind: Kind) {
+/// Returns the requests that each server answered in a second.
+fn on_sqlite(kind: Kind) -> Group {
     let folder = TempDir::new().expect("a folder");
     let ours = start_service(folder.path(), "users.db", &[]);
     fill(ours.address, USERS);
@@ -113,10 +115,12 @@ fn on_sqlite(kind: Kind) {
         ("constant answer", start_other(folder.path(), &["serve", "constant"])),
         ("one by one", start_other(folder.path(), &["serve", "one-by-one", "copy.db"])),
         ("batches of one", start_service(folder.path(), "ones.db", &["--store-batch-max=1"])),
-        ("hello-birthday", start_service(folder.path(), "users.db", &[])),
+        (OURS, start_service(folder.path(), "users.db", &[])),
     ];
     servers.extend(start_beside(folder.path(), "sqlite:beside.db", &[]));
-    side_by_side(kind, &servers);
+    let per_second = side_by_side(kind, &servers);
+    let names = servers.iter().map(|(name, _)| name.to_string());
+    Group { title: format!("{}s per second", kind.name), bars: names.zip(per_second).collect() }
 }
 
 /// Half of the connections find and half save, in every kind of database.
@@ -133,7 +137,7 @@ fn mixed() {
 }
 
 fn mixed_on(name: &str, folder: &Path, [url, beside_url]: [&str; 2], flags: &[&str]) {
-    let mut servers = vec![("hello-birthday", start_service_on(folder, url, flags))];
+    let mut servers = vec![(OURS, start_service_on(folder, url, flags))];
     servers.extend(start_beside(folder, beside_url, flags));
     for (_, server) in &servers {
         fill(server.address, USERS);
@@ -184,7 +188,7 @@ fn on_postgres() {
     let servers = [
         ("constant answer", start_other(folder.path(), &["serve", "constant"])),
         ("batches of one", start(&["--store-batch-max=1"])),
-        ("hello-birthday", start(&[])),
+        (OURS, start(&[])),
     ];
     for kind in [GET, PUT] {
         println!("\nOn PostgreSQL:");

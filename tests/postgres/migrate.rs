@@ -136,7 +136,7 @@ fn the_command_migrates_and_check_serves_from_then_on() {
 
 #[test]
 fn the_roles_of_the_readme_migrate_and_serve() {
-    let readme = include_str!("../../README.md");
+    let readme = include_str!("../../systemd/README.md");
     let roles = readme.split("```sql").nth(1).unwrap().split("```").next().unwrap();
     shared().execute(roles);
     let url = |credentials| format!("postgres://{credentials}@127.0.0.1:{}/hello", shared().port());

@@ -14,6 +14,7 @@ mod access_log;
 mod api;
 mod cli;
 mod connections;
+mod documents;
 mod durability;
 mod files;
 mod hostile;
