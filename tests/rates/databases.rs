@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tempfile::TempDir;
 
 use crate::cluster::{Session, programs, shared};
@@ -110,32 +111,43 @@ impl Question<'_> {
 /// A day, its number of prices and their sum.
 pub type Days = Vec<(String, u32, i64)>;
 
+#[derive(Deserialize)]
+struct Body {
+    rates: Vec<Rate>,
+}
+
+/// A day of an answer. As a number, serde_json would not read the nearest double.
+#[derive(Deserialize)]
+struct Rate {
+    day: String,
+    count: u32,
+    price: Box<RawValue>,
+}
+
 /// Expects the answer that these days make, the last one first.
 #[track_caller]
 pub fn expect(answer: Answer, days: &Days, what: &impl std::fmt::Debug) {
     let answer = answer.expect_status(200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
-    let found: Value = serde_json::from_str(&answer.body).unwrap();
-    let days: Vec<Value> = days
+    let found: Body = serde_json::from_str(&answer.body).unwrap();
+    let found: Vec<_> = found
+        .rates
+        .into_iter()
+        .map(|Rate { day, count, price }| {
+            let price = price.get();
+            (day, count, (price != "null").then(|| price.parse::<f64>().unwrap()))
+        })
+        .collect();
+    let expected: Vec<_> = days
         .iter()
         .rev()
         .map(|(day, count, sum)| {
             // Both are exact doubles here, so this is rounded once.
-            let price = (*count >= 3).then(|| *sum as f64 / f64::from(*count));
-            json!({ "day": day, "count": count, "price": price })
+            let mean = (*count >= 3).then(|| *sum as f64 / f64::from(*count));
+            (day.clone(), *count, mean)
         })
         .collect();
-    assert_eq!(floats(found), floats(json!({ "rates": days })), "{what:?}");
-}
-
-/// With every price as a double: a whole number may be written without a point.
-fn floats(mut answer: Value) -> Value {
-    for rate in answer["rates"].as_array_mut().unwrap() {
-        if let Some(price) = rate["price"].as_f64() {
-            rate["price"] = json!(price);
-        }
-    }
-    answer
+    assert_eq!(found, expected, "{what:?}");
 }
 
 /// The ports that a text stands for, for both ends; `{o}` and `{d}` are the texts.

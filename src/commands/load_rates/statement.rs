@@ -32,6 +32,9 @@ impl Token {
 /// Tokens that are kept of one statement. No statement that has more is told by the rest.
 const TOKENS_MAX: usize = 4096;
 
+/// Bytes that are kept of a text or a name, for the same reason.
+const TEXT_BYTES_MAX: usize = 4096;
+
 /// Splits lines into statements.
 #[derive(Default)]
 pub struct Statements {
@@ -81,7 +84,7 @@ impl Statements {
             };
         }
         match &mut self.open {
-            Some(Open::Text { text, .. } | Open::Name(text)) => text.push('\n'),
+            Some(Open::Text { text, .. } | Open::Name(text)) => keep(text, "\n"),
             _ => {}
         }
         None
@@ -155,13 +158,13 @@ impl Statements {
             Open::Text { end, has_escapes, text } => self.read_text(end, has_escapes, text, rest),
             Open::Name(mut name) => {
                 let Some(at) = rest.find('"') else {
-                    name.push_str(rest);
+                    keep(&mut name, rest);
                     self.open = Some(Open::Name(name));
                     return "";
                 };
-                name.push_str(&rest[..at]);
+                keep(&mut name, &rest[..at]);
                 if let Some(after) = rest[at + 1..].strip_prefix('"') {
-                    name.push('"');
+                    keep(&mut name, "\"");
                     self.open = Some(Open::Name(name));
                     return after;
                 }
@@ -197,27 +200,34 @@ impl Statements {
             (Some(end), _) => (end, false),
             (None, Some(escape)) => (escape, true),
             (None, None) => {
-                text.push_str(rest);
+                keep(&mut text, rest);
                 self.open = Some(Open::Text { end, has_escapes, text });
                 return "";
             }
         };
-        text.push_str(&rest[..at]);
+        keep(&mut text, &rest[..at]);
         if is_escape {
             // With the character that it keeps from ending the text, if it is on this line.
             let after = at + 1 + rest[at + 1..].chars().next().map_or(0, char::len_utf8);
-            text.push_str(&rest[at..after]);
+            keep(&mut text, &rest[at..after]);
             self.open = Some(Open::Text { end, has_escapes, text });
             return &rest[after..];
         }
         let after = &rest[at + end.len()..];
         if let Some(after) = after.strip_prefix('\'').filter(|_| end == "'") {
-            text.push('\'');
+            keep(&mut text, "'");
             self.open = Some(Open::Text { end, has_escapes, text });
             return after;
         }
         self.push(Token::Text(text));
         after
+    }
+}
+
+/// Appends to a text, unless it is long already.
+fn keep(text: &mut String, more: &str) {
+    if text.len() + more.len() <= TEXT_BYTES_MAX {
+        text.push_str(more);
     }
 }
 
