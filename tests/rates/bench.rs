@@ -57,6 +57,9 @@ fn main() {
     for (name, size, url) in &databases {
         load_dump(name, *size, url, folder.path());
     }
+    if is_asked("meanwhile") {
+        meanwhile(&cluster, folder.path());
+    }
     if is_asked("queries") {
         queries(&databases, folder.path());
     }
@@ -72,7 +75,58 @@ fn dump_of(folder: &Path, size: u64) -> std::path::PathBuf {
     folder.join(format!("{size}.sql"))
 }
 
+/// What saves take while a million prices replace as many.
+fn meanwhile(cluster: &Cluster, folder: &Path) {
+    println!("\nSaves at 8 connections, alone and while a million prices replace as many");
+    println!(
+        "| database | load s | saves/s alone | meanwhile | p99 ms alone | meanwhile | slowest |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for (name, url, flag) in [
+        ("SQLite, WAL", format!("sqlite:{}/wal.db", folder.display()), "wal"),
+        (
+            "SQLite, rollback journal",
+            format!("sqlite:{}/truncate.db", folder.display()),
+            "truncate",
+        ),
+        ("PostgreSQL", cluster.new_database(), "auto"),
+    ] {
+        let server = start_with(folder, &url, &["--sqlite-journal", flag]);
+        let address = server.address;
+        run_load(SIZES[1], &url, folder);
+        let (seconds, seen) = thread::scope(|scope| {
+            let loading = scope.spawn(|| run_load(SIZES[1], &url, folder).0);
+            // Shorter than any load of a million.
+            let seen = saves(address, ROUND);
+            (loading.join().expect("a load"), seen)
+        });
+        let alone = saves(address, ROUND);
+        let rate = |seen: &Seen| seen.requests as f64 / seen.elapsed.as_secs_f64();
+        println!(
+            "| {name} | {seconds:.1} | {:.0} | {:.0} | {:.1} | {:.1} | {:.0} |",
+            rate(&alone),
+            rate(&seen),
+            millis(&alone, 0.99),
+            millis(&seen, 0.99),
+            millis(&seen, 1.0)
+        );
+    }
+}
+
+/// A client that is refused comes again after a second, which shows as a slow save.
+fn saves(address: SocketAddr, time: Duration) -> Seen {
+    let make = |number: u64, request: &mut Vec<u8>| birthday(number, request);
+    load::run(address, 8, Until::Elapsed(time), "204", Arc::new(make))
+}
+
 fn load_dump(name: &str, size: u64, url: &str, folder: &Path) {
+    let (seconds, peak_kib) = run_load(size, url, folder);
+    let per_second = size as f64 / seconds;
+    println!("| {name} | {size} | {seconds:.2} | {per_second:.0} | {:.1} |", peak_kib / 1024.0);
+}
+
+/// Returns the seconds that a load took, and the KiB of memory that it had at most.
+fn run_load(size: u64, url: &str, folder: &Path) -> (f64, f64) {
     let mut command = Command::new(SERVICE);
     command.arg("load-rates").arg(dump_of(folder, size)).env("HELLO_BIRTHDAY_DATABASE_URL", url);
     let began = Instant::now();
@@ -91,8 +145,7 @@ fn load_dump(name: &str, size: u64, url: &str, folder: &Path) {
     };
     let seconds = began.elapsed().as_secs_f64();
     assert!(status.success(), "the load failed: {status}");
-    let per_second = size as f64 / seconds;
-    println!("| {name} | {size} | {seconds:.2} | {per_second:.0} | {:.1} |", peak_kib / 1024.0);
+    (seconds, peak_kib)
 }
 
 /// A month of one pair of ports, and of all ports to all ports.
@@ -270,8 +323,13 @@ fn name_of(number: u64) -> String {
 }
 
 fn start(folder: &Path, url: &str) -> Server {
+    start_with(folder, url, &[])
+}
+
+fn start_with(folder: &Path, url: &str, flags: &[&str]) -> Server {
     let mut command = Command::new(SERVICE);
     command.args(["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--database-url", url]);
+    command.args(flags);
     Server::start(command, folder)
 }
 

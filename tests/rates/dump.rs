@@ -203,17 +203,19 @@ impl Rows {
         let mut dump = PREAMBLE.to_owned();
         dump.push_str("COPY public.ports (parent_slug, code, name) FROM stdin;\n");
         for [code, name, parent] in &self.ports {
-            writeln!(dump, "{}\t{}\t{}", nullable(parent), escape(code), escape(name)).unwrap();
+            writeln!(dump, "{}\t{}\t{}", nullable(parent), escape(code), escape(name))
+                .expect("a string grows");
         }
         dump.push_str(
             "\\.\n\n\nCOPY public.prices (day, price, orig_code, dest_code) FROM stdin;\n",
         );
         for (origin, destination, day, price) in &self.prices {
-            writeln!(dump, "{day}\t{price}\t{origin}\t{destination}").unwrap();
+            writeln!(dump, "{day}\t{price}\t{origin}\t{destination}").expect("a string grows");
         }
         dump.push_str("\\.\n\n\nCOPY public.regions (slug, name, parent_slug) FROM stdin;\n");
         for [slug, name, parent] in &self.regions {
-            writeln!(dump, "{}\t{}\t{}", escape(slug), escape(name), nullable(parent)).unwrap();
+            writeln!(dump, "{}\t{}\t{}", escape(slug), escape(name), nullable(parent))
+                .expect("a string grows");
         }
         dump.push_str("\\.\n\n\n");
         dump + POSTAMBLE

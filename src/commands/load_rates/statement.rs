@@ -83,9 +83,8 @@ impl Statements {
                 },
             };
         }
-        match &mut self.open {
-            Some(Open::Text { text, .. } | Open::Name(text)) => keep(text, "\n"),
-            _ => {}
+        if let Some(Open::Text { text, .. } | Open::Name(text)) = &mut self.open {
+            keep(text, "\n");
         }
         None
     }

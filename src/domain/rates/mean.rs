@@ -49,7 +49,7 @@ fn divide(sum: i128, count: u64) -> f64 {
     let shift = magnitude.leading_zeros();
     let scaled = magnitude << shift;
     let count = u128::from(count);
-    let quotient = scaled / count | u128::from(scaled % count != 0);
+    let quotient = (scaled / count) | u128::from(!scaled.is_multiple_of(count));
     // Rounds once, half to even. Powers of two then change the exponent alone.
     let mean = quotient as f64 / 2_f64.powi(shift as i32);
     if sum < 0 { -mean } else { mean }
@@ -75,7 +75,7 @@ mod tests {
             (&[1, 2, 3], Some(Mean::Integer(2))),
             (&[-3, -3, -3], Some(Mean::Integer(-3))),
             (&[0, 0, 0], Some(Mean::Integer(0))),
-            (&[1154, 1154, 1155], Some(Mean::Fraction(1154.333_333_333_333_3))),
+            (&[1154, 1154, 1155], Some(Mean::Fraction(3463.0 / 3.0))),
             (&[-1, 0, 0], Some(Mean::Fraction(-1.0 / 3.0))),
             (&[1, 1, 1, 0], Some(Mean::Fraction(0.75))),
             // Not a double, but exact.
