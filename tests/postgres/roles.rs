@@ -136,7 +136,7 @@ fn tables_of_whatever_owner_become_the_owners() {
 
     execute(&master, ROLES);
     let owners = cluster.session_in("hello").execute(OWNERS);
-    assert_eq!(owners.lines().count(), 5, "{owners}");
+    assert_eq!(owners.lines().count(), 9, "{owners}");
     assert!(owners.lines().all(|line| line.ends_with("|hello_owner")), "{owners}");
     let [owner, serving] = ["hello_owner", "hello"].map(|user| {
         cluster.execute(&format!("alter role {user} password 'token'"));
