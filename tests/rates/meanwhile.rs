@@ -17,7 +17,7 @@ const MONTH: Question<'static> =
     Question { from: "2016-01-01", to: "2016-01-31", origin: "china", destination: "europe" };
 
 /// More than are summed in memory before some are written: each is of another day or pair.
-const PRICES: u64 = 300_000;
+const PRICES: u64 = 540_000;
 
 /// A load whose dump has not ended.
 struct HalfLoad {

@@ -10,7 +10,7 @@ use crate::domain::rates::{Code, Place};
 use crate::store::{DailySum, NamedPlace};
 
 /// Sums in memory, at 24 bytes each. Dumps with more are written in parts.
-const SUMS_MAX: usize = 256 * 1024;
+const SUMS_MAX: usize = 512 * 1024;
 
 /// The rows of a dump. Those of a table may come before those that they refer to.
 #[derive(Default)]
