@@ -9,39 +9,13 @@ use anyhow::{Context, bail, ensure};
 
 use super::copy_text::Fields;
 use super::effect::{Effect, effect};
+use super::format::{advice, other_format};
 use super::statement::{Statement, Statements, Token};
+use super::table::{Table, order_of};
 
 /// Bytes of a line. A row of these tables takes a few hundred, and the longest statements of
 /// pg_dump some thousands; more are no dump.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
-
-/// The tables that a dump holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
-    Regions,
-    Ports,
-    Prices,
-}
-
-impl Table {
-    pub const ALL: [Table; 3] = [Table::Regions, Table::Ports, Table::Prices];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Table::Regions => "regions",
-            Table::Ports => "ports",
-            Table::Prices => "prices",
-        }
-    }
-
-    pub fn columns(self) -> &'static [&'static str] {
-        match self {
-            Table::Regions => &["slug", "name", "parent_slug"],
-            Table::Ports => &["code", "name", "parent_slug"],
-            Table::Prices => &["orig_code", "dest_code", "day", "price"],
-        }
-    }
-}
 
 /// A row of a dump.
 pub struct Row<'a> {
@@ -300,25 +274,6 @@ impl<R: BufRead> Dump<R> {
     }
 }
 
-/// The field of each of the table's columns, in a row with these columns.
-fn order_of(table: Table, columns: &[String]) -> Result<Vec<usize>, String> {
-    let wanted = table.columns();
-    if let Some(other) = columns.iter().find(|column| !wanted.contains(&column.as_str())) {
-        return Err(format!("column {other} is not known: dump a table of {}", wanted.join(", ")));
-    }
-    wanted
-        .iter()
-        .map(|name| {
-            let mut fields = (0..columns.len()).filter(|at| columns[*at] == *name);
-            match (fields.next(), fields.next()) {
-                (Some(field), None) => Ok(field),
-                (None, _) => Err(format!("column {name} is missing")),
-                (Some(_), Some(_)) => Err(format!("column {name} is there twice")),
-            }
-        })
-        .collect()
-}
-
 fn first_words(tokens: &[Token]) -> String {
     let words = tokens.iter().map_while(|token| match token {
         Token::Word(word) => Some(word.to_uppercase()),
@@ -326,31 +281,4 @@ fn first_words(tokens: &[Token]) -> String {
     });
     let words: Vec<String> = words.take(2).collect();
     if words.is_empty() { "what is here".to_owned() } else { words.join(" ") }
-}
-
-/// The format of a file that is no plain dump.
-fn other_format(head: &[u8]) -> Option<&'static str> {
-    const TAR_MAGIC: usize = 257;
-    let magics: [(usize, &[u8], &str); 8] = [
-        (0, b"PGDMP", "a dump in PostgreSQL's custom format"),
-        (TAR_MAGIC, b"ustar", "a tar archive"),
-        (0, b"\x1f\x8b", "a gzip file"),
-        (0, b"\x28\xb5\x2f\xfd", "a zstd file"),
-        (0, b"\x04\x22\x4d\x18", "an lz4 file"),
-        (0, b"BZh", "a bzip2 file"),
-        (0, b"\xfd7zXZ", "an xz file"),
-        (0, b"SQLite format 3", "a SQLite database"),
-    ];
-    let found = magics.iter().find(|(at, magic, _)| {
-        head.get(*at..at + magic.len()).is_some_and(|bytes| bytes == *magic)
-    });
-    found.map(|(_, _, format)| *format)
-}
-
-fn advice(format: &str) -> &'static str {
-    match format.rsplit(' ').next() {
-        Some("format" | "archive") => "convert it with pg_restore --file=DUMP FILE",
-        Some("database") => "name a dump made with pg_dump",
-        _ => "unpack it, as in gunzip --stdout FILE | hello-birthday load-rates -",
-    }
 }

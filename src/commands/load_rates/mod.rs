@@ -7,8 +7,10 @@
 mod copy_text;
 mod dump;
 mod effect;
+mod format;
 mod rates;
 mod statement;
+mod table;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, bail};
 
-use super::dump::{Row, Table};
+use super::dump::Row;
+use super::table::Table;
 use crate::domain::calendar::{day_number, parse_date};
 use crate::domain::rates::{Code, Place};
 use crate::store::{DailySum, NamedPlace};
