@@ -40,7 +40,7 @@ impl RatesReader {
     /// Connects with the first query.
     pub fn new(connector: Connector, retries: IntCounter) -> RatesReader {
         // A plan for any number of ports is a bad one for most numbers.
-        let client = ReconnectingClient::new(connector.with_custom_plans(), FIND, retries.clone());
+        let client = ReconnectingClient::new(connector.for_large_queries(), FIND, retries.clone());
         RatesReader { client, connector, retries, places: None }
     }
 
