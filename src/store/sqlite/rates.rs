@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use rusqlite::{Connection, OptionalExtension, Row};
+use rustix::process::setpriority_process;
 use tokio::time::Instant;
 
 use super::file::{DatabaseFile, execute};
@@ -16,6 +17,10 @@ use crate::store::rates::LoadedPlaces;
 /// origin. A lookup takes as long as reading a dozen rows, and most origins have prices to a few
 /// destinations for months of days.
 const LOOKUPS_MAX: usize = 64;
+
+/// The nice value of the thread: where processors are scarce, queries that read thousands of rows
+/// leave them to the event loop and to saves, which need them for microseconds.
+const NICE: i32 = 19;
 
 /// Rows between two looks at the clock: a fraction of a millisecond.
 const ROWS_PER_CLOCK: usize = 4096;
@@ -43,7 +48,12 @@ impl BlockingBackend<RatesQuery, Option<DailyTotals>> for RatesReader {
         // Taken out: a connection that failed does not come back.
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.file.reader()?,
+            None => {
+                // Concerns this thread alone (setpriority(2)). Where it is not allowed, queries
+                // compete with the rest.
+                let _ = setpriority_process(None, NICE);
+                self.file.reader()?
+            }
         };
         // For as long as it takes to lock the file, and not for the query: others may read
         // meanwhile, and SQLite lets no new reader in while a commit waits.
