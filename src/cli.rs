@@ -48,11 +48,19 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Copy all users from one database to another, and verify the result
     ///
+    /// Rates are not copied: load-rates loads them into any database.
+    ///
     /// The copy can be interrupted and restarted. To miss no user, copy with the service
     /// stopped. If that takes too long, copy while it runs, then stop it and copy again with
     /// --replace before serving from the destination. If a URL holds a password, pass it in
     /// its environment variable, which no process list shows.
     Copy(CopyArgs),
+    /// Replace all rates by those of a dump that pg_dump made, while the service runs or not
+    ///
+    /// The dump is plain text with the tables regions, ports and prices. Readers find the earlier
+    /// rates until all new ones are there. If anything in the dump is wrong, its line is named and
+    /// nothing changes. On Postgres, run this as the role that owns the tables.
+    LoadRates(LoadRatesArgs),
     /// Print a shell completion script
     Completions {
         /// Shell to complete for
@@ -105,6 +113,14 @@ pub struct CopyArgs {
     /// PEM file of the CA certificates to trust for Postgres [default: the machine's]
     #[arg(long, value_name = "FILE", env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE")]
     postgres_ca_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct LoadRatesArgs {
+    /// The dump, or - for stdin
+    file: PathBuf,
+    #[command(flatten)]
+    database: DatabaseArgs,
 }
 
 #[derive(Args)]
@@ -370,6 +386,24 @@ impl CopyArgs {
     }
 }
 
+/// Which rates to load, and where.
+pub struct LoadPlan {
+    /// A dump; `-` is stdin.
+    pub file: PathBuf,
+    /// The database to load it into.
+    pub database: UrlSource,
+    /// How to use the database.
+    pub options: StoreOptions,
+}
+
+impl LoadRatesArgs {
+    /// The plan. The error does not quote a URL, which may hold a password.
+    pub fn plan(self) -> Result<LoadPlan, clap::Error> {
+        let (database, options) = self.database.store()?;
+        Ok(LoadPlan { file: self.file, database, options })
+    }
+}
+
 impl ValueEnum for LeapDayBirthday {
     fn value_variants<'a>() -> &'a [LeapDayBirthday] {
         &[LeapDayBirthday::Feb28, LeapDayBirthday::Mar1]
@@ -439,9 +473,12 @@ pub fn command(database_url: Option<OsString>) -> clap::Command {
         Some(url) => {
             let url = OsStr::from(url);
             let default = |arg: clap::Arg| arg.default_value(&url).hide_default_value(true);
-            command
-                .mut_arg("database_url", default)
-                .mut_subcommand("migrate", |command| command.mut_arg("database_url", default))
+            let has_url = |command: &clap::Command| {
+                command.get_arguments().any(|arg| arg.get_id() == "database_url")
+            };
+            command.mut_arg("database_url", default).mut_subcommands(|command| {
+                if has_url(&command) { command.mut_arg("database_url", default) } else { command }
+            })
         }
         None => command,
     }

@@ -1,6 +1,6 @@
-//! Keeps dates of birth and greets people.
+//! Keeps dates of birth and greets people; averages freight rates.
 //!
-//! In reading order: `domain` knows names, dates and birthdays; `store` keeps them, many
+//! In reading order: `domain` knows names, dates, birthdays and rates; `store` keeps them, many
 //! requests to a batch; `http` serves both over HTTP; `commands` is what the binary does, with
 //! the life of the service in `serve`. Imports go from the last to the first of these. The
 //! rest is at their edges: `cli`, `clock`, `lifecycle`, `listener`, `logging`, `metrics` and

@@ -77,7 +77,7 @@ pub struct RouteMetrics {
 
 /// What one kind of batch counts.
 pub struct BatchMetrics {
-    /// `read`, `write` or `ping`.
+    /// `read`, `write`, `ping` or `rates`.
     pub kind: &'static str,
     seconds: Histogram,
     requests: Histogram,
@@ -242,7 +242,7 @@ impl Metrics {
         self.store_retries.with_label_values(&[kind])
     }
 
-    /// What batches of `kind`, `read`, `write` or `ping`, count.
+    /// What batches of `kind`, `read`, `write`, `ping` or `rates`, count.
     pub fn batches(&self, kind: &'static str) -> BatchMetrics {
         BatchMetrics {
             kind,

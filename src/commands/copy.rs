@@ -4,12 +4,12 @@
 //! written again.
 
 use std::fmt::Write;
-use std::io;
 
 use anyhow::{Context, bail};
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::HumanCount;
 use sha2::{Digest, Sha256};
 
+use super::progress::Progress;
 use crate::cli::CopyPlan;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::{Bulk, Migrate, OnConflict, User, is_one_file};
@@ -31,20 +31,20 @@ pub async fn copy(plan: CopyPlan) -> anyhow::Result<String> {
         .context("cannot open the database to copy to")?;
     let users = from.count().await.context("cannot count the users")?;
 
-    let progress = Progress::start("copied", users);
+    let progress = Progress::start("copied", "users", Some(users));
     let mut pages = Pages::new(&mut from);
     while let Some(page) = pages.next().await? {
         to.save(&page, on_conflict).await.context("cannot write users")?;
-        progress.advance(page.len());
+        progress.advance(page.len() as u64);
     }
 
-    let progress = Progress::start("verified", users);
+    let progress = Progress::start("verified", "users", Some(users));
     let mut comparison = Comparison::default();
     let mut pages = Pages::new(&mut from);
     while let Some(page) = pages.next().await? {
         let found = to.find(&page).await.context("cannot read back users")?;
         comparison.add(&page, &found);
-        progress.advance(page.len());
+        progress.advance(page.len() as u64);
     }
     comparison.conclude(on_conflict)
 }
@@ -114,7 +114,10 @@ impl Comparison {
                 HumanCount(different)
             );
         }
-        Ok(format!("{users} users are in both databases, SHA-256 {read}"))
+        Ok(format!(
+            "{users} users are in both databases, SHA-256 {read}\n\
+             rates are not copied: load them into the other database with hello-birthday load-rates"
+        ))
     }
 }
 
@@ -129,36 +132,4 @@ fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("a string has room");
         text
     })
-}
-
-/// Shows progress: a bar on a terminal, elsewhere a line for each tenth.
-struct Progress {
-    bar: ProgressBar,
-    done: &'static str,
-}
-
-impl Progress {
-    fn start(done: &'static str, users: u64) -> Progress {
-        let style = ProgressStyle::with_template(
-            "{wide_bar} {human_pos} of {human_len} users {msg}, {eta} left",
-        );
-        let bar = ProgressBar::new(users).with_message(done);
-        bar.set_style(style.expect("the template is valid"));
-        Progress { bar, done }
-    }
-
-    fn advance(&self, users: usize) {
-        let tenth = |position| position * 10 / self.bar.length().unwrap_or(0).max(1);
-        let before = tenth(self.bar.position());
-        self.bar.inc(users as u64);
-        if self.bar.is_hidden() && tenth(self.bar.position()) > before {
-            let [position, length] =
-                [self.bar.position(), self.bar.length().unwrap_or(0)].map(HumanCount);
-            // If stderr is closed there is nobody to tell.
-            let _ = io::Write::write_fmt(
-                &mut io::stderr(),
-                format_args!("{} {position} of {length} users\n", self.done),
-            );
-        }
-    }
 }

@@ -2,7 +2,9 @@
 
 mod copy;
 mod health;
+mod load_rates;
 mod migrate;
+mod progress;
 mod serve;
 
 use std::io::{self, ErrorKind, Write};
@@ -53,6 +55,11 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
             let plan = args.plan().unwrap_or_else(|error| error.exit());
             let copied = block_on(copy::copy(plan))?;
             print(format!("{copied}\n").as_bytes())
+        }
+        Some(Command::LoadRates(args)) => {
+            let plan = args.plan().unwrap_or_else(|error| error.exit());
+            let loaded = block_on(load_rates::load_rates(plan))?;
+            print(format!("{loaded}\n").as_bytes())
         }
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::manual()?),

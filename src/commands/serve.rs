@@ -13,6 +13,7 @@ use crate::cli::Options;
 use crate::clock::Clock;
 use crate::http::admin::Admin;
 use crate::http::handlers::Api;
+use crate::http::rates::RatesApi;
 use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, ServerLimits};
 use crate::http::telemetry::RequestMetrics;
 use crate::lifecycle::{Lifecycle, Signals};
@@ -69,6 +70,7 @@ pub async fn serve(
         leap_day: options.leap_day_birthday,
         lifecycle: lifecycle.clone(),
         metrics: RequestMetrics::new(metrics.clone(), options.access_log),
+        rates: RatesApi::default(),
     };
     let (stop, stopped) = oneshot::channel();
     let mut public = tokio::spawn(server::serve(

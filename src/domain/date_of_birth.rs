@@ -2,6 +2,8 @@ use std::fmt;
 
 use jiff::civil::Date;
 
+use super::calendar::{DateError, parse_date};
+
 /// The calendar day a person was born on.
 ///
 /// `Debug` hides the day: it is personal data.
@@ -55,27 +57,13 @@ impl fmt::Debug for DateOfBirth {
     }
 }
 
-// jiff's own parser also takes other spellings, so the ten bytes are read here.
-fn parse_date(text: &str) -> Result<Date, DateOfBirthError> {
-    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text.as_bytes() else {
-        return Err(DateOfBirthError::NotWrittenAsDate);
-    };
-    let number = |digits: &[u8]| {
-        digits.iter().try_fold(0_i16, |number, digit| {
-            let digit = char::from(*digit).to_digit(10)?;
-            Some(number * 10 + i16::try_from(digit).ok()?)
-        })
-    };
-    let (Some(year), Some(month), Some(day)) =
-        (number(&[y1, y2, y3, y4]), number(&[m1, m2]), number(&[d1, d2]))
-    else {
-        return Err(DateOfBirthError::NotWrittenAsDate);
-    };
-    if year == 0 {
-        return Err(DateOfBirthError::NotADay);
+impl From<DateError> for DateOfBirthError {
+    fn from(error: DateError) -> DateOfBirthError {
+        match error {
+            DateError::NotWrittenAsDate => DateOfBirthError::NotWrittenAsDate,
+            DateError::NotADay => DateOfBirthError::NotADay,
+        }
     }
-    // Two digits fit in an i8.
-    Date::new(year, month as i8, day as i8).map_err(|_| DateOfBirthError::NotADay)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::body::RequestBody;
 use super::host::check_host;
 use super::json::{Message, parse_date_of_birth};
+use super::rates::RatesApi;
 use super::telemetry::RequestMetrics;
 use super::{Handler, Problem, Request, Response, Route};
 use crate::clock::Clock;
@@ -47,6 +48,8 @@ pub struct Api {
     pub lifecycle: Arc<Lifecycle>,
     /// Counts and logs each request.
     pub metrics: RequestMetrics,
+    /// Answers for the other noun.
+    pub rates: RatesApi,
 }
 
 impl Handler for Api {
@@ -62,7 +65,7 @@ impl Handler for Api {
             // may have to wait for the store.
             drop(headers);
             let answer = match host {
-                Ok(()) => self.answer(route, &method, &mut body).await,
+                Ok(()) => self.answer(route, uri.query(), &method, &mut body).await,
                 Err(problem) => Err(problem),
             };
             let mut response = answer.unwrap_or_else(Response::from);
@@ -77,6 +80,7 @@ impl Api {
     async fn answer(
         &self,
         route: Route<'_>,
+        query: Option<&str>,
         method: &Method,
         body: &mut RequestBody,
     ) -> Result<Response, Problem> {
@@ -89,6 +93,9 @@ impl Api {
             }
             (Route::Hello(name), &Method::GET | &Method::HEAD) => self.greet(name).await,
             (Route::Hello(name), &Method::PUT) => self.save_birthday(name, body).await,
+            (Route::Rates, &Method::GET | &Method::HEAD) => {
+                self.rates.answer(&self.store, query).await
+            }
             (Route::Health, &Method::GET | &Method::HEAD) => self.health().await,
             (Route::OpenApi, &Method::GET | &Method::HEAD) => Ok(openapi()),
             // Only OPTIONS has this target (RFC 9112, section 3.2.4).
@@ -236,6 +243,7 @@ mod tests {
             leap_day: LeapDayBirthday::default(),
             lifecycle: Arc::default(),
             metrics: RequestMetrics::new(metrics, false),
+            rates: RatesApi::default(),
         };
         assert!(api.health().await.is_ok());
 

@@ -7,6 +7,7 @@ pub(crate) mod handlers;
 mod host;
 mod json;
 mod problem;
+pub(crate) mod rates;
 mod request_ids;
 mod router;
 pub mod server;
@@ -38,9 +39,13 @@ mod tests {
         UNFINISHED_BYTES_MAX,
     };
     use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
+    use super::rates::DAYS_UNSENT_MAX;
     use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
     use crate::domain::Username;
-    use crate::store::{BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, STORE_OUTAGE_MAX, STORE_TIMEOUT};
+    use crate::domain::rates::Days;
+    use crate::store::{
+        BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, RATES_QUEUE_MAX, STORE_OUTAGE_MAX, STORE_TIMEOUT,
+    };
 
     fn thousands(number: usize) -> String {
         match (number / 1000, number % 1000) {
@@ -71,6 +76,15 @@ mod tests {
             format!("| body | {body_kib} KiB, {body} s |"),
             format!("| an answer the client does not take | {answer} s |"),
             format!("| requests waiting for the store | {queue} reads, {queue} writes |"),
+            format!(
+                "| queries for rates waiting for the store | {}, answered one at a time |",
+                thousands(RATES_QUEUE_MAX)
+            ),
+            format!("| days of rates in one answer | {} |", thousands(Days::MAX)),
+            format!(
+                "| days of rates in all answers that clients have not read | {} |",
+                thousands(DAYS_UNSENT_MAX)
+            ),
             format!("| the wait in the queue, once a full batch waits | {wait} s,"),
             format!("| requests in one batch | {} |", thousands(BATCH_MAX.get())),
             format!("| a request's time in the store | {store} s |"),
@@ -87,6 +101,8 @@ mod tests {
             format!("line and headers may take {head_kib} KiB and {head} s"),
             format!("At most {body_kib} KiB of JSON in UTF-8, within {body} s"),
             format!("\"maxLength\": {}", Username::LEN_MAX),
+            format!("The range has at most {} days.", Days::MAX),
+            format!("\"maxItems\": {}", Days::MAX),
         ] {
             assert!(description.contains(&part), "{part}");
         }

@@ -50,6 +50,14 @@ impl Problem {
         )
     }
 
+    /// 404: no rates were loaded yet.
+    pub fn no_rates() -> Problem {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "no rates are loaded: load a dump with hello-birthday load-rates FILE",
+        )
+    }
+
     /// 404: there is no such path.
     pub fn not_found() -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "not found: see /openapi.json for all paths")

@@ -7,6 +7,8 @@ pub enum Route<'a> {
     Root,
     /// `/hello/<username>`, the name still percent-encoded.
     Hello(&'a str),
+    /// `/rates`
+    Rates,
     /// `/health`
     Health,
     /// `/openapi.json`
@@ -19,13 +21,14 @@ pub enum Route<'a> {
 
 impl Route<'_> {
     /// One of each, for tests and metrics.
-    pub const ALL: [Route<'static>; 6] = [
+    pub const ALL: [Route<'static>; 7] = [
         Route::Root,
         Route::Hello("{username}"),
         Route::Health,
         Route::OpenApi,
         Route::Server,
         Route::Unknown,
+        Route::Rates,
     ];
 
     /// Finds the route of `path`, which has no query.
@@ -36,6 +39,7 @@ impl Route<'_> {
             [Some(""), Some("hello"), Some(username), None] if !username.is_empty() => {
                 Route::Hello(username)
             }
+            [Some(""), Some("rates"), None, None] => Route::Rates,
             [Some(""), Some("health"), None, None] => Route::Health,
             [Some(""), Some("openapi.json"), None, None] => Route::OpenApi,
             [Some("*"), None, None, None] => Route::Server,
@@ -52,6 +56,7 @@ impl Route<'_> {
             Route::OpenApi => 3,
             Route::Server => 4,
             Route::Unknown => 5,
+            Route::Rates => 6,
         }
     }
 
@@ -60,6 +65,7 @@ impl Route<'_> {
         match self {
             Route::Root => "/",
             Route::Hello(_) => "/hello/{username}",
+            Route::Rates => "/rates",
             Route::Health => "/health",
             Route::OpenApi => "/openapi.json",
             Route::Server => "*",
@@ -71,7 +77,7 @@ impl Route<'_> {
     pub fn allow(self) -> &'static str {
         match self {
             Route::Hello(_) | Route::Server => "GET, HEAD, OPTIONS, PUT",
-            Route::Root | Route::Health | Route::OpenApi => "GET, HEAD, OPTIONS",
+            Route::Root | Route::Rates | Route::Health | Route::OpenApi => "GET, HEAD, OPTIONS",
             Route::Unknown => "",
         }
     }
@@ -90,6 +96,9 @@ mod tests {
             ("/hello/John", Route::Hello("John")),
             ("/hello/Jos%C3%A9", Route::Hello("Jos%C3%A9")),
             ("/hello/%2F", Route::Hello("%2F")),
+            ("/rates", Route::Rates),
+            ("/rates/", Route::Unknown),
+            ("/Rates", Route::Unknown),
             ("/health", Route::Health),
             ("/openapi.json", Route::OpenApi),
             ("", Route::Unknown),
@@ -156,13 +165,14 @@ mod tests {
         #[test]
         fn a_path_has_the_route_that_a_whole_comparison_gives(
             path in prop_oneof![
-                "(/|hello|health|openapi.json|%2[fF]|\\.\\.?|[a-zé]){0,6}",
+                "(/|hello|rates|health|openapi.json|%2[fF]|\\.\\.?|[a-zé]){0,6}",
                 "/hello/[^/]{0,4}/?",
                 any::<String>(),
             ],
         ) {
             let expected = match &*path {
                 "/" => Route::Root,
+                "/rates" => Route::Rates,
                 "/health" => Route::Health,
                 "/openapi.json" => Route::OpenApi,
                 "*" => Route::Server,

@@ -1,11 +1,12 @@
-//! Where users are kept. Every database is behind the same queues, so that many requests share
-//! one batch.
+//! Where users and rates are kept. Every database is behind the same queues, so that many requests
+//! share one batch.
 
 mod batch;
 mod bulk;
 mod database_url;
 mod outage;
 mod postgres;
+mod rates;
 mod schema;
 mod sqlite;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::domain::rates::{DailyTotals, RatesQuery};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 use batch::{BatchLimits, Batcher};
@@ -25,6 +27,8 @@ use outage::Outage;
 pub(crate) use bulk::{Bulk, OnConflict, is_one_file};
 pub(crate) use database_url::DatabaseUrl;
 pub use database_url::UrlSource;
+pub use rates::RATES_QUEUE_MAX;
+pub(crate) use rates::{DailySum, NamedPlace, PlaceKind, RatesLoad};
 pub(crate) use schema::Migrate;
 pub use sqlite::JournalChoice;
 
@@ -77,12 +81,13 @@ impl Default for StoreOptions {
     }
 }
 
-/// The users and their dates of birth, in the database that a URL named.
+/// The users and their dates of birth, and rates, in the database that a URL named.
 pub struct Store {
     reads: Batcher<Username, Option<DateOfBirth>>,
     /// Reads that only ask whether the primary answers, where `reads` may go to a replica.
     pings: Option<Batcher<Username, Option<DateOfBirth>>>,
     writes: Batcher<User, ()>,
+    rates: Batcher<RatesQuery, Option<DailyTotals>>,
     outage: Arc<Outage>,
     database: &'static str,
     journal: Option<&'static str>,
@@ -146,6 +151,11 @@ impl Store {
         self.writes.submit(User { username, born }).await
     }
 
+    /// Finds the prices that `query` asks for, all of one load; `None` if none was loaded yet.
+    pub async fn find_rates(&self, query: RatesQuery) -> Result<Option<DailyTotals>, StoreError> {
+        self.rates.submit(query).await
+    }
+
     /// Asks whether the store answers; needs no write lock.
     pub async fn ping(&self) -> Result<(), StoreError> {
         if let Some(pings) = &self.pings {
@@ -179,6 +189,7 @@ impl Store {
         if let Some(pings) = &self.pings {
             pings.close().await;
         }
+        self.rates.close().await;
         // The last connection to a SQLite file checkpoints its log, which a thread should do.
         self.writes.close().await;
     }

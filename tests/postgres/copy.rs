@@ -34,7 +34,11 @@ fn all_users_are_copied_both_ways_and_proved() {
 
     for (from, to) in [(sqlite(&first), postgres.clone()), (postgres.clone(), sqlite(&last))] {
         let copied = folder.copy(&from, &to, &[]).expect_status(0);
-        let proof = format!("20,000 users are in both databases, SHA-256 {}\n", sha256(&users));
+        let proof = format!(
+            "20,000 users are in both databases, SHA-256 {}\nrates are not copied: load them into \
+             the other database with hello-birthday load-rates\n",
+            sha256(&users)
+        );
         assert_eq!(copied.output, proof);
         // There is no terminal, so there are plain lines.
         let lines: Vec<&str> = copied.error.split('\n').collect();

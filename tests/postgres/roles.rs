@@ -71,6 +71,7 @@ fn the_owner_migrates_and_the_service_serves_with_tokens() {
         service.save("John", "1990-05-20");
         service.save("John", "1990-05-21");
         service.get("/hello/John").expect_status(200);
+        service.get("/rates").expect_problem(404, "hello-birthday load-rates");
     };
     use_it();
     // A new cluster is not the only one that it is executed in.
@@ -94,6 +95,7 @@ fn the_owner_migrates_and_the_service_serves_with_tokens() {
         "alter table users add column mine integer",
         "truncate users",
         "delete from users",
+        "delete from prices",
         "create schema mine",
         "create role mine",
         "set role hello_owner",
@@ -134,7 +136,7 @@ fn tables_of_whatever_owner_become_the_owners() {
 
     execute(&master, ROLES);
     let owners = cluster.session_in("hello").execute(OWNERS);
-    assert_eq!(owners.lines().count(), 5, "{owners}");
+    assert_eq!(owners.lines().count(), 9, "{owners}");
     assert!(owners.lines().all(|line| line.ends_with("|hello_owner")), "{owners}");
     let [owner, serving] = ["hello_owner", "hello"].map(|user| {
         cluster.execute(&format!("alter role {user} password 'token'"));

@@ -34,17 +34,15 @@ const EDITS: &[(&str, &str, &str)] = &[
     ),
     // As tests are built, so that the packages that are built for them are built for it too.
     ("Cargo.toml", "[dev-dependencies]\n", "[target.'cfg(all())'.dependencies]\n"),
-    ("src/store/sqlite/migrate.rs", FIRST_MIGRATION, SECOND_MIGRATION),
-    ("src/store/postgres/migrate.rs", FIRST_MIGRATION, SECOND_MIGRATION),
+    ("src/store/sqlite/migrate.rs", LAST_MIGRATION, ONE_MORE_MIGRATION),
+    ("src/store/postgres/migrate.rs", LAST_MIGRATION, ONE_MORE_MIGRATION),
     ("src/lib.rs", "mod clock;\n", "mod clock;\nmod fault;\n"),
     ("src/commands/serve.rs", "    systemd::ready(&status);\n", READY),
 ];
 
-const FIRST_MIGRATION: &str =
-    "    &[Migration { sql: include_str!(\"migrations/0001_users.sql\"), works_with: 1 }];\n";
-const SECOND_MIGRATION: &str =
-    "    &[Migration { sql: include_str!(\"migrations/0001_users.sql\"), works_with: 1 },
-      Migration { sql: include_str!(\"migrations/0002_language.sql\"), works_with: 1 }];\n";
+const LAST_MIGRATION: &str = ", works_with: 1 },\n];\n";
+const ONE_MORE_MIGRATION: &str = ", works_with: 1 },
+    Migration { sql: include_str!(\"migrations/9999_language.sql\"), works_with: 1 },\n];\n";
 const READY: &str = "    crate::fault::begin();
     if crate::fault::is_unready() {
         lifecycle.stop();
@@ -54,8 +52,8 @@ const READY: &str = "    crate::fault::begin();
 /// Files that are new in the next release.
 const ADDITIONS: &[(&str, &str)] = &[
     ("src/fault.rs", include_str!("next_release/fault.rs")),
-    ("src/store/sqlite/migrations/0002_language.sql", include_str!("next_release/sqlite.sql")),
-    ("src/store/postgres/migrations/0002_language.sql", include_str!("next_release/postgres.sql")),
+    ("src/store/sqlite/migrations/9999_language.sql", include_str!("next_release/sqlite.sql")),
+    ("src/store/postgres/migrations/9999_language.sql", include_str!("next_release/postgres.sql")),
 ];
 
 /// Builds the next release with the packages of the previous one.

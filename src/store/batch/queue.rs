@@ -79,7 +79,7 @@ impl<Q, A> Queue<Q, A> {
         }
     }
 
-    /// `read`, `write` or `ping`.
+    /// `read`, `write`, `ping` or `rates`.
     pub fn kind(&self) -> &'static str {
         self.metrics.kind
     }

@@ -24,6 +24,11 @@ const SET_SYNCHRONOUS_COMMIT: &str = "select set_config(
         'synchronous_commit', case setting when 'off' then 'on' else setting end, false)
     from current_setting('synchronous_commit', true) as setting where setting is not null";
 
+/// Does nothing on a server without these settings.
+const SET_FOR_LARGE_QUERIES: &str = "select set_config(
+        name, case name when 'plan_cache_mode' then 'force_custom_plan' else '0' end, false)
+    from pg_settings where name in ('plan_cache_mode', 'max_parallel_workers_per_gather')";
+
 /// How long to wait for a connection to close cleanly.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -34,6 +39,7 @@ pub(super) struct Connector {
     replica: Option<Arc<UrlSource>>,
     tls: Arc<Tls>,
     statement_timeout: Option<Duration>,
+    large_queries: bool,
     /// Index of the host to try first: the last one that accepted a connection, or the one
     /// after the last that failed.
     preferred_host: Arc<AtomicUsize>,
@@ -67,6 +73,7 @@ impl Connector {
             replica: None,
             tls: tls.into(),
             statement_timeout: None,
+            large_queries: false,
             preferred_host: Arc::default(),
         }
     }
@@ -75,6 +82,12 @@ impl Connector {
     /// accumulate there nor take effect later than newer ones.
     pub fn with_statement_timeout(&self, timeout: Duration) -> Connector {
         Connector { statement_timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// Has the server plan a statement for the values of each execution, and execute it in one
+    /// process, which leaves the others to short statements.
+    pub fn for_large_queries(&self) -> Connector {
+        Connector { large_queries: true, ..self.clone() }
     }
 
     /// Connects to the one at `replica` instead. What its URL lacks is taken from the
@@ -129,6 +142,9 @@ impl Connector {
             if let Some(timeout) = self.statement_timeout {
                 let timeout = timeout.as_millis();
                 client.batch_execute(&format!("set statement_timeout = {timeout}")).await?;
+            }
+            if self.large_queries {
+                client.batch_execute(SET_FOR_LARGE_QUERIES).await?;
             }
             Ok((client, task))
         });

@@ -66,6 +66,9 @@ pub enum PostgresError {
     /// This role lacks the privileges to read the schema's version.
     #[error("this role may not read the schema: grant it select, insert and update on all tables in it; {}", describe(.0))]
     MayNotRead(tokio_postgres::Error),
+    /// This role lacks the privileges to replace the rates.
+    #[error("this role may not replace the rates: run load-rates as the role that owns the tables; {}", describe(.0))]
+    MayNotLoad(tokio_postgres::Error),
     /// The encoding does not have every letter.
     #[error(
         "the database's encoding is not UTF-8, so it cannot store every name: create it with encoding 'UTF8' template template0"
@@ -73,7 +76,7 @@ pub enum PostgresError {
     NotUtf8,
     /// Another program has tables of the same names.
     #[error(
-        "the database has tables of another program named users or schema_versions; it was not changed: name another database, or a schema with ?options=-csearch_path%3DNAME"
+        "the database has tables of another program named users, prices or schema_versions; it was not changed: name another database, or a schema with ?options=-csearch_path%3DNAME"
     )]
     NotOurs,
 }

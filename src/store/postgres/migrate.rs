@@ -23,8 +23,13 @@ use super::error::PostgresError;
 use crate::store::schema::{self, Migrate, Migration, SchemaVersion};
 
 /// This release's schema, in steps.
-const MIGRATIONS: &[Migration] =
-    &[Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 },
+    Migration { sql: include_str!("migrations/0002_regions.sql"), works_with: 1 },
+    Migration { sql: include_str!("migrations/0003_ports.sql"), works_with: 1 },
+    Migration { sql: include_str!("migrations/0004_prices.sql"), works_with: 1 },
+    Migration { sql: include_str!("migrations/0005_rates_loads.sql"), works_with: 1 },
+];
 
 /// The applied steps. Version 0 is the empty schema, whose row is the one to lock.
 const CREATE_VERSIONS: &str = "create table if not exists schema_versions (
@@ -150,17 +155,22 @@ async fn check_encoding(client: &Client) -> Result<(), PostgresError> {
 }
 
 async fn read_version(client: &Client) -> Result<SchemaVersion, PostgresError> {
-    // schema_versions is created first, so a table of users without it is not ours.
+    // schema_versions is created first, so a table of users without it is not ours. Nor are prices
+    // without sums, as a dump of rates that somebody restored here has them.
     let tables = "select
             exists (select from pg_catalog.pg_tables
                 where tablename = 'schema_versions' and schemaname = any(current_schemas(false))),
             exists (select from pg_catalog.pg_tables
-                where tablename = 'users' and schemaname = current_schema())";
+                where tablename = 'users' and schemaname = current_schema()),
+            exists (select from pg_catalog.pg_class as prices
+                where relname = 'prices' and relnamespace = to_regnamespace(current_schema())
+                and not exists (select from pg_catalog.pg_attribute
+                    where attrelid = prices.oid and attname = 'sum'))";
     let row = client.query_one(tables, &[]).await?;
-    match [row.try_get(0)?, row.try_get(1)?] {
-        [true, _] => {}
-        [false, true] => return Err(PostgresError::NotOurs),
-        [false, false] => return Ok(SchemaVersion::default()),
+    match [row.try_get(0)?, row.try_get(1)?, row.try_get(2)?] {
+        [_, _, true] | [false, true, _] => return Err(PostgresError::NotOurs),
+        [true, ..] => {}
+        [false, ..] => return Ok(SchemaVersion::default()),
     }
     let versions = "select coalesce(max(version), 0), coalesce(max(works_with), 0)
         from schema_versions";

@@ -1,4 +1,4 @@
-//! Stores users in Postgres, or in any database that speaks its protocol and has
+//! Stores users and rates in Postgres, or in any database that speaks its protocol and has
 //! `insert … on conflict`.
 
 mod bulk;
@@ -7,6 +7,8 @@ mod connect;
 mod error;
 mod migrate;
 mod queries;
+mod rates;
+mod rates_load;
 mod replica;
 mod tls;
 pub(super) mod url;
@@ -18,15 +20,18 @@ use futures_util::future::{OptionFuture, join_all};
 use self::client::{ReconnectingClient, STATEMENT_TIMEOUT};
 use self::connect::Connector;
 use self::queries::{FIND, Reader, SAVE, Writer};
+use self::rates::RatesReader;
 use self::replica::{Replica, ReplicaStatus};
 use self::tls::Tls;
 use super::batch::{BatchLimits, Batcher};
 use super::database_url::UrlSource;
 use super::outage::Outage;
+use super::rates::RATES_LIMITS;
 use super::{Store, StoreOptions};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::PostgresBulk;
+pub(super) use rates_load::PostgresRatesLoad;
 
 /// Connections that read. The second one executes what arrives while the first waits for
 /// its answer.
@@ -62,10 +67,18 @@ pub(super) async fn open(
     });
     // One connection writes, so that saves reach the database in order.
     let writes = vec![Writer(client(SAVE, "write"))];
+    let rates = RatesReader::new(primary.clone(), metrics.retries("rates"));
     Ok(Store {
         reads: Batcher::start(limits, metrics.batches("read"), &outage, reads),
         pings,
         writes: Batcher::start(limits, metrics.batches("write"), &outage, writes),
+        // Whether it answers says nothing about users, nor the other way round.
+        rates: Batcher::start(
+            RATES_LIMITS,
+            metrics.batches("rates"),
+            &Arc::new(Outage::new()),
+            vec![rates],
+        ),
         outage,
         database: "postgres",
         journal: None,

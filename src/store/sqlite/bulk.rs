@@ -69,7 +69,7 @@ impl SqliteBulk {
 /// A choice that changes nothing where the file allows it. Its header tells whether
 /// it is in WAL mode (<https://www.sqlite.org/fileformat.html>, "File format version
 /// numbers").
-fn journal_in_use(path: &Path) -> JournalChoice {
+pub(super) fn journal_in_use(path: &Path) -> JournalChoice {
     const WRITE_VERSION: u64 = 18;
     const LEGACY: u8 = 1;
     let mut version = [0];

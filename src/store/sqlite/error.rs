@@ -59,6 +59,9 @@ pub enum SqliteError {
     /// The file was moved, replaced or deleted while in use.
     #[error("{} was moved, replaced or deleted while in use: put it back; or, if you mean to use the new file, stop the service, delete {}-wal and {}-shm, and start it again", .0.display(), .0.display(), .0.display())]
     Moved(PathBuf),
+    /// Another load of rates began after this one.
+    #[error("another load of rates into {} has begun: this one was given up and changed nothing; load one dump at a time", .0.display())]
+    LoadOvertaken(PathBuf),
     /// Anything else that SQLite reports.
     #[error("cannot use {}", .0.display())]
     Other(PathBuf, #[source] rusqlite::Error),

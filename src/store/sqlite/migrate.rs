@@ -11,8 +11,13 @@ use super::journal::Journal;
 use crate::store::schema::{self, Migrate, Migration, SchemaVersion};
 
 /// This release's schema, in steps.
-const MIGRATIONS: &[Migration] =
-    &[Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { sql: include_str!("migrations/0001_users.sql"), works_with: 1 },
+    Migration { sql: include_str!("migrations/0002_regions.sql"), works_with: 1 },
+    Migration { sql: include_str!("migrations/0003_ports.sql"), works_with: 1 },
+    Migration { sql: include_str!("migrations/0004_prices.sql"), works_with: 1 },
+    Migration { sql: include_str!("migrations/0005_rates_loads.sql"), works_with: 1 },
+];
 
 /// Marks a file as ours: "HBDY" (<https://www.sqlite.org/pragma.html#pragma_application_id>).
 const APPLICATION_ID: i32 = 0x4842_4459;

@@ -1,5 +1,5 @@
-//! Users in a SQLite file. One thread writes, one or two read; with a write-ahead log the event loop
-//! reads for itself while that is fast.
+//! Users and rates in a SQLite file. One thread writes users, one or two read them, and another one
+//! reads rates; with a write-ahead log the event loop finds users for itself while that is fast.
 
 mod bulk;
 mod error;
@@ -8,6 +8,8 @@ mod file;
 mod journal;
 mod migrate;
 mod queries;
+mod rates;
+mod rates_load;
 mod turns;
 mod worker;
 
@@ -20,10 +22,13 @@ use tokio::task::spawn_blocking;
 use self::event_loop::EventLoopReader;
 use self::file::DatabaseFile;
 use self::queries::{LockWait, Reader, Writer, pool};
+use self::rates::RatesReader;
 use self::worker::{Begin, WorkerThread};
 use super::batch::{BatchLimits, Batcher};
 use super::outage::Outage;
+use super::rates::RATES_LIMITS;
 use super::{Store, StoreOptions, User};
+use crate::domain::rates::{DailyTotals, RatesQuery};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
@@ -31,6 +36,7 @@ pub(super) use bulk::SqliteBulk;
 use error::SqliteError;
 use journal::Journal;
 pub use journal::JournalChoice;
+pub(super) use rates_load::SqliteRatesLoad;
 
 /// How many threads read. One is enough for the processor; the second answers while the first waits
 /// for the disk. With a rollback journal a commit waits for all readers, and two whose batches
@@ -50,7 +56,7 @@ pub(super) async fn open(
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
     let threads = spawn_blocking(move || Threads::start(&path, &options)).await??;
-    let Threads { file, readers, writer, connecting } = threads;
+    let Threads { file, readers, writer, rates, connecting } = threads;
     let outage = Arc::new(Outage::new());
     let reads = metrics.batches("read");
     let reads = match file.journal {
@@ -67,6 +73,13 @@ pub(super) async fn open(
         reads,
         pings: None,
         writes: Batcher::start(limits, metrics.batches("write"), &outage, vec![writer]),
+        // Whether it answers says nothing about users, nor the other way round.
+        rates: Batcher::start(
+            RATES_LIMITS,
+            metrics.batches("rates"),
+            &Arc::new(Outage::new()),
+            vec![rates],
+        ),
         outage,
         database: "sqlite",
         journal: Some(file.journal.as_str()),
@@ -76,6 +89,7 @@ pub(super) async fn open(
 struct Threads {
     readers: Vec<WorkerThread<Username, Option<DateOfBirth>>>,
     writer: WorkerThread<User, ()>,
+    rates: WorkerThread<RatesQuery, Option<DailyTotals>>,
     file: DatabaseFile,
     /// Replaces connections that failed, which is so seldom that one thread does it for all pools.
     connecting: Arc<ScheduledThreadPool>,
@@ -97,6 +111,7 @@ impl Threads {
         let readers = Reader::open(&file, readers(journal), &connecting)?;
         let start = |reader| WorkerThread::start("reader", begin, reader);
         let readers = readers.into_iter().map(start).collect::<std::io::Result<_>>()?;
-        Ok(Threads { readers, writer, file, connecting })
+        let rates = WorkerThread::start("rates", Begin::WithRun, RatesReader::new(file.clone()))?;
+        Ok(Threads { readers, writer, rates, file, connecting })
     }
 }

@@ -1,0 +1,7 @@
+create table ports (
+    load integer not null,
+    code text not null,
+    name text,
+    parent_slug text,
+    primary key (load, code)
+) strict, without rowid;
