@@ -6,18 +6,20 @@
 # outcome nor fails with it (…/issues/42355).
 
 locals {
-  roll_command = join(" ", [
-    "${path.module}/roll",
+  roll_arguments = join(" ", [
     "--region ${var.region}",
     "--group ${aws_autoscaling_group.this.name}",
     "--template ${aws_launch_template.this.id}",
     "--version ${aws_launch_template.this.latest_version}",
-    "--alarms '${var.roll.alarms ? join(",", local.roll_alarms) : ""}'",
     "--max-healthy-percent ${var.roll.max_healthy_percent}",
     "--warmup-seconds ${var.roll.warmup_seconds}",
     "--bake-seconds ${var.roll.bake_seconds}",
     "--timeout-seconds ${var.roll.timeout_seconds}",
   ])
+  watched_alarms = var.roll.alarms ? join(",", local.roll_alarms) : ""
+  roll_command   = "${path.module}/roll ${local.roll_arguments} --alarms '${local.watched_alarms}'"
+  # An output of this one would be a change in the next plan.
+  rollback_command = "${path.module}/roll ${local.roll_arguments} --alarms ''"
 }
 
 # A roll that fails taints this, so that the next apply tries again.
@@ -25,7 +27,7 @@ resource "terraform_data" "roll" {
   triggers_replace = [aws_launch_template.this.latest_version]
 
   provisioner "local-exec" {
-    command = local.roll_command
+    command = var.rollback ? local.rollback_command : local.roll_command
   }
 
   depends_on = [

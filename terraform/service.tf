@@ -64,19 +64,19 @@ data "aws_ami" "this" {
 
   filter {
     name   = "image-id"
-    values = [var.ami_id]
+    values = [local.image]
   }
 
   lifecycle {
     postcondition {
       # Tags are not shared with other accounts, names are.
       condition     = var.ami_owner == "self" ? lookup(self.tags, "Service", "") == "hello-birthday" : startswith(self.name, "hello-birthday-")
-      error_message = "The image ${var.ami_id} is none of this service: bake one with packer/ and give its id."
+      error_message = "The image ${local.image} is none of this service: bake one with packer/ and give its id."
     }
 
     postcondition {
       condition     = contains(data.aws_ec2_instance_type.this.supported_architectures, self.architecture)
-      error_message = "The image ${var.ami_id} is for ${self.architecture}, which ${var.instance_type} does not run: choose another instance_type, or bake the image for it."
+      error_message = "The image ${local.image} is for ${self.architecture}, which ${var.instance_type} does not run: choose another instance_type, or bake the image for it."
     }
   }
 }

@@ -51,13 +51,20 @@ variable "tags" {
 
 variable "ami_id" {
   type        = string
-  description = "Image of the instances, as registered by Packer; a change rolls the group."
+  default     = null
+  description = "Image to release, as registered by Packer, which rolls the group and is recorded once it runs; null is the image that is recorded in the parameter /hello-birthday/ENVIRONMENT/image."
 
   validation {
     # A rollback needs a plain id: AWS does not roll back to an SSM alias.
-    condition     = can(regex("^ami-[0-9a-f]{8,17}$", var.ami_id))
+    condition     = var.ami_id == null || can(regex("^ami-[0-9a-f]{8,17}$", var.ami_id))
     error_message = "The image is a plain id, such as ami-0123456789abcdef0."
   }
+}
+
+variable "rollback" {
+  type        = bool
+  default     = false
+  description = "Whether this apply goes back to an image that ran before, which no alarm stops: alarms that are on speak of the release that is left. Set for one apply, as deploy does."
 }
 
 variable "ami_owner" {
