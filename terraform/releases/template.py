@@ -29,7 +29,8 @@ def delete_old_versions(region: str, environment: str) -> int:
     ]
     for start in range(0, len(old), CALL_VERSIONS_MAX):
         some = old[start : start + CALL_VERSIONS_MAX]
-        aws.call(region, "ec2", "delete-launch-template-versions", "--launch-template-name", name, "--versions", *some)
+        id = versions[0]["LaunchTemplateId"]
+        aws.call(region, "ec2", "delete-launch-template-versions", "--launch-template-id", id, "--versions", *some)
     return len(old)
 
 

@@ -536,13 +536,13 @@ fn end(command: Command, code: i32) -> Said {
 }
 
 /// A folder of programs, to be all that there is.
-struct Tools {
-    folder: TempDir,
+pub struct Tools {
+    pub folder: TempDir,
 }
 
 impl Tools {
     /// Some of this machine's.
-    fn new(names: &[&str]) -> Tools {
+    pub fn new(names: &[&str]) -> Tools {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         for name in names {
             let path = run(command("bash").args(["-c", &format!("command -v {name}")]));
@@ -551,7 +551,7 @@ impl Tools {
         Tools { folder }
     }
 
-    fn add(&self, name: &str, script: &str) {
+    pub fn add(&self, name: &str, script: &str) {
         let path = self.folder.path().join(name);
         fs::write(&path, format!("#!/usr/bin/env bash\n{script}\n")).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
