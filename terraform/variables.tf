@@ -102,8 +102,24 @@ variable "service_flags" {
   }
 
   validation {
-    condition     = length([for name in keys(var.service_flags) : name if strcontains(name, "DATABASE_URL") || strcontains(name, "LISTEN") || strcontains(name, "DRAIN") || strcontains(name, "POSTGRES_CA")]) == 0
-    error_message = "Where the service listens, how it drains and what it stores in are set by this stack."
+    condition     = length([for name in keys(var.service_flags) : name if strcontains(name, "DATABASE_URL") || strcontains(name, "LISTEN") || strcontains(name, "DRAIN") || strcontains(name, "POSTGRES_CA") || strcontains(name, "SENTRY")]) == 0
+    error_message = "Where the service listens, how it drains, what it stores in and where it reports errors are set by this stack."
+  }
+}
+
+variable "sentry_dsn_parameter" {
+  type        = string
+  default     = null
+  description = "Name of the parameter with the Sentry DSN that errors are reported to, below /hello-birthday/ENVIRONMENT/ and a SecureString of the stack's key; null reports none."
+
+  validation {
+    condition     = var.sentry_dsn_parameter == null || can(regex("^/hello-birthday/${var.environment}/[a-zA-Z0-9_.-]+$", var.sentry_dsn_parameter))
+    error_message = "The parameter is /hello-birthday/ENVIRONMENT/NAME, such as /hello-birthday/staging/sentry-dsn: instances read no other."
+  }
+
+  validation {
+    condition     = var.sentry_dsn_parameter == null || var.egress != "endpoints"
+    error_message = "With egress = \"endpoints\" instances reach AWS alone, and no error tracker: choose another egress, or leave sentry_dsn_parameter out."
   }
 }
 
