@@ -27,11 +27,14 @@ def delete_old_versions(region: str, environment: str) -> int:
         for version in versions[OLD_VERSIONS_KEPT:]
         if not version["DefaultVersion"] and str(version["VersionNumber"]) not in used
     ]
+    deleted = 0
     for start in range(0, len(old), CALL_VERSIONS_MAX):
-        some = old[start : start + CALL_VERSIONS_MAX]
-        id = versions[0]["LaunchTemplateId"]
-        aws.call(region, "ec2", "delete-launch-template-versions", "--launch-template-id", id, "--versions", *some)
-    return len(old)
+        id, some = versions[0]["LaunchTemplateId"], old[start : start + CALL_VERSIONS_MAX]
+        answer = aws.call(
+            region, "ec2", "delete-launch-template-versions", "--launch-template-id", id, "--versions", *some
+        )
+        deleted += len(answer["SuccessfullyDeletedLaunchTemplateVersions"])
+    return deleted
 
 
 def versions_in_use(region: str, group: str) -> set[str]:

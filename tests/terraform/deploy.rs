@@ -204,7 +204,7 @@ fn wrong_arguments_are_told_apart_and_help_lists_the_exit_codes() {
         (&["--image", "resolve:ssm:/newest"], "a plain id"),
         (&["--previous", "--rollback"], "--rollback goes with --image"),
         (&["--previous", "--releases"], "not allowed with"),
-        (&["--nonsense"], "--nonsense"),
+        (&["--previous", "--nonsense"], "--nonsense"),
     ] {
         let outcome = environment.deploy(arguments, 2);
         assert!(outcome.contains(told), "{arguments:?}: {outcome}");

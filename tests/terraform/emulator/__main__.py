@@ -26,6 +26,7 @@ import images
 import leftovers
 import refreshes
 import restores
+import templates
 from control import Control
 
 aurora.extend_moto()
@@ -36,6 +37,7 @@ images.extend_moto()
 leftovers.extend_moto()
 refreshes.extend_moto()
 restores.extend_moto()
+templates.extend_moto()
 moto = DomainDispatcherApplication(create_backend_app)
 server = make_server("127.0.0.1", 0, Control(moto), threaded=True, request_handler=MotoRequestHandler)
 # Moto calls itself now and then.
