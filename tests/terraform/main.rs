@@ -23,6 +23,7 @@ mod dashboard;
 mod deploy;
 mod diagrams;
 mod documentation;
+mod errors;
 mod lints;
 mod permissions;
 mod properties;
