@@ -17,7 +17,7 @@ locals {
   branch = length(local.head) > 1 ? local.head[1] : ""
   commit = var.commit != "" ? var.commit : local.branch == "" ? local.head[0] : trimspace(file("${local.project}/.git/${local.branch}"))
 
-  committed = var.committed != "" ? var.committed : formatdate("YYYY-MM-DD'T'hh:mm:ss'Z'", timestamp())
+  committed = var.committed != "" ? var.committed : timestamp()
 
   # Sessions need an instance profile; where none is given, Packer makes one for this build.
   sessions      = var.ssh_interface == "session_manager"

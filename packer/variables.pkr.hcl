@@ -33,7 +33,7 @@ variable "committed" {
   description = "Time of that commit, such as 2026-01-31T12:00:00Z, by which images are told older from newer. Without it the time of the bake."
 
   validation {
-    condition     = var.committed == "" || length(regexall("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$", var.committed)) == 1
+    condition     = var.committed == "" || can(timeadd(var.committed, "0s"))
     error_message = "The committed is a time in UTC, such as 2026-01-31T12:00:00Z."
   }
 }
