@@ -2,6 +2,7 @@
 //! jobs of a pipeline have.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
@@ -19,8 +20,8 @@ pub struct Stack<'a> {
     tree: Tree,
     account: &'a Account,
     gate: &'a Gate,
-    settings: BTreeMap<&'static str, String>,
     environment: &'static str,
+    database: &'static str,
 }
 
 impl Stack<'_> {
@@ -28,7 +29,7 @@ impl Stack<'_> {
         account: &'a Account,
         gate: &'a Gate,
         environment: &'static str,
-        database: &str,
+        database: &'static str,
     ) -> Stack<'a> {
         Stack {
             name: format!("hello-birthday-{environment}"),
@@ -36,13 +37,19 @@ impl Stack<'_> {
             tree: Tree::new("", &providers().oldest),
             account,
             gate,
-            settings: BTreeMap::from([("database", database.to_owned())]),
             environment,
+            database,
         }
     }
 
-    pub fn set(&mut self, name: &'static str, value: &str) {
-        self.settings.insert(name, value.to_owned());
+    /// Changes a line of the settings.
+    pub fn set(&self, name: &str, value: &str) {
+        let file = self.tree.path(&format!("environments/{}.tfvars", self.environment));
+        let settings = fs::read_to_string(&file).unwrap();
+        let others = settings.lines().filter(|line| line.split(' ').next() != Some(name));
+        let changed = format!("{name} = {value}");
+        let lines: Vec<_> = others.chain([&*changed]).collect();
+        fs::write(file, lines.join("\n") + "\n").unwrap();
     }
 
     /// Has the next roll fail, and its rollback work.
@@ -58,7 +65,7 @@ impl Stack<'_> {
         self.emulator.aws("cloudwatch.set_alarm_state", state);
     }
 
-    /// Has `command` be a job with this role and the stack's settings.
+    /// Has `command` be a job with this role.
     pub fn enter<'c>(&self, role: &str, command: &'c mut Command) -> &'c mut Command {
         let boundary = self.account.boundary(self.environment);
         // The scripts need not wait for AWS either.
@@ -66,7 +73,6 @@ impl Stack<'_> {
             .enter(role, self.gate, command)
             .env("POLL_SECONDS", "0")
             .env("TF_VAR_permissions_boundary", boundary)
-            .env("TF_CLI_ARGS_plan", self.settings().join(" "))
     }
 
     /// Releases, and gives what that printed; it must end with this exit code.
@@ -86,12 +92,7 @@ impl Stack<'_> {
         self.emulator.enter(&mut terraform).env("POLL_SECONDS", "0");
         terraform.env("TF_VAR_permissions_boundary", self.account.boundary(self.environment));
         terraform.arg(format!("-var-file=environments/{}.tfvars", self.environment));
-        terraform.args(self.settings());
         terraform
-    }
-
-    fn settings(&self) -> Vec<String> {
-        self.settings.iter().map(|(name, value)| format!("-var={name}={value}")).collect()
     }
 
     /// A plan with the rights of the role that plans: it only reads, and takes no lock.
@@ -115,7 +116,7 @@ impl Stack<'_> {
         let mut apply = self.tree.terraform("apply");
         self.enter(role, &mut apply).arg("-auto-approve");
         apply.arg(format!("-var-file=environments/{}.tfvars", self.environment));
-        apply.args(self.settings()).arg("-var=size={ min = 2, max = 5 }");
+        apply.arg("-var=size={ min = 2, max = 5 }");
         let refused = apply.output().unwrap();
         assert!(!refused.status.success(), "{}", of_interest(&refused));
         let refusals = self.gate.ask("refused").to_string();
@@ -125,7 +126,7 @@ impl Stack<'_> {
     /// Expects that the service does not leave its database at once, and that nothing of
     /// either database is deleted or replaced when the other is made and used.
     pub fn expect_moved_in_steps(&self) {
-        let [here, there] = match &*self.settings["database"] {
+        let [here, there] = match self.database {
             "sqlite" => ["sqlite", "postgres"],
             _ => ["postgres", "sqlite"],
         };
@@ -183,7 +184,7 @@ impl Stack<'_> {
     pub fn expect_protected(&self) {
         let refused = self.try_destroy();
         assert!(!refused.status.success(), "{}", of_interest(&refused));
-        let (find, kind) = match &*self.settings["database"] {
+        let (find, kind) = match self.database {
             "sqlite" => ("efs.describe_file_systems", "FileSystems"),
             _ => ("rds.describe_db_clusters", "DBClusters"),
         };
@@ -203,7 +204,7 @@ impl Stack<'_> {
         assert!(destroyed.status.success(), "{}", of_interest(&destroyed));
 
         let left = self.tagged();
-        if self.settings["database"] == "postgres" {
+        if self.database == "postgres" {
             let last = format!("-snapshot:{}-final-", self.name);
             assert!(left.iter().any(|name| name.contains(&last)), "{left:?}");
         } else {

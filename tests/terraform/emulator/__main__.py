@@ -10,6 +10,8 @@ import threading
 
 # Before moto is there: it knows the policies that AWS offers if it is told to.
 os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+# Nothing is to be learnt from a wait.
+os.environ["MOTO_ACM_VALIDATION_WAIT"] = "0"
 
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
