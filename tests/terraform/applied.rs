@@ -130,6 +130,7 @@ fn take_back(stack: &Stack, first: &str) {
 fn take_down(stack: &Stack) {
     stack.expect_protected();
     stack.set("deletion_protection", "false");
-    stack.apply();
+    // The attempt has deleted the record too.
+    stack.apply(&stack.emulator.register_image(&format!("{}-again", stack.name)));
     stack.destroy();
 }

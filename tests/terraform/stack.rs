@@ -103,10 +103,12 @@ impl Stack<'_> {
         plan
     }
 
-    /// Applies the settings with the recorded image.
+    /// Applies the settings and an image.
     #[track_caller]
-    pub fn apply(&self) {
-        let applied = self.terraform("apply").arg("-auto-approve").output().unwrap();
+    pub fn apply(&self, image: &str) {
+        let mut apply = self.terraform("apply");
+        apply.args(["-auto-approve", &format!("-var=ami_id={image}")]);
+        let applied = apply.output().unwrap();
         assert!(applied.status.success(), "{}", of_interest(&applied));
     }
 
