@@ -55,7 +55,7 @@ with Picture("request", 940, 480):
         icon(Rust, 70, 366, "cargo static:\none binary"),
         icon(Ansible, 206, 366, "Packer, Ansible:\na host, sealed"),
         icon(EC2Ami, 342, 366, "Image, booted\nand asked first"),
-        icon(Github, 478, 366, "ami_id, a line\nthat is reviewed"),
+        icon(Github, 478, 366, "deploy, of one\nenvironment"),
         icon(Terraform, 614, 366, "terraform apply\nstarts a roll, waits"),
         icon(EC2AutoScaling, 742, 366, "Instance refresh:\nnew before old", "aws_autoscaling_group.this"),
         icon(CloudwatchAlarm, 870, 366, "Alarms: quiet, or\nrolled back", "aws_cloudwatch_metric_alarm.http_5xx"),

@@ -4,7 +4,7 @@ from diagrams.aws.compute import EC2Ami, EC2Instance
 from diagrams.aws.database import Aurora
 from diagrams.aws.general import Users
 from diagrams.aws.integration import SimpleNotificationServiceSnsTopic
-from diagrams.aws.management import Cloudwatch, SystemsManager
+from diagrams.aws.management import Cloudwatch, SystemsManager, SystemsManagerParameterStore
 from diagrams.aws.network import ElbApplicationLoadBalancer, Endpoint, Route53
 from diagrams.aws.security import (
     WAF,
@@ -76,12 +76,14 @@ with Picture("system", 940, 700):
     image = icon(EC2Ami, 492, 546, "Image")
     bake = icon(Ansible, 612, 546, "Packer, Ansible")
     binary = part(732, 546, 80, 40, "Static\nbinary", line=INK)
+    record = icon(SystemsManagerParameterStore, 492, 636, "Image that runs", "aws_ssm_parameter.image")
     caption(422, 536, "ami_id", BLUE)
     caption(384, 496, "applies", BLUE)
     arrow(github, role, color=BLUE)
     arrow(role, terraform, color=BLUE)
     arrow(terraform, corner(352, 468), color=BLUE)
     arrow(corner(352, 590), corner(352, 636), state, color=BLUE)
+    arrow(corner(352, 636), record, color=BLUE)
     arrow(image, terraform, color=BLUE)
     arrow(bake, image, color=BLUE)
     arrow(binary, bake, color=BLUE)
@@ -92,5 +94,5 @@ with Picture("system", 940, 700):
         (642, "watching and keeping", GREY),
         (662, "releases", BLUE),
     ):
-        arrow(corner(470, y), corner(510, y), color=color)
-        caption(622, y, text + "\\l", color=color, width=200)
+        arrow(corner(600, y), corner(640, y), color=color)
+        caption(752, y, text + "\\l", color=color, width=200)

@@ -17,6 +17,8 @@ locals {
   branch = length(local.head) > 1 ? local.head[1] : ""
   commit = var.commit != "" ? var.commit : local.branch == "" ? local.head[0] : trimspace(file("${local.project}/.git/${local.branch}"))
 
+  committed = var.committed != "" ? var.committed : timestamp()
+
   # Sessions need an instance profile; where none is given, Packer makes one for this build.
   sessions      = var.ssh_interface == "session_manager"
   make_profiles = local.sessions && var.instance_profile == "" ? [true] : []
@@ -42,6 +44,7 @@ locals {
     Service   = "hello-birthday"
     Version   = local.version
     Commit    = local.commit
+    Committed = local.committed
     Checksum  = "sha256:${local.checksum}"
     SourceAMI = "{{ .SourceAMI }}"
   }

@@ -27,6 +27,17 @@ variable "commit" {
   description = "Commit that the binary was built from. Without it the one of the branch that is checked out here."
 }
 
+variable "committed" {
+  type        = string
+  default     = ""
+  description = "Time of that commit, such as 2026-01-31T12:00:00Z, by which images are told older from newer. Without it the time of the bake."
+
+  validation {
+    condition     = var.committed == "" || can(timeadd(var.committed, "0s"))
+    error_message = "The committed is a time in UTC, such as 2026-01-31T12:00:00Z."
+  }
+}
+
 variable "subnet_id" {
   type        = string
   default     = ""

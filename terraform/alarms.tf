@@ -123,7 +123,7 @@ resource "aws_cloudwatch_metric_alarm" "unhealthy" {
 
 resource "aws_cloudwatch_metric_alarm" "none_healthy" {
   alarm_name        = "${local.name}-none-healthy"
-  alarm_description = "No instance has been healthy for five minutes, so every request fails. Read the group's activity history and the service's log; if the release is at fault, put the previous ami_id back and apply with roll = { alarms = false }."
+  alarm_description = "No instance has been healthy for five minutes, so every request fails. Read the group's activity history and the service's log; if the release is at fault, go back by terraform/deploy ${var.environment} --previous."
 
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0

@@ -27,7 +27,7 @@ output "running" {
   description = "Version of the launch template that the group runs, and its image; after a failed roll, not the version of this apply, and null for the image."
   value = {
     version = local.running_version
-    ami_id  = local.running_version == tostring(aws_launch_template.this.latest_version) ? var.ami_id : null
+    ami_id  = local.running_version == tostring(aws_launch_template.this.latest_version) ? local.image : null
   }
 }
 

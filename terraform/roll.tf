@@ -6,18 +6,21 @@
 # outcome nor fails with it (…/issues/42355).
 
 locals {
-  roll_command = join(" ", [
+  roll = join(" ", [
     "${path.module}/roll",
     "--region ${var.region}",
     "--group ${aws_autoscaling_group.this.name}",
     "--template ${aws_launch_template.this.id}",
     "--version ${aws_launch_template.this.latest_version}",
-    "--alarms '${var.roll.alarms ? join(",", local.roll_alarms) : ""}'",
+    "--alarms '%s'",
     "--max-healthy-percent ${var.roll.max_healthy_percent}",
     "--warmup-seconds ${var.roll.warmup_seconds}",
     "--bake-seconds ${var.roll.bake_seconds}",
     "--timeout-seconds ${var.roll.timeout_seconds}",
   ])
+  roll_command = format(local.roll, var.roll.alarms ? join(",", local.roll_alarms) : "")
+  # No output: it would be a change in the next plan.
+  roll_command_now = var.rollback ? format(local.roll, "") : local.roll_command
 }
 
 # A roll that fails taints this, so that the next apply tries again.
@@ -25,7 +28,7 @@ resource "terraform_data" "roll" {
   triggers_replace = [aws_launch_template.this.latest_version]
 
   provisioner "local-exec" {
-    command = local.roll_command
+    command = local.roll_command_now
   }
 
   depends_on = [

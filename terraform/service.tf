@@ -18,7 +18,12 @@ locals {
     local.reads_from_readers ? {
       HELLO_BIRTHDAY_READ_DATABASE_URL_FILE = "/run/hello-birthday/read-database-url"
     } : {},
+    var.sentry_dsn_parameter == null ? {} : {
+      HELLO_BIRTHDAY_SENTRY_DSN_FILE    = local.sentry_dsn_file
+      HELLO_BIRTHDAY_SENTRY_ENVIRONMENT = var.environment
+    },
   )
+  sentry_dsn_file = "/etc/hello-birthday/sentry-dsn"
 
   # Files that cloud-init writes at an instance's first start. Both databases are named
   # while both exist, so that any host can copy users from one to the other.
@@ -53,9 +58,15 @@ locals {
     } : {},
   )
 
-  user_data = "#cloud-config\n${yamlencode({
-    write_files = [for path, content in local.host_files : { path = path, content = content }]
-  })}"
+  # Run at each start and before the service, so that a new DSN is there after a restart.
+  boot_commands = [for parameter in var.sentry_dsn_parameter[*] : [
+    "sh", "-c", file("${path.module}/fetch-sentry-dsn"), "fetch-sentry-dsn", var.region, parameter, local.sentry_dsn_file, "hello-birthday"
+  ]]
+
+  user_data = "#cloud-config\n${yamlencode(merge(
+    { write_files = [for path, content in local.host_files : { path = path, content = content }] },
+    { for key, commands in { bootcmd = local.boot_commands } : key => commands if length(commands) > 0 },
+  ))}"
 }
 
 # The release: checked before anything is made of it.
@@ -64,19 +75,19 @@ data "aws_ami" "this" {
 
   filter {
     name   = "image-id"
-    values = [var.ami_id]
+    values = [local.image]
   }
 
   lifecycle {
     postcondition {
       # Tags are not shared with other accounts, names are.
       condition     = var.ami_owner == "self" ? lookup(self.tags, "Service", "") == "hello-birthday" : startswith(self.name, "hello-birthday-")
-      error_message = "The image ${var.ami_id} is none of this service: bake one with packer/ and give its id."
+      error_message = "The image ${local.image} is none of this service: bake one with packer/ and give its id."
     }
 
     postcondition {
       condition     = contains(data.aws_ec2_instance_type.this.supported_architectures, self.architecture)
-      error_message = "The image ${var.ami_id} is for ${self.architecture}, which ${var.instance_type} does not run: choose another instance_type, or bake the image for it."
+      error_message = "The image ${local.image} is for ${self.architecture}, which ${var.instance_type} does not run: choose another instance_type, or bake the image for it."
     }
   }
 }

@@ -51,13 +51,20 @@ variable "tags" {
 
 variable "ami_id" {
   type        = string
-  description = "Image of the instances, as registered by Packer; a change rolls the group."
+  default     = null
+  description = "Image to release, as registered by Packer, which rolls the group and is recorded once it runs; null is the image that is recorded in the parameter /hello-birthday/ENVIRONMENT/image."
 
   validation {
     # A rollback needs a plain id: AWS does not roll back to an SSM alias.
-    condition     = can(regex("^ami-[0-9a-f]{8,17}$", var.ami_id))
+    condition     = var.ami_id == null || can(regex("^ami-[0-9a-f]{8,17}$", var.ami_id))
     error_message = "The image is a plain id, such as ami-0123456789abcdef0."
   }
+}
+
+variable "rollback" {
+  type        = bool
+  default     = false
+  description = "Whether this apply goes back to an image that ran before, which no alarm stops: alarms that are on speak of the release that is left. Set for one apply, as deploy does."
 }
 
 variable "ami_owner" {
@@ -95,8 +102,24 @@ variable "service_flags" {
   }
 
   validation {
-    condition     = length([for name in keys(var.service_flags) : name if strcontains(name, "DATABASE_URL") || strcontains(name, "LISTEN") || strcontains(name, "DRAIN") || strcontains(name, "POSTGRES_CA")]) == 0
-    error_message = "Where the service listens, how it drains and what it stores in are set by this stack."
+    condition     = length([for name in keys(var.service_flags) : name if strcontains(name, "DATABASE_URL") || strcontains(name, "LISTEN") || strcontains(name, "DRAIN") || strcontains(name, "POSTGRES_CA") || strcontains(name, "SENTRY")]) == 0
+    error_message = "Where the service listens, how it drains, what it stores in and where it reports errors are set by this stack."
+  }
+}
+
+variable "sentry_dsn_parameter" {
+  type        = string
+  default     = null
+  description = "Name of the parameter with the Sentry DSN that errors are reported to, below /hello-birthday/ENVIRONMENT/ and a SecureString of the stack's key; null reports none."
+
+  validation {
+    condition     = var.sentry_dsn_parameter == null || can(regex("^/hello-birthday/${var.environment}/[a-zA-Z0-9_.-]+$", var.sentry_dsn_parameter))
+    error_message = "The parameter is /hello-birthday/ENVIRONMENT/NAME, such as /hello-birthday/staging/sentry-dsn: instances read no other."
+  }
+
+  validation {
+    condition     = var.sentry_dsn_parameter == null || var.egress != "endpoints"
+    error_message = "With egress = \"endpoints\" instances reach AWS alone, and no error tracker: choose another egress, or leave sentry_dsn_parameter out."
   }
 }
 

@@ -40,14 +40,23 @@ resource "aws_iam_role" "bake" {
   max_session_duration = 2 * 3600
 }
 
+resource "aws_iam_role" "retire" {
+  name                 = "hello-birthday-retire"
+  path                 = "/terraform/"
+  description          = "Removes images that nothing needs: retire-images"
+  assume_role_policy   = data.aws_iam_policy_document.trust["retire"].json
+  max_session_duration = 3600
+}
+
 locals {
   apply_seconds = 3 * 3600
 
   # What GitHub's token says of a job that may assume each role.
   subjects = merge(
     {
-      plan = ["pull_request", "ref:refs/heads/*"]
-      bake = ["ref:refs/heads/${var.branch}"]
+      plan   = ["pull_request", "ref:refs/heads/*"]
+      bake   = ["ref:refs/heads/${var.branch}"]
+      retire = ["ref:refs/heads/${var.branch}"]
     },
     { for environment in var.environments : "apply-${environment}" => ["environment:${environment}"] },
   )

@@ -30,6 +30,17 @@ output "init" {
   ]) }
 }
 
+output "backends" {
+  description = "For each environment, the file environments/ENVIRONMENT.tfbackend, by which deploy finds the state; commit it."
+  value = { for environment, key in local.state_keys : environment => <<-EOT
+    bucket     = "${aws_s3_bucket.state.id}"
+    key        = "${key}"
+    region     = "${var.region}"
+    kms_key_id = "${aws_kms_key.state.arn}"
+  EOT
+  }
+}
+
 output "protect" {
   description = "What has to be set up at GitHub before its workflows use these roles."
   value       = <<-EOT
@@ -66,6 +77,11 @@ output "bake_role" {
     role-to-assume        = aws_iam_role.bake.arn
     role-duration-seconds = aws_iam_role.bake.max_session_duration
   }
+}
+
+output "retire_role" {
+  description = "ARN of the role of jobs that remove old images."
+  value       = aws_iam_role.retire.arn
 }
 
 output "bake_instance_profile" {

@@ -77,10 +77,17 @@ data "aws_iam_policy_document" "read" {
       "sns:GetSubscriptionAttributes",
       "sns:GetTopicAttributes",
       "sns:ListTagsForResource",
+      "ssm:DescribeParameters",
       "wafv2:GetWebACL",
       "wafv2:GetWebACLForResource",
       "wafv2:ListTagsForResource",
     ]
+  }
+
+  statement {
+    sid       = "Images"
+    actions   = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:ListTagsForResource"]
+    resources = local.image_parameters
   }
 
   statement {
@@ -95,6 +102,11 @@ data "aws_iam_policy_document" "read" {
       "s3:ListBucket",
     ]
   }
+}
+
+locals {
+  # Which image each stack runs, and has run.
+  image_parameters = [for environment in var.environments : "${local.arn}:ssm:*:${local.account}:parameter/hello-birthday/${environment}/image"]
 }
 
 data "aws_iam_policy_document" "plan" {
@@ -144,10 +156,17 @@ data "aws_iam_policy_document" "plan" {
       "rds:DownloadDBLogFilePortion",
       "secretsmanager:BatchGetSecretValue",
       "secretsmanager:GetSecretValue",
-      "ssm:GetParameter*",
       "ssm:SendCommand",
       "ssm:StartSession",
     ]
+  }
+
+  # An image's id is none, another parameter may be.
+  statement {
+    sid           = "NoOtherParameters"
+    effect        = "Deny"
+    actions       = ["ssm:GetParameter*"]
+    not_resources = local.image_parameters
   }
 
   statement {

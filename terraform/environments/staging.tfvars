@@ -1,9 +1,6 @@
 environment = "staging"
 region      = "eu-central-1"
 
-# The image that runs here. Changing this line is a release.
-ami_id = "ami-00000000000000000"
-
 domain      = "hello.staging.example.com"
 hosted_zone = "staging.example.com"
 

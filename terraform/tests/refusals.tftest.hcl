@@ -30,7 +30,9 @@ run "values_that_no_stack_can_have" {
     ami_owner = "somebody"
     # Set by the stack itself.
     service_flags = { HELLO_BIRTHDAY_DATABASE_URL = "sqlite:elsewhere" }
-    size          = { min = 1, max = 2 }
+    # Of another stack, which instances may not read.
+    sentry_dsn_parameter = "/hello-birthday/other/sentry-dsn"
+    size                 = { min = 1, max = 2 }
     # Longer than systemd waits.
     drain_timeout_seconds = 60
     # Would end old instances first.
@@ -62,6 +64,7 @@ run "values_that_no_stack_can_have" {
     var.ami_id,
     var.ami_owner,
     var.service_flags,
+    var.sentry_dsn_parameter,
     var.size,
     var.drain_timeout_seconds,
     var.roll,

@@ -267,6 +267,76 @@ run "an_existing_network_and_certificate_are_used" {
   }
 }
 
+run "a_rollback_is_stopped_by_no_alarm" {
+  command = plan
+
+  variables {
+    rollback = true
+  }
+
+  assert {
+    condition     = strcontains(local.roll_command_now, " --alarms '' ")
+    error_message = "An alarm that is on stops the way back."
+  }
+
+  assert {
+    condition     = strcontains(output.roll_command, " --alarms '${join(",", local.roll_alarms)}' ")
+    error_message = "A rollback leaves a change of an output for the next plan."
+  }
+}
+
+run "without_an_image_the_recorded_one_is_kept" {
+  command = plan
+
+  variables {
+    ami_id = null
+  }
+
+  override_data {
+    target = data.aws_ssm_parameter.image[0]
+    values = { insecure_value = "ami-0fedcba9876543210" }
+  }
+
+  assert {
+    condition     = local.image == "ami-0fedcba9876543210" && aws_ssm_parameter.image.insecure_value == local.image
+    error_message = "A plan without an image releases another one."
+  }
+
+  assert {
+    condition     = aws_ssm_parameter.image.name == "/hello-birthday/test/image"
+    error_message = "The image is recorded elsewhere."
+  }
+}
+
+run "errors_are_reported_where_a_parameter_says" {
+  command = plan
+
+  variables {
+    sentry_dsn_parameter = "/hello-birthday/test/sentry-dsn"
+  }
+
+  assert {
+    condition     = strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_SENTRY_DSN_FILE=${local.sentry_dsn_file}\n") && strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_SENTRY_ENVIRONMENT=test\n")
+    error_message = "The service is not told where to report errors."
+  }
+
+  assert {
+    condition     = slice(yamldecode(local.user_data).bootcmd[0], 4, 8) == ["eu-central-1", "/hello-birthday/test/sentry-dsn", local.sentry_dsn_file, "hello-birthday"]
+    error_message = "Nothing writes the file that the service reads."
+  }
+}
+
+run "errors_are_reported_only_where_their_tracker_can_be_reached" {
+  command = plan
+
+  variables {
+    sentry_dsn_parameter = "/hello-birthday/test/sentry-dsn"
+    egress               = "endpoints"
+  }
+
+  expect_failures = [var.sentry_dsn_parameter]
+}
+
 run "an_image_of_another_service_is_refused" {
   command = plan
 

@@ -91,7 +91,7 @@ fn sha256() -> String {
     hex_sha256(&fs::read(&*BINARY).unwrap())
 }
 
-fn hex_sha256(bytes: &[u8]) -> String {
+pub fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -30,6 +30,7 @@ mod static_binary;
 mod agent;
 mod authorities;
 mod backup;
+mod bake;
 mod database;
 mod lints;
 mod packages;

@@ -52,6 +52,7 @@ fn packer_accepts_the_build_of_an_ami() {
         &[accounts, own_key],
         &[ORGANIZATION, own_key],
         &["deprecate_after=90"],
+        &["committed=2026-01-31T12:00:00Z"],
     ] {
         let output = build.validate(variables);
         assert!(output.status.success(), "{variables:?}: {}", said(&output));
@@ -66,6 +67,7 @@ fn packer_refuses_with_a_sentence_what_cannot_work() {
         (&["ssh_interface=private_dns"], "The ssh_interface is session_manager or public_ip."),
         (&[r#"ami_users=["1234"]"#], "The ami_users are account IDs of 12 digits."),
         (&[r#"ami_org_arns=["o-abcdefghij"]"#], "The ami_org_arns are ARNs of organizations"),
+        (&["committed=yesterday"], "The committed is a time in UTC"),
         (&["deprecate_after=1.5"], "whole number of days from 0 to 3650"),
         (&["deprecate_after=-1"], "whole number of days from 0 to 3650"),
         (&[r#"ami_users=["123456789012"]"#], "To share the image, set kms_key_id"),

@@ -69,13 +69,21 @@ impl Emulator {
     #[track_caller]
     pub fn register_image(&self, name: &str) -> String {
         let tags = [("Service", "hello-birthday"), ("Purpose", "bake")];
+        self.register_image_with(name, &tags)
+    }
+
+    /// An image with other tags.
+    #[track_caller]
+    pub fn register_image_with(&self, name: &str, tags: &[(&str, &str)]) -> String {
+        let tags: Vec<_> =
+            tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
         let image = json!({
             "Name": name,
             "Architecture": "arm64",
             "RootDeviceName": "/dev/xvda",
             "TagSpecifications": [{
                 "ResourceType": "image",
-                "Tags": tags.map(|(key, value)| json!({ "Key": key, "Value": value })),
+                "Tags": tags,
             }],
         });
         let image = self.aws("ec2.register_image", image);

@@ -12,6 +12,7 @@ mod emulator;
 mod patience;
 mod plans;
 mod providers;
+mod stack;
 mod tree;
 
 mod applied;
@@ -19,12 +20,15 @@ mod aurora;
 mod bootstrap;
 mod costs;
 mod dashboard;
+mod deploy;
 mod diagrams;
 mod documentation;
+mod errors;
 mod lints;
 mod permissions;
 mod properties;
 mod restore;
+mod retire;
 mod roll;
 
 use commands::{command, run, said};

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -15,12 +15,13 @@ use crate::{command, run, said};
 const FOLDER: &str = "tests/terraform/permissions";
 
 /// All of bootstrap/ that is IAM's, which is made in a fraction of the time.
-const ROLES: [&str; 8] = [
+const ROLES: [&str; 9] = [
     "aws_iam_policy.boundary",
     "aws_iam_role_policy.apply",
     "aws_iam_role_policy.bake",
     "aws_iam_role_policy.bake_instance",
     "aws_iam_role_policy.plan",
+    "aws_iam_role_policy.retire",
     "aws_iam_role_policy_attachment.apply_read",
     "aws_iam_role_policy_attachment.change",
     "aws_iam_role_policy_attachment.plan",
@@ -34,63 +35,36 @@ fn policies_are_judged_as_iam_documents_it() {
 
 #[test]
 fn each_role_is_allowed_its_work_and_nothing_else() {
-    let account = Account::new();
-    let classes =
-        ["ApplyRole", "AwsRoles", "BakeRole", "Known", "MadeRole", "PlanRole", "Quotas", "Trust"];
+    let account = Account::shared();
+    let classes = [
+        "ApplyRole",
+        "AwsRoles",
+        "BakeRole",
+        "Known",
+        "MadeRole",
+        "PlanRole",
+        "Quotas",
+        "RetireRole",
+        "Trust",
+    ];
     account.expect(&classes);
-}
-
-#[test]
-fn a_stack_is_made_and_rolled_with_the_rights_of_its_role() {
-    let account = Account::new();
-    let gate = Gate::new(&account.emulator);
-    let stack = Tree::new("", &providers().oldest);
-    let terraform = |role: &str, subcommand: &str, settings: &[&str]| {
-        let mut terraform = stack.terraform(subcommand);
-        account.enter(role, &gate, &mut terraform).env("POLL_SECONDS", "0");
-        terraform.args(["-var-file=environments/staging.tfvars", "-var=rate_limit=1000"]);
-        terraform.arg(format!("-var=permissions_boundary={}", account.boundary("staging")));
-        terraform.args(settings);
-        terraform.output().unwrap()
-    };
-    let [first, second] = ["first", "second"]
-        .map(|name| format!("-var=ami_id={}", account.emulator.register_image(name)));
-
-    // With either database.
-    let beside = "-var=database_beside=postgres";
-    expect_success(&terraform("apply-staging", "apply", &["-auto-approve", beside, &first]));
-    let released = terraform("apply-staging", "apply", &["-auto-approve", beside, &second]);
-    expect_success(&released);
-    assert!(said(&released).contains("the group runs version 2"), "{}", said(&released));
-    assert_eq!(gate.ask("refused"), json!([]));
-    let allowed = gate.ask("allowed").as_array().unwrap().len();
-    assert!(allowed > 150, "only {allowed} actions went through the gate");
-
-    // Whoever plans needs no more than to read.
-    let plan = terraform("plan", "plan", &["-lock=false", "-detailed-exitcode", beside, &second]);
-    assert_eq!(plan.status.code(), Some(0), "{}", said(&plan));
-
-    account.expect(&["StackRoles"]);
-
-    // The gate does refuse.
-    let wanted = ["-auto-approve", "-var=size={ min = 2, max = 5 }", beside, &second];
-    for role in ["apply-production", "plan"] {
-        let refused = terraform(role, "apply", &wanted);
-        assert!(!refused.status.success(), "{}", said(&refused));
-        let refusals = gate.ask("refused").to_string();
-        assert!(refusals.contains("autoscaling:UpdateAutoScalingGroup"), "{refusals}");
-    }
 }
 
 /// An account in which bootstrap/ was applied.
 pub struct Account {
-    pub emulator: Arc<Emulator>,
+    pub emulator: Emulator,
     zones: Value,
 }
 
 impl Account {
-    pub fn new() -> Account {
-        let emulator = Arc::new(Emulator::start());
+    /// The one of all tests, which ends with them.
+    pub fn shared() -> &'static Account {
+        static ACCOUNT: LazyLock<Account> = LazyLock::new(Account::new);
+        &ACCOUNT
+    }
+
+    fn new() -> Account {
+        let emulator = Emulator::start();
         let zone = |name: &str| {
             let zone = json!({ "Name": name, "CallerReference": name });
             let made = emulator.aws("route53.create_hosted_zone", zone);
@@ -112,7 +86,7 @@ impl Account {
 
     /// Has permissions/cases.py judge requests.
     #[track_caller]
-    fn expect(&self, classes: &[&str]) {
+    pub fn expect(&self, classes: &[&str]) {
         let mut cases = python("cases.py");
         self.emulator.enter(&mut cases).env("HOSTED_ZONES", self.zones.to_string());
         let judged = cases.args(classes).output().unwrap();

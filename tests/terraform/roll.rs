@@ -316,8 +316,11 @@ struct Template {
 
 static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
     let emulator = Emulator::start();
-    let data = |image: u8, tag: &str, user_data: &str| {
-        let tags = json!([{ "Key": "Name", "Value": tag }]);
+    let data = |version: u8, image: u8, tag: &str, user_data: &str| {
+        let mut tags = [("Name", tag), ("Service", "hello-birthday")]
+            .map(|(key, value)| json!({ "Key": key, "Value": value }));
+        // As Terraform gives them: in any order.
+        tags.rotate_left(usize::from(version % 2));
         json!({
             "ImageId": format!("ami-0000000000000000{image}"),
             "InstanceType": "t4g.small",
@@ -325,7 +328,7 @@ static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
             "TagSpecifications": [{ "ResourceType": "instance", "Tags": tags }],
         })
     };
-    let first = data(1, "instance", "Zmlyc3Q=");
+    let first = data(1, 1, "instance", "Zmlyc3Q=");
     let first = json!({ "LaunchTemplateName": "template", "LaunchTemplateData": first });
     let made = emulator.aws("ec2.create_launch_template", first);
     let id = made["LaunchTemplate"]["LaunchTemplateId"].as_str().unwrap().to_owned();
@@ -336,7 +339,7 @@ static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
         (OF_OTHER_TAG, 1, "another", "Zmlyc3Q="),
         (OF_OTHER_USER_DATA, 1, "instance", "b3RoZXI="),
     ] {
-        let next = data(image, tag, user_data);
+        let next = data(version, image, tag, user_data);
         let next = json!({ "LaunchTemplateId": id, "LaunchTemplateData": next });
         let made = emulator.aws("ec2.create_launch_template_version", next);
         assert_eq!(made["LaunchTemplateVersion"]["VersionNumber"], version);
@@ -533,13 +536,13 @@ fn end(command: Command, code: i32) -> Said {
 }
 
 /// A folder of programs, to be all that there is.
-struct Tools {
-    folder: TempDir,
+pub struct Tools {
+    pub folder: TempDir,
 }
 
 impl Tools {
     /// Some of this machine's.
-    fn new(names: &[&str]) -> Tools {
+    pub fn new(names: &[&str]) -> Tools {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         for name in names {
             let path = run(command("bash").args(["-c", &format!("command -v {name}")]));
@@ -548,7 +551,7 @@ impl Tools {
         Tools { folder }
     }
 
-    fn add(&self, name: &str, script: &str) {
+    pub fn add(&self, name: &str, script: &str) {
         let path = self.folder.path().join(name);
         fs::write(&path, format!("#!/usr/bin/env bash\n{script}\n")).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();

@@ -51,22 +51,25 @@ impl Tree {
     /// Terraform in the tree, with what it needs to run by itself.
     pub fn terraform(&self, subcommand: &str) -> Command {
         let mut terraform = command("terraform");
+        self.isolate(&mut terraform).args([subcommand, "-no-color"]).current_dir(&self.root);
         terraform
-            .args([subcommand, "-no-color"])
-            .current_dir(&self.root)
+    }
+
+    /// Has Terraform, where `command` runs it, depend on nothing of this machine.
+    pub fn isolate<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
             // The user's settings could put another provider in place of this one.
             .env("TF_CLI_CONFIG_FILE", "/dev/null")
             .env("TF_IN_AUTOMATION", "1")
             .env("TF_INPUT", "0")
             .env("CHECKPOINT_DISABLE", "1")
             // It ends soon, and so does the provider: they need not save memory.
-            .env("GOGC", "400");
-        terraform
+            .env("GOGC", "400")
     }
 }
 
 /// Copies a folder without what Terraform has made in it.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let name = entry.file_name();
         if name.to_string_lossy().starts_with(".terraform") {

@@ -40,7 +40,7 @@ run "roles_for_github_are_no_stacks_by_their_names" {
 
   # The apply roles change roles of no folder.
   assert {
-    condition     = alltrue([for role in concat([aws_iam_role.plan, aws_iam_role.bake, aws_iam_role.bake_instance], values(aws_iam_role.apply)) : role.path == "/terraform/"])
+    condition     = alltrue([for role in concat([aws_iam_role.plan, aws_iam_role.bake, aws_iam_role.bake_instance, aws_iam_role.retire], values(aws_iam_role.apply)) : role.path == "/terraform/"])
     error_message = "A role for GitHub could be changed by a role for GitHub."
   }
 }

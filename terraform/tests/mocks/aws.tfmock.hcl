@@ -33,6 +33,12 @@ mock_data "aws_ami" {
   }
 }
 
+mock_data "aws_ssm_parameter" {
+  defaults = {
+    insecure_value = "ami-0123456789abcdef0"
+  }
+}
+
 mock_data "aws_instances" {
   defaults = {
     ids = []

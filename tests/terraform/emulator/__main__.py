@@ -10,6 +10,8 @@ import threading
 
 # Before moto is there: it knows the policies that AWS offers if it is told to.
 os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+# Nothing is to be learnt from a wait.
+os.environ["MOTO_ACM_VALIDATION_WAIT"] = "0"
 
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
@@ -26,6 +28,7 @@ import images
 import leftovers
 import refreshes
 import restores
+import templates
 from control import Control
 
 aurora.extend_moto()
@@ -36,6 +39,7 @@ images.extend_moto()
 leftovers.extend_moto()
 refreshes.extend_moto()
 restores.extend_moto()
+templates.extend_moto()
 moto = DomainDispatcherApplication(create_backend_app)
 server = make_server("127.0.0.1", 0, Control(moto), threaded=True, request_handler=MotoRequestHandler)
 # Moto calls itself now and then.

@@ -125,6 +125,7 @@ EC2 = {
     "DeleteFlowLogs": (["FlowLogIds"], None),
     "DeleteInternetGateway": (["InternetGatewayId"], None),
     "DeleteLaunchTemplate": (["LaunchTemplateId"], None),
+    "DeleteLaunchTemplateVersions": (["LaunchTemplateId"], None),
     "DeleteRouteTable": (["RouteTableId"], None),
     "DeleteSecurityGroup": (["GroupId"], None),
     "DeleteSubnet": (["SubnetId"], None),
@@ -293,7 +294,11 @@ BY_ARN = {
         "Subscribe": ("TopicArn", "{}", None),
     },
     "ssm": {
+        "AddTagsToResource": ("ResourceId", "parameter{}", "Tags"),
         "DeleteParameter": ("Name", "parameter{}", None),
+        "GetParameter": ("Name", "parameter{}", None),
+        "GetParameterHistory": ("Name", "parameter{}", None),
+        "ListTagsForResource": ("ResourceId", "parameter{}", None),
         "PutParameter": ("Name", "parameter{}", "Tags"),
     },
 }

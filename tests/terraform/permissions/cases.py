@@ -42,6 +42,11 @@ def tag(environment):
     return {"Environment": environment}
 
 
+def record(environment):
+    """The parameter that names the image which runs."""
+    return f"arn:aws:ssm:{REGION}:parameter/hello-birthday/{environment}/image"
+
+
 def cluster(environment):
     return f"arn:aws:rds:{REGION}:cluster:hello-birthday-{environment}"
 
@@ -122,6 +127,7 @@ BY_NAME = {
     f"arn:aws:sns:{REGION}:hello-birthday-{{}}-urgent": ["sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe"],
     f"arn:aws:events:{REGION}:rule/hello-birthday-{{}}-roll-failed": ["events:DeleteRule", "events:PutTargets"],
     f"arn:aws:ssm:{REGION}:parameter/hello-birthday/{{}}/copy-from": ["ssm:DeleteParameter", "ssm:PutParameter"],
+    f"arn:aws:ssm:{REGION}:parameter/hello-birthday/{{}}/image": ["ssm:AddTagsToResource", "ssm:PutParameter"],
     f"arn:aws:rds:{REGION}:cluster:hello-birthday-{{}}": [
         "rds-data:ExecuteStatement",
         "rds:AddTagsToResource",
@@ -195,6 +201,7 @@ BY_TAG = {
     f"{EC2}:launch-template/lt-1": [
         "ec2:CreateLaunchTemplateVersion",
         "ec2:DeleteLaunchTemplate",
+        "ec2:DeleteLaunchTemplateVersions",
         "ec2:ModifyLaunchTemplate",
         "ec2:RunInstances",
     ],
@@ -682,6 +689,17 @@ class PlanRole(Cases):
                 if action != "kms:Decrypt":
                     self.assertTrue(reference.only_reads(action), action)
 
+    def test_it_reads_which_images_are_released_and_records_none(self):
+        for environment in ENVIRONMENTS:
+            for action in ("ssm:GetParameter", "ssm:GetParameterHistory", "ssm:ListTagsForResource"):
+                self.may(self.role, "plan", action, record(environment))
+            for action in ("ssm:DeleteParameter", "ssm:LabelParameterVersion", "ssm:PutParameter"):
+                self.may_not(self.role, "plan", action, record(environment))
+            folder = f"arn:aws:ssm:{REGION}:parameter/hello-birthday/{environment}"
+            self.may_not(self.role, "plan", "ssm:GetParametersByPath", folder)
+            self.may_not(self.role, "plan", "ssm:GetParameterHistory", f"{folder}/copy-from")
+        self.may_not(self.role, "plan", "ssm:GetParameter", record("other"))
+
     def test_it_reads_states_and_no_other_data(self):
         for environment in ENVIRONMENTS:
             self.may(self.role, "plan", "s3:GetObject", f"{STATES}/stacks/{environment}.tfstate")
@@ -832,13 +850,46 @@ class BakeRole(Cases):
         )
 
 
+class RetireRole(Cases):
+    IMAGE, SNAPSHOT = "arn:aws:ec2:eu-central-1::image/ami-1", "arn:aws:ec2:eu-central-1::snapshot/snap-1"
+
+    def setUp(self):
+        self.role = bootstrap_role("retire")
+
+    def test_it_removes_images_of_the_service_and_no_others(self):
+        for action, resource in [("ec2:DeregisterImage", self.IMAGE), ("ec2:DeleteSnapshot", self.SNAPSHOT)]:
+            self.may(self.role, "retire", action, resource, has={"Service": "hello-birthday"})
+            for has in ({"Service": "hello-birthday", **tag("staging")}, {"Service": "billing"}, None):
+                self.may_not(self.role, "retire", action, resource, has=has)
+
+    def test_it_sees_what_uses_an_image(self):
+        for what in ("Images", "ImageAttribute", "Instances", "LaunchTemplates", "LaunchTemplateVersions", "Snapshots"):
+            self.may(self.role, "retire", f"ec2:Describe{what}")
+        self.may(self.role, "retire", "ssm:DescribeParameters")
+        for environment in ENVIRONMENTS:
+            self.may(self.role, "retire", "ssm:GetParameterHistory", record(environment))
+
+    def test_it_changes_nothing_else_and_reads_no_data(self):
+        own = {"has": {"Service": "hello-birthday"}}
+        for action, resource, more in [
+            ("ec2:CreateTags", self.IMAGE, own),
+            ("ec2:DeleteLaunchTemplateVersions", f"{EC2}:launch-template/lt-1", {"has": tag("staging")}),
+            ("ec2:ModifyImageAttribute", self.IMAGE, own),
+            ("ec2:TerminateInstances", f"{EC2}:instance/i-1", own),
+            ("s3:GetObject", f"{STATES}/stacks/staging.tfstate", {}),
+            ("ssm:GetParameterHistory", f"arn:aws:ssm:{REGION}:parameter/hello-birthday/staging/copy-from", {}),
+            ("ssm:PutParameter", record("staging"), {}),
+        ]:
+            self.may_not(self.role, "retire", action, resource, **more)
+
+
 class Trust(Cases):
     def test_each_role_trusts_the_jobs_that_it_is_for(self):
         provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
         repository = "repo:example/hello-birthday"
         jobs = {
             f"{repository}:pull_request": {"plan"},
-            f"{repository}:ref:refs/heads/main": {"bake", "plan"},
+            f"{repository}:ref:refs/heads/main": {"bake", "plan", "retire"},
             f"{repository}:ref:refs/heads/main2": {"plan"},
             f"{repository}:ref:refs/tags/main": set(),
             f"{repository}:environment:staging": {"apply-staging"},
@@ -855,7 +906,7 @@ class Trust(Cases):
                 }
                 trusting = {
                     name
-                    for name in ("plan", "bake", "apply-staging", "apply-production")
+                    for name in ("plan", "bake", "retire", "apply-staging", "apply-production")
                     if trusts(self.document(name), provider, token)
                 }
                 self.assertEqual(trusting, expected if audience == "sts.amazonaws.com" else set(), subject)
@@ -872,7 +923,7 @@ class Quotas(Cases):
         return len(json.dumps(document, separators=(",", ":")).replace("production", "p" * 12))
 
     def test_policies_and_roles_keep_to_them(self):
-        names = ["plan", "bake", "bake-instance", *(f"apply-{environment}" for environment in ENVIRONMENTS)]
+        names = ["plan", "bake", "bake-instance", "retire", *(f"apply-{environment}" for environment in ENVIRONMENTS)]
         for name in (f"hello-birthday-{one}" for one in names):
             own = iam.list_role_policies(RoleName=name)["PolicyNames"]
             sizes = {
@@ -900,7 +951,7 @@ class Known(Cases):
             read_policy(iam, one["Arn"])
             for one in iam.list_policies(Scope="Local", PathPrefix="/terraform/")["Policies"]
         ]
-        names = ["plan", "bake", "bake-instance", *(f"apply-{environment}" for environment in ENVIRONMENTS)]
+        names = ["plan", "bake", "bake-instance", "retire", *(f"apply-{environment}" for environment in ENVIRONMENTS)]
         documents += [policy for name in names for policy in bootstrap_role(name).policies]
         for statement in (one for document in documents for one in document["Statement"] if one["Action"] != "*"):
             keys = [key for operator in statement.get("Condition", {}).values() for key in operator]
