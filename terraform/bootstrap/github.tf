@@ -31,7 +31,7 @@ resource "aws_iam_role" "apply" {
 
 # For one branch rather than a GitHub environment: a branch that is missing gives no token,
 # while an environment that is missing is made without rules. An image is only offered to
-# the stacks; the environments' reviewers decide which of them runs.
+# the stacks; what GitHub lets into their environments decides which of them runs.
 resource "aws_iam_role" "bake" {
   name                 = "hello-birthday-bake"
   path                 = "/terraform/"

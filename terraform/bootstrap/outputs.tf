@@ -46,9 +46,10 @@ output "protect" {
   value       = <<-EOT
     The role of an environment trusts every job that GitHub lets into the environment of
     that name, and GitHub makes an environment that does not exist at its first use, without
-    rules. Each of ${join(", ", sort(var.environments))} needs, under Settings, Environments:
-      - required reviewers (https://docs.github.com/actions/how-tos/deploy/configure-and-manage-deployments/manage-environments);
-      - deployment branches: ${var.branch} alone.
+    rules. Under Settings, Environments
+    (https://docs.github.com/actions/how-tos/deploy/configure-and-manage-deployments/manage-environments):
+      - ${join(", ", sort(var.environments))}: deployment branches, ${var.branch} alone;
+      - approval, which no role trusts: required reviewers, for releases outside of the window.
     Whoever can push to ${var.branch} can bake images: it needs a rule that requires review.
   EOT
 }

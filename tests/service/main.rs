@@ -23,6 +23,7 @@ mod logs;
 mod malformed;
 mod panics;
 mod slow;
+mod smoke;
 mod version;
 
 use std::path::Path;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{command, run};
 
-const PICTURES: [&str; 3] = ["system", "request", "roll"];
+const PICTURES: [&str; 4] = ["system", "request", "roll", "pipeline"];
 
 /// More would be slow to open, and no picture needs it.
 const PICTURE_BYTES_MAX: usize = 500 * 1024;

@@ -68,6 +68,18 @@ fn find() -> Result<Providers, String> {
     Ok(Providers { oldest, newer })
 }
 
+/// The oldest one alone, in a folder of this name: another suite may be installing its own.
+#[allow(dead_code, reason = "no test target needs all of it")]
+pub fn oldest_in(name: &str) -> Provider {
+    let mut found = Err(String::new());
+    for mirrors in [Vec::new(), usual_mirrors()] {
+        for constraint in OLDEST {
+            found = found.or_else(|_: String| install(name, constraint, &mirrors));
+        }
+    }
+    found.unwrap_or_else(|error| panic!("no AWS provider {RANGE}: {error}"))
+}
+
 /// Has Terraform find and install the newest version within `constraint`, from `mirrors`
 /// alone if there are any.
 fn install(name: &str, constraint: &str, mirrors: &[PathBuf]) -> Result<Provider, String> {
