@@ -21,6 +21,11 @@ impl Clock {
     }
 }
 
+/// Seconds since 1970, for what says when it happened.
+pub fn unix_seconds() -> f64 {
+    now().as_duration().as_secs_f64()
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the calendar")]
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()

@@ -33,11 +33,12 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
     match command {
         None => {
             let (database, store) = options.store().unwrap_or_else(|error| error.exit());
+            let reports = options.reports.settings().unwrap_or_else(|error| error.exit());
             let metrics = start_logging(&options.logging)?;
             if options.only_migrates() {
                 block_on(migrate::migrate(database, store, metrics))
             } else {
-                block_on(serve::serve(options, database, store, metrics))
+                block_on(serve::serve(options, database, store, reports, metrics))
             }
         }
         Some(Command::Health(health)) => {

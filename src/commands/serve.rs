@@ -18,7 +18,8 @@ use crate::http::telemetry::RequestMetrics;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::logging;
 use crate::metrics::Metrics;
-use crate::store::{STORE_OUTAGE_MAX, Store, StoreOptions, UrlSource};
+use crate::reporting;
+use crate::store::{STORE_OUTAGE_MAX, Store, StoreOptions, UrlSource, cause_of};
 use crate::systemd::{self, Sockets};
 
 /// File descriptors that public connections must leave free: for the admin listener's
@@ -37,9 +38,27 @@ const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// person.
 const SECOND_SIGNAL_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Serves until a signal, then drains. Returns once every acknowledged save is durable and
-/// the database is closed.
+/// Serves until a signal, then drains. Returns once every acknowledged save is durable, the
+/// database is closed and errors are reported.
 pub async fn serve(
+    options: Options,
+    database: UrlSource,
+    store_options: StoreOptions,
+    reports: Option<reporting::Settings>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<()> {
+    if let Some(settings) = reports {
+        reporting::start(settings, metrics.reports()).context("cannot report errors")?;
+    }
+    let served = serve_until_drained(options, database, store_options, metrics).await;
+    if let Err(error) = &served {
+        reporting::report_end(cause_of(error));
+    }
+    reporting::flush().await;
+    served
+}
+
+async fn serve_until_drained(
     options: Options,
     database: UrlSource,
     store_options: StoreOptions,
@@ -180,7 +199,7 @@ mod tests {
     use clap::FromArgMatches;
 
     use super::*;
-    use crate::cli::{self, Cli};
+    use crate::cli::{self, Cli, Defaults};
     use crate::logging::FLUSH_TIMEOUT;
 
     const UNIT: &str = include_str!("../../systemd/hello-birthday.service");
@@ -188,8 +207,11 @@ mod tests {
     #[test]
     fn systemd_waits_for_the_whole_drain() {
         let options = options_of_the_unit();
-        let drain =
-            options.drain_delay + options.drain_timeout + STORE_CLOSE_TIMEOUT + FLUSH_TIMEOUT;
+        let drain = options.drain_delay
+            + options.drain_timeout
+            + STORE_CLOSE_TIMEOUT
+            + reporting::FLUSH_TIMEOUT
+            + FLUSH_TIMEOUT;
         let patience = seconds("TimeoutStopSec");
         assert!(patience > drain, "killed after {patience:?}, done after {drain:?}");
     }
@@ -202,7 +224,7 @@ mod tests {
 
     /// The options that the unit's environment sets. Fails on a variable that no flag reads.
     fn options_of_the_unit() -> Options {
-        let command = cli::command(None);
+        let command = cli::command(Defaults::default());
         let mut arguments = vec!["hello-birthday".to_owned()];
         for (variable, value) in values("Environment").map(|line| line.split_once('=').unwrap()) {
             let flag = command

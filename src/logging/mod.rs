@@ -4,6 +4,7 @@ mod writer;
 
 use std::any::Any;
 use std::io::{IsTerminal, Write};
+use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::reporting;
 use writer::LogWriter;
 
 /// The target of the access log's lines.
@@ -51,7 +53,7 @@ pub enum LogLevel {
     Debug,
 }
 
-/// Sends logs to stderr from now on, panics among them. A line never waits for stderr:
+/// Sends logs to stderr from now on, panics among them, which are reported too. A line never waits for stderr:
 /// those that it is too slow for are counted in `dropped`.
 pub fn start(format: LogFormat, level: LogLevel, dropped: IntCounter) -> anyhow::Result<()> {
     let level = match level {
@@ -76,11 +78,18 @@ pub fn start(format: LogFormat, level: LogLevel, dropped: IntCounter) -> anyhow:
     let filter =
         Targets::new().with_default(level).with_target(ACCESS_LOG_TARGET, LevelFilter::INFO);
     tracing_subscriber::registry().with(filter).with(lines).init();
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, panic_message = literal(panic.payload()), "panic");
-    }));
+    std::panic::set_hook(Box::new(log_and_report));
     Ok(())
+}
+
+/// The panic hook.
+pub(crate) fn log_and_report(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = literal(panic.payload());
+    tracing::error!(place, panic_message = message, "panic");
+    if let Some(place) = panic.location() {
+        reporting::report_panic(place, message);
+    }
 }
 
 /// A panic's message where it is a literal. One that was formatted may quote a request.

@@ -25,8 +25,10 @@ use outage::Outage;
 pub(crate) use bulk::{Bulk, OnConflict, is_one_file};
 pub(crate) use database_url::DatabaseUrl;
 pub use database_url::UrlSource;
+use postgres::PostgresError;
 pub(crate) use schema::Migrate;
 pub use sqlite::JournalChoice;
+use sqlite::SqliteError;
 
 /// Requests that may wait in one queue. Far more than a healthy database leaves
 /// waiting; their memory stays below a few MiB.
@@ -92,6 +94,13 @@ pub struct Store {
 pub(crate) struct User {
     pub username: Username,
     pub born: DateOfBirth,
+}
+
+/// The kind of an error, in words of this program, for reports that must quote nothing else.
+pub(crate) fn cause_of(error: &anyhow::Error) -> Option<&'static str> {
+    let sqlite = error.chain().find_map(|error| error.downcast_ref::<SqliteError>());
+    let postgres = error.chain().find_map(|error| error.downcast_ref::<PostgresError>());
+    sqlite.map(SqliteError::kind).or(postgres.map(PostgresError::kind))
 }
 
 /// Why the store could not serve a request. The cause is logged once, where it happens.

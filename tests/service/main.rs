@@ -21,6 +21,7 @@ mod lifecycle;
 mod logs;
 mod malformed;
 mod panics;
+mod reports;
 mod slow;
 mod version;
 

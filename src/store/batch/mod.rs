@@ -21,6 +21,7 @@ use self::queue::{Batch, Queue};
 use super::StoreError;
 use super::outage::Outage;
 use crate::metrics::BatchMetrics;
+use crate::reporting::report_store_failure;
 
 /// Executes batches, one at a time.
 pub(super) trait Backend<Q, A>: Send + 'static {
@@ -106,6 +107,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         while let Some(ended) = workers.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(store.kind = self.queue.kind(), %error, "store worker panicked");
+                report_store_failure("store worker panicked", Some(self.queue.kind()), None);
             }
         }
     }

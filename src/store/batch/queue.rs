@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{BatchError, BatchLimits};
 use crate::metrics::BatchMetrics;
-use crate::store::StoreError;
+use crate::reporting::report_store_failure;
+use crate::store::{StoreError, cause_of};
 
 /// Where requests wait; all workers take from it.
 pub(super) struct Queue<Q, A> {
@@ -231,6 +232,8 @@ impl<Q, A> Queue<Q, A> {
                             store.kind = self.kind(),
                             "the store does not answer in time"
                         );
+                        let kind = Some(self.kind());
+                        report_store_failure("the store does not answer in time", kind, None);
                     }
                 }
             }
@@ -274,7 +277,9 @@ impl<Q, A> Queue<Q, A> {
             Err(error) => {
                 self.metrics.errors.inc();
                 if self.mark_failing(failing) {
-                    tracing::error!(store.kind = self.kind(), error = %format_args!("{error:#}"), "the store fails");
+                    let kind = self.kind();
+                    tracing::error!(store.kind = kind, error = %format_args!("{error:#}"), "the store fails");
+                    report_store_failure("the store fails", Some(kind), cause_of(error));
                 }
             }
         }

@@ -27,6 +27,7 @@ use super::{Store, StoreOptions};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::PostgresBulk;
+pub(super) use error::PostgresError;
 
 /// Connections that read. The second one executes what arrives while the first waits for
 /// its answer.

@@ -80,6 +80,29 @@ impl SqliteError {
             _ => SqliteError::Other(path, error),
         }
     }
+
+    /// What is wrong, in words that name no file.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            SqliteError::IsAFolder(_) => "the file is a folder",
+            SqliteError::Folder(..) => "the folder is out of reach",
+            SqliteError::CannotOpen(_) => "the file cannot be opened",
+            SqliteError::ReadOnly(_) => "the file is read-only",
+            SqliteError::NotADatabase(_) => "the file is not a database",
+            SqliteError::Damaged(_) => "the file is damaged",
+            SqliteError::NotOurs(_) => "the database is another program's",
+            SqliteError::MadeByNewerRelease(_) => "the database was made by a newer release",
+            SqliteError::Missing(_) => "the file is missing",
+            SqliteError::NotMigrated(_) => "the schema is missing or outdated",
+            SqliteError::Journal(..) => "the journal cannot be locked",
+            SqliteError::DiskFull(_) => "no space is left on the disk",
+            SqliteError::Locked(_) => "the file stayed locked",
+            SqliteError::JournalInUse(..) => "another journal is in use",
+            SqliteError::WalOnNetwork(_) => "WAL on a network file system",
+            SqliteError::Moved(_) => "the file was moved, replaced or deleted",
+            SqliteError::Other(..) => "another error of SQLite",
+        }
+    }
 }
 
 #[cfg(test)]

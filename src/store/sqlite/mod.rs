@@ -28,7 +28,7 @@ use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::SqliteBulk;
-use error::SqliteError;
+pub(super) use error::SqliteError;
 use journal::Journal;
 pub use journal::JournalChoice;
 

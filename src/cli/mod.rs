@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::domain::LeapDayBirthday;
 use crate::logging::{LogFormat, LogLevel};
+use crate::reporting::{self, DsnError};
 use crate::store::{
     BATCH_MAX, DatabaseUrl, JournalChoice, Migrate, OnConflict, StoreOptions, UrlSource,
 };
@@ -205,6 +207,58 @@ pub struct Options {
     #[arg(long, env = "HELLO_BIRTHDAY_ACCESS_LOG",
           value_parser = BoolishValueParser::new(), help_heading = "Logging")]
     pub access_log: bool,
+
+    #[command(flatten)]
+    pub reports: ReportArgs,
+}
+
+#[derive(Args)]
+pub struct ReportArgs {
+    /// DSN of the Sentry project to report panics and failures of the store to; if neither this
+    /// flag nor its variable is set, SENTRY_DSN is used [default: none]
+    #[arg(
+        long,
+        value_name = "DSN",
+        env = "HELLO_BIRTHDAY_SENTRY_DSN",
+        help_heading = "Error reporting"
+    )]
+    sentry_dsn: Option<String>,
+    /// File with the DSN, so that no process list shows it [default: none]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HELLO_BIRTHDAY_SENTRY_DSN_FILE",
+        conflicts_with = "sentry_dsn",
+        help_heading = "Error reporting"
+    )]
+    sentry_dsn_file: Option<PathBuf>,
+    /// Environment that reports name; if neither this flag nor its variable is set,
+    /// SENTRY_ENVIRONMENT is used
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HELLO_BIRTHDAY_SENTRY_ENVIRONMENT",
+        default_value = "production",
+        help_heading = "Error reporting"
+    )]
+    sentry_environment: String,
+}
+
+impl ReportArgs {
+    /// Where to report errors, if anywhere. The error does not quote a DSN, which holds a key.
+    pub fn settings(&self) -> Result<Option<reporting::Settings>, clap::Error> {
+        let dsn = match (&self.sentry_dsn_file, &self.sentry_dsn) {
+            (Some(file), _) => fs::read_to_string(file)
+                .map_err(|error| error.to_string())
+                .and_then(|dsn| dsn.trim().parse().map_err(|error: DsnError| error.to_string()))
+                .map_err(|error| invalid(format!("{}: {error}", file.display())))?,
+            (None, Some(dsn)) => {
+                dsn.parse().map_err(|error| invalid(format!("--sentry-dsn: {error}")))?
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(reporting::Settings { dsn, environment: self.sentry_environment.clone() }))
+    }
 }
 
 #[derive(Args)]
@@ -405,13 +459,13 @@ impl ValueEnum for JournalChoice {
 }
 
 fn invalid(message: impl Display) -> clap::Error {
-    command(None).error(ErrorKind::ValueValidation, message)
+    command(Defaults::default()).error(ErrorKind::ValueValidation, message)
 }
 
 /// Parses the process's arguments and environment; on bad ones, prints why and
 /// exits with status 2.
 pub fn parse() -> Cli {
-    let mut command = command(std::env::var_os("DATABASE_URL"));
+    let mut command = command(Defaults::from_environment());
     let first = std::env::args_os().nth(1).unwrap_or_default();
     if command.find_subcommand(first).is_some() {
         // Invalid variables of flags that only serving has must not fail a command.
@@ -429,35 +483,66 @@ pub fn parse() -> Cli {
     })
 }
 
-/// Describes the command line. `database_url` is the default of `--database-url`, if given.
-pub fn command(database_url: Option<OsString>) -> clap::Command {
+/// Values of variables that other programs read too, for flags that are not given.
+#[derive(Default)]
+pub struct Defaults {
+    database_url: Option<OsString>,
+    sentry_dsn: Option<OsString>,
+    sentry_environment: Option<OsString>,
+}
+
+impl Defaults {
+    fn from_environment() -> Defaults {
+        // A variable without a value is as good as none.
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Defaults {
+            database_url: variable("DATABASE_URL"),
+            sentry_dsn: variable("SENTRY_DSN"),
+            sentry_environment: variable("SENTRY_ENVIRONMENT"),
+        }
+    }
+}
+
+/// Describes the command line, with these defaults.
+pub fn command(defaults: Defaults) -> clap::Command {
     // A value in the environment may be a secret.
-    let command = Cli::command()
+    let mut command = Cli::command()
         .mut_args(|arg| arg.hide_env_values(true))
         .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
-    match database_url {
-        Some(url) => {
-            let url = OsStr::from(url);
-            let default = |arg: clap::Arg| arg.default_value(&url).hide_default_value(true);
-            command
-                .mut_arg("database_url", default)
-                .mut_subcommand("migrate", |command| command.mut_arg("database_url", default))
-        }
-        None => command,
+    let with_default = |value| {
+        let value = OsStr::from(value);
+        move |arg: clap::Arg| arg.default_value(&value).hide_default_value(true)
+    };
+    if let Some(url) = defaults.database_url.map(with_default) {
+        command = command
+            .mut_arg("database_url", &url)
+            .mut_subcommand("migrate", |command| command.mut_arg("database_url", &url));
     }
+    if let Some(dsn) = defaults.sentry_dsn.map(with_default) {
+        command = command.mut_arg("sentry_dsn", dsn);
+    }
+    if let Some(environment) = defaults.sentry_environment.map(with_default) {
+        command = command.mut_arg("sentry_environment", environment);
+    }
+    command
 }
 
 /// The completion script for `shell`.
 pub fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command(None), "hello-birthday", &mut script);
+    clap_complete::generate(
+        shell,
+        &mut command(Defaults::default()),
+        "hello-birthday",
+        &mut script,
+    );
     script
 }
 
 /// The manual page, in roff.
 pub fn manual() -> std::io::Result<Vec<u8>> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command(None)).render(&mut page)?;
+    clap_mangen::Man::new(command(Defaults::default())).render(&mut page)?;
     Ok(page)
 }
 
@@ -515,12 +600,12 @@ mod tests {
 
     #[test]
     fn the_description_is_consistent() {
-        command(None).debug_assert();
+        command(Defaults::default()).debug_assert();
     }
 
     #[test]
     fn every_flag_tells_its_default_and_its_variable() {
-        let command = command(None);
+        let command = command(Defaults::default());
         let commands = command.get_subcommands().flat_map(clap::Command::get_arguments);
         let args = command.get_arguments().chain(commands.filter(|arg| arg.get_long().is_some()));
         for arg in args.filter(|arg| !arg.is_hide_set()) {
@@ -576,8 +661,8 @@ mod tests {
 
     #[test]
     fn the_readme_tells_the_defaults_of_the_flags_that_it_names() {
-        let readme = include_str!("../README.md");
-        let command = command(None);
+        let readme = include_str!("../../README.md");
+        let command = command(Defaults::default());
         let mut rows = 0;
         for row in readme.lines().filter_map(|line| line.strip_prefix("| `--")) {
             let (flag, rest) = row.split_once([' ', '`']).unwrap();
