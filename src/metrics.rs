@@ -21,7 +21,7 @@ const REQUESTS_BUCKETS: &[f64] =
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// The statuses that the service answers with.
-const STATUSES: [u16; 9] = [200, 204, 400, 404, 405, 408, 413, 500, 503];
+const STATUSES: [u16; 11] = [200, 204, 400, 404, 405, 408, 413, 415, 500, 501, 503];
 
 /// Everything the service counts.
 pub struct Metrics {

@@ -17,6 +17,11 @@ pub enum DateOfBirthError {
     /// Written as a date, but on no calendar.
     #[error("dateOfBirth is not a day of the calendar: check the month and the day")]
     NotADay,
+    /// In a year that the Gregorian calendar does not have.
+    #[error(
+        "dateOfBirth is in the year 0000, which the Gregorian calendar does not have: check the year"
+    )]
+    YearZero,
     /// Today or later.
     #[error("dateOfBirth is not in the past: it must be before today")]
     NotBeforeToday,
@@ -72,7 +77,7 @@ fn parse_date(text: &str) -> Result<Date, DateOfBirthError> {
         return Err(DateOfBirthError::NotWrittenAsDate);
     };
     if year == 0 {
-        return Err(DateOfBirthError::NotADay);
+        return Err(DateOfBirthError::YearZero);
     }
     // Two digits fit in an i8.
     Date::new(year, month as i8, day as i8).map_err(|_| DateOfBirthError::NotADay)
@@ -100,7 +105,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        use DateOfBirthError::{NotADay, NotBeforeToday, NotWrittenAsDate};
+        use DateOfBirthError::{NotADay, NotBeforeToday, NotWrittenAsDate, YearZero};
         let today = date(2025, 6, 15);
         let cases = [
             ("", NotWrittenAsDate),
@@ -122,7 +127,7 @@ mod tests {
             ("2000-00-10", NotADay),
             ("2000-04-31", NotADay),
             ("2000-04-00", NotADay),
-            ("0000-01-01", NotADay),
+            ("0000-01-01", YearZero),
             ("2025-06-15", NotBeforeToday),
             ("2025-06-16", NotBeforeToday),
             ("9999-12-31", NotBeforeToday),

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 mod body;
+mod coding;
 mod connection;
 pub(crate) mod handlers;
 mod host;
@@ -38,7 +39,7 @@ mod tests {
         UNFINISHED_BYTES_MAX,
     };
     use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
-    use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
+    use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
     use crate::domain::Username;
     use crate::store::{BATCH_MAX, QUEUE_DELAY_MAX, QUEUE_MAX, STORE_OUTAGE_MAX, STORE_TIMEOUT};
 
@@ -60,7 +61,9 @@ mod tests {
         let queue = thousands(QUEUE_MAX);
         for row in [
             format!("| connections at once | {}, or", thousands(CONNECTIONS_MAX)),
-            format!("| request line and headers | {head_kib} KiB, 100 headers, {head} s |"),
+            format!(
+                "| request line and headers | {head_kib} KiB, {HEADERS_MAX} headers, {head} s |"
+            ),
             format!("| unfinished requests over all connections | {unfinished_mib} MiB |"),
             format!(
                 "| requests over {} KiB that wait for their answers | {} MiB over all connections |",
@@ -83,7 +86,9 @@ mod tests {
         }
         let description = include_str!("openapi.json");
         for part in [
-            format!("line and headers may take {head_kib} KiB and {head} s"),
+            format!(
+                "line and headers may take {head_kib} KiB and {head} s, in {HEADERS_MAX} headers"
+            ),
             format!("At most {body_kib} KiB of JSON in UTF-8, within {body} s"),
             format!("\"maxLength\": {}", Username::LEN_MAX),
         ] {

@@ -12,6 +12,7 @@ mod patience;
 
 mod access_log;
 mod api;
+mod caching;
 mod cli;
 mod connections;
 mod durability;
