@@ -140,6 +140,9 @@ impl Api {
                 return Err(Problem::unavailable("the store does not answer: try again"));
             }
         }
+        if self.store.saves_fail() {
+            return Err(Problem::unavailable("saves fail: see the log, and try again"));
+        }
         Ok(text("OK"))
     }
 }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use super::database_url::SqliteUrl;
 use super::postgres::PostgresBulk;
 use super::sqlite::SqliteBulk;
 use super::{DatabaseUrl, Migrate, UrlSource, User};
@@ -15,7 +16,7 @@ pub fn is_one_file(one: &UrlSource, other: &UrlSource) -> anyhow::Result<bool> {
     else {
         return Ok(false);
     };
-    let id = |path: PathBuf| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let id = |url: SqliteUrl| std::fs::metadata(url.path).map(|file| (file.dev(), file.ino()));
     // A file that does not exist yet is another one.
     Ok(matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other))
 }
@@ -46,7 +47,7 @@ impl Bulk {
         migrate: Migrate,
     ) -> anyhow::Result<Bulk> {
         Ok(match source.read()? {
-            DatabaseUrl::Sqlite(path) => Bulk::Sqlite(SqliteBulk::open(&path, migrate)?),
+            DatabaseUrl::Sqlite(url) => Bulk::Sqlite(SqliteBulk::open(&url, migrate)?),
             DatabaseUrl::Postgres(_) => {
                 Bulk::Postgres(PostgresBulk::open(source.clone(), ca_file, migrate).await?)
             }

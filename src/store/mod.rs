@@ -51,6 +51,10 @@ pub(crate) const STORE_OUTAGE_MAX: Duration = Duration::from_secs(120);
 /// `STORE_OUTAGE_MAX`.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 
+/// How often an empty batch of saves is tried while saves fail, so that recovery shows within 2 s
+/// although nobody saves.
+const RECOVERY_PROBE_EVERY: Duration = Duration::from_secs(1);
+
 /// How to use the database.
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -121,6 +125,11 @@ pub enum StoreError {
     Closed,
 }
 
+/// The limits of saves.
+fn with_recovery_probe(limits: BatchLimits) -> BatchLimits {
+    BatchLimits { recovery_probe: Some(RECOVERY_PROBE_EVERY), ..limits }
+}
+
 impl Store {
     /// Opens the database, creating and migrating it as needed and allowed. The
     /// store lives in the Tokio runtime that this is called in.
@@ -134,9 +143,10 @@ impl Store {
             batch_max: options.batch_max,
             queue_delay_max: QUEUE_DELAY_MAX,
             timeout: STORE_TIMEOUT,
+            recovery_probe: None,
         };
         match source.read()? {
-            DatabaseUrl::Sqlite(path) => sqlite::open(path, options, limits, metrics).await,
+            DatabaseUrl::Sqlite(url) => sqlite::open(url, options, limits, metrics).await,
             DatabaseUrl::Postgres(_) => {
                 postgres::open(source.clone(), options, limits, metrics).await
             }
@@ -161,6 +171,12 @@ impl Store {
             pings.submit(Username::probe()).await?;
         }
         self.reads.submit(Username::probe()).await.map(drop)
+    }
+
+    /// Whether saves fail: the last ones did, and none would succeed since, as far as can be told
+    /// without writing.
+    pub fn saves_fail(&self) -> bool {
+        self.writes.is_failing()
     }
 
     /// How long the store has left this instance without an answer, counted from the first request

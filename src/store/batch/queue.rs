@@ -85,6 +85,15 @@ impl<Q, A> Queue<Q, A> {
         self.metrics.kind
     }
 
+    pub fn recovery_probe(&self) -> Option<Duration> {
+        self.limits.recovery_probe
+    }
+
+    /// Whether the last batch of a worker failed, or has not been answered in time.
+    pub fn is_failing(&self) -> bool {
+        self.state().failing_workers > 0
+    }
+
     /// Rejects requests from now on.
     pub fn close(&self) {
         self.state().closed = true;
@@ -266,8 +275,11 @@ impl<Q, A> Queue<Q, A> {
         size: usize,
         failing: &mut bool,
     ) {
-        self.metrics.observe_batch(elapsed, size);
-        self.state().note_batch_time(elapsed);
+        // An empty batch is no measure of the others.
+        if size > 0 {
+            self.metrics.observe_batch(elapsed, size);
+            self.state().note_batch_time(elapsed);
+        }
         match outcome {
             Ok(_) => {
                 if self.mark_working(failing) {
@@ -275,7 +287,9 @@ impl<Q, A> Queue<Q, A> {
                 }
             }
             Err(error) => {
-                self.metrics.errors.inc();
+                if size > 0 {
+                    self.metrics.errors.inc();
+                }
                 if self.mark_failing(failing) {
                     let kind = self.kind();
                     tracing::error!(store.kind = kind, error = %format_args!("{error:#}"), "the store fails");
@@ -320,6 +334,10 @@ impl<Q, A> State<Q, A> {
 impl<Q, A> Batch<Q, A> {
     fn with_capacity(capacity: usize) -> Batch<Q, A> {
         Batch { requests: Vec::with_capacity(capacity), waiters: VecDeque::with_capacity(capacity) }
+    }
+
+    pub fn empty() -> Batch<Q, A> {
+        Batch::with_capacity(0)
     }
 
     fn len(&self) -> usize {

@@ -23,7 +23,7 @@ use self::tls::Tls;
 use super::batch::{BatchLimits, Batcher};
 use super::database_url::UrlSource;
 use super::outage::Outage;
-use super::{Store, StoreOptions};
+use super::{Store, StoreOptions, with_recovery_probe};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::PostgresBulk;
@@ -63,10 +63,11 @@ pub(super) async fn open(
     });
     // One connection writes, so that saves reach the database in order.
     let writes = vec![Writer(client(SAVE, "write"))];
+    let write_limits = with_recovery_probe(limits);
     Ok(Store {
         reads: Batcher::start(limits, metrics.batches("read"), &outage, reads),
         pings,
-        writes: Batcher::start(limits, metrics.batches("write"), &outage, writes),
+        writes: Batcher::start(write_limits, metrics.batches("write"), &outage, writes),
         outage,
         database: "postgres",
         journal: None,

@@ -8,6 +8,7 @@ use super::file::DatabaseFile;
 use super::queries::{StoredDate, find_all, finish, in_transaction, save_all};
 use super::{JournalChoice, SqliteError};
 use crate::domain::{DateOfBirth, Username};
+use crate::store::database_url::SqliteUrl;
 use crate::store::{Migrate, OnConflict, User};
 
 /// A file, open for copying.
@@ -18,8 +19,8 @@ pub struct SqliteBulk {
 
 impl SqliteBulk {
     /// Keeps the journal of a file that others may be using.
-    pub fn open(path: &Path, migrate: Migrate) -> Result<SqliteBulk, SqliteError> {
-        let file = DatabaseFile::prepare(path, journal_in_use(path), migrate)?;
+    pub fn open(url: &SqliteUrl, migrate: Migrate) -> Result<SqliteBulk, SqliteError> {
+        let file = DatabaseFile::prepare(url, journal_in_use(&url.path), migrate)?;
         let connection = file.writer()?;
         Ok(SqliteBulk { file, connection })
     }

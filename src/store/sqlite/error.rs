@@ -36,7 +36,7 @@ pub enum SqliteError {
     #[error("{} was made by a newer release that this one cannot work beside: it was left as it is; run the newer release", .0.display())]
     MadeByNewerRelease(PathBuf),
     /// There is no file, and none may be made.
-    #[error("there is no file {}: name one that is there, or make it with hello-birthday migrate", .0.display())]
+    #[error("there is no file {}: name one that is there, or make it with hello-birthday migrate and without mode=rw", .0.display())]
     Missing(PathBuf),
     /// The schema is not there, and may not be made.
     #[error("{} lacks this release's schema: make it with hello-birthday migrate", .0.display())]

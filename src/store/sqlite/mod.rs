@@ -11,7 +11,6 @@ mod queries;
 mod turns;
 mod worker;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -22,8 +21,9 @@ use self::file::DatabaseFile;
 use self::queries::{LockWait, Reader, Writer, pool};
 use self::worker::{Begin, WorkerThread};
 use super::batch::{BatchLimits, Batcher};
+use super::database_url::SqliteUrl;
 use super::outage::Outage;
-use super::{Store, StoreOptions, User};
+use super::{Store, StoreOptions, User, with_recovery_probe};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
@@ -42,14 +42,14 @@ fn readers(journal: Journal) -> u32 {
     }
 }
 
-/// Opens the file at `path`, creating and migrating it as `options` allow.
+/// Opens the file at `url`, creating and migrating it as that and `options` allow.
 pub(super) async fn open(
-    path: PathBuf,
+    url: SqliteUrl,
     options: StoreOptions,
     limits: BatchLimits,
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
-    let threads = spawn_blocking(move || Threads::start(&path, &options)).await??;
+    let threads = spawn_blocking(move || Threads::start(&url, &options)).await??;
     let Threads { file, readers, writer, connecting } = threads;
     let outage = Arc::new(Outage::new());
     let reads = metrics.batches("read");
@@ -63,10 +63,11 @@ pub(super) async fn open(
         // A network file system is never fast.
         Journal::Truncate => Batcher::start(limits, reads, &outage, readers),
     };
+    let write_limits = with_recovery_probe(limits);
     Ok(Store {
         reads,
         pings: None,
-        writes: Batcher::start(limits, metrics.batches("write"), &outage, vec![writer]),
+        writes: Batcher::start(write_limits, metrics.batches("write"), &outage, vec![writer]),
         outage,
         database: "sqlite",
         journal: Some(file.journal.as_str()),
@@ -83,8 +84,8 @@ struct Threads {
 
 impl Threads {
     /// Blocks until the file is open and has its schema.
-    fn start(path: &Path, options: &StoreOptions) -> anyhow::Result<Threads> {
-        let file = DatabaseFile::prepare(path, options.sqlite_journal, options.migrate)?;
+    fn start(url: &SqliteUrl, options: &StoreOptions) -> anyhow::Result<Threads> {
+        let file = DatabaseFile::prepare(url, options.sqlite_journal, options.migrate)?;
         let journal = file.journal;
         // With a write-ahead log, whose file is local, there is seldom anything to wait for.
         let begin = match journal {
