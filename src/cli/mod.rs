@@ -1,5 +1,10 @@
 //! The command line. Every flag has an environment variable.
 
+mod completions;
+mod manual;
+mod values;
+mod variables;
+
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
@@ -12,16 +17,24 @@ use clap::builder::{BoolishValueParser, OsStr, PossibleValue};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use jiff::SignedDuration;
 use jiff::civil::Date;
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::tz::TimeZone;
 
+use crate::clock;
 use crate::domain::LeapDayBirthday;
-use crate::logging::{LogFormat, LogLevel};
+use crate::logging::{self, LogFormat, LogLevel};
 use crate::reporting::{self, DsnError};
 use crate::store::{
     BATCH_MAX, DatabaseUrl, JournalChoice, Migrate, OnConflict, StoreOptions, UrlSource,
 };
+
+use values::{
+    parse_address, parse_duration, parse_keep_alive_timeout, parse_time_zone, parse_today,
+};
+use variables::Given;
+
+pub use completions::completions;
+pub use manual::manual;
 
 /// As in `0.1.0 (abc1234)`.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HELLO_BIRTHDAY_COMMIT"), ")");
@@ -71,7 +84,8 @@ pub struct HealthArgs {
         long,
         value_name = "ADDR",
         env = "HELLO_BIRTHDAY_LISTEN",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8080",
+        value_parser = parse_address
     )]
     pub listen: SocketAddr,
     /// How long to wait for the response, as in 500ms or 2s
@@ -111,12 +125,14 @@ pub struct CopyArgs {
 
 #[derive(Args)]
 pub struct Options {
-    /// Address and port of the public API; port 0 picks a free one
+    /// Address and port of the public API, as in 0.0.0.0:8080, [::]:8080, :8080 for all IPv4
+    /// addresses or 8080 for 127.0.0.1; port 0 picks a free one
     #[arg(
         long,
         value_name = "ADDR",
         env = "HELLO_BIRTHDAY_LISTEN",
         default_value = "127.0.0.1:8080",
+        value_parser = parse_address,
         help_heading = "Listening"
     )]
     pub listen: SocketAddr,
@@ -126,6 +142,7 @@ pub struct Options {
         value_name = "ADDR",
         env = "HELLO_BIRTHDAY_ADMIN_LISTEN",
         default_value = "127.0.0.1:8081",
+        value_parser = parse_address,
         help_heading = "Listening"
     )]
     pub admin_listen: SocketAddr,
@@ -251,10 +268,13 @@ impl ReportArgs {
             (Some(file), _) => fs::read_to_string(file)
                 .map_err(|error| error.to_string())
                 .and_then(|dsn| dsn.trim().parse().map_err(|error: DsnError| error.to_string()))
-                .map_err(|error| invalid(format!("{}: {error}", file.display())))?,
-            (None, Some(dsn)) => {
-                dsn.parse().map_err(|error| invalid(format!("--sentry-dsn: {error}")))?
-            }
+                .map_err(|error| {
+                    let file = file.display();
+                    invalid(format!("{}: {file}: {error}", origin("--sentry-dsn-file", &[])))
+                })?,
+            (None, Some(dsn)) => dsn.parse().map_err(|error| {
+                invalid(format!("{}: {error}", origin("--sentry-dsn", &["SENTRY_DSN"])))
+            })?,
             (None, None) => return Ok(None),
         };
         Ok(Some(reporting::Settings { dsn, environment: self.sentry_environment.clone() }))
@@ -277,7 +297,7 @@ pub struct DatabaseArgs {
     )]
     database_url: String,
     /// File with the database URL, so that no process list shows it; read again for each
-    /// new connection to Postgres [default: none]
+    /// new connection to Postgres, and on SIGHUP [default: none]
     #[arg(
         long,
         value_name = "FILE",
@@ -316,6 +336,15 @@ pub struct LoggingArgs {
         help_heading = "Logging"
     )]
     pub log_format: LogFormat,
+    /// File with the minimum log level, read again on SIGHUP [default: none]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "HELLO_BIRTHDAY_LOG_LEVEL_FILE",
+        conflicts_with = "log_level",
+        help_heading = "Logging"
+    )]
+    pub log_level_file: Option<PathBuf>,
     /// Minimum log level
     #[arg(
         long,
@@ -366,29 +395,48 @@ impl Options {
             (None, Some(url)) => ("--read-database-url", UrlSource::Text(url.clone())),
             (None, None) => return Ok(None),
         };
-        let replica = source.read().map_err(|error| invalid(format!("{flag}: {error}")))?;
-        match (primary.read().map_err(invalid)?, replica) {
+        let invalid = |error: &dyn Display| invalid(format!("{}: {error}", origin(flag, &[])));
+        let replica = source.read().map_err(|error| invalid(&error))?;
+        match (primary.read().map_err(|error| invalid(&error))?, replica) {
             (DatabaseUrl::Postgres(_), DatabaseUrl::Postgres(_)) => Ok(Some(source)),
-            _ => Err(invalid(format!("{flag}: only a Postgres database has a Postgres replica"))),
+            _ => Err(invalid(&"only a Postgres database has a Postgres replica")),
         }
     }
 }
 
 impl DatabaseArgs {
+    /// The database. The error does not quote a URL, which may hold a password.
+    pub fn source(&self) -> Result<UrlSource, clap::Error> {
+        let (source, origin) = match &self.database_url_file {
+            Some(file) => (UrlSource::File(file.clone()), origin("--database-url-file", &[])),
+            None => (
+                UrlSource::Text(self.database_url.clone()),
+                origin("--database-url", &["DATABASE_URL"]),
+            ),
+        };
+        source.read().map_err(|error| invalid(format!("{origin}: {error}")))?;
+        Ok(source)
+    }
+
     /// The database and how to use it. The error does not quote a URL, which may
     /// hold a password.
     pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
-        let source = match &self.database_url_file {
-            Some(file) => UrlSource::File(file.clone()),
-            None => UrlSource::Text(self.database_url.clone()),
-        };
-        source.read().map_err(invalid)?;
+        let source = self.source()?;
         let options = StoreOptions {
             sqlite_journal: self.sqlite_journal,
             postgres_ca_file: self.postgres_ca_file.clone(),
             ..StoreOptions::default()
         };
         Ok((source, options))
+    }
+}
+
+impl LoggingArgs {
+    /// The minimum log level that is wanted now.
+    pub fn level(&self) -> Result<LogLevel, clap::Error> {
+        let Some(file) = &self.log_level_file else { return Ok(self.log_level) };
+        logging::read_level(file)
+            .map_err(|error| invalid(format!("{}: {error}", origin("--log-level-file", &[]))))
     }
 }
 
@@ -409,8 +457,8 @@ impl CopyArgs {
     pub fn plan(self) -> Result<CopyPlan, clap::Error> {
         let source = |flag, url| {
             let source = UrlSource::Text(url);
-            let read = source.read().map_err(|error| invalid(format!("{flag}: {error}")));
-            read.map(|_| source)
+            let invalid = |error| invalid(format!("{}: {error}", origin(flag, &[])));
+            source.read().map_err(invalid).map(|_| source)
         };
         if self.from == self.to {
             return Err(invalid("--from and --to are the same database"));
@@ -462,25 +510,46 @@ fn invalid(message: impl Display) -> clap::Error {
     command(Defaults::default()).error(ErrorKind::ValueValidation, message)
 }
 
+/// What to call the value of `flag` in an error, as in [`Given::origin`].
+fn origin(flag: &str, shared: &[&str]) -> String {
+    Given::to_this_process().origin(flag, shared)
+}
+
 /// Parses the process's arguments and environment; on bad ones, prints why and
 /// exits with status 2.
 pub fn parse() -> Cli {
-    let mut command = command(Defaults::from_environment());
+    let given = Given::to_this_process();
+    let mut command = command(Defaults::of(&given))
+        .mut_args(|arg| given.without_empty(arg))
+        .mut_subcommands(|command| command.mut_args(|arg| given.without_empty(arg)));
     let first = std::env::args_os().nth(1).unwrap_or_default();
     if command.find_subcommand(first).is_some() {
         // Invalid variables of flags that only serving has must not fail a command.
         command = command.mut_args(|arg| arg.env(None::<&str>));
     }
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.unwrap_or_else(|error| match error.kind() {
+    parsed.unwrap_or_else(|mut error| match error.kind() {
         // clap would quote a URL without its flag, which may hold a password.
         ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument
             if error.to_string().contains("://") =>
         {
             invalid("a URL needs its flag, as in --database-url URL").exit()
         }
-        _ => error.exit(),
+        _ => {
+            given.name_origins(&mut error);
+            error.exit()
+        }
     })
+}
+
+/// Logs which variables look like this program's and are not, most likely for a typo.
+pub fn warn_of_unknown_variables() {
+    for (variable, nearest) in Given::to_this_process().unknown(&command(Defaults::default())) {
+        match nearest {
+            Some(nearest) => tracing::warn!(variable, nearest, "unknown variable: is it another?"),
+            None => tracing::warn!(variable, "unknown variable: no flag has it"),
+        }
+    }
 }
 
 /// Values of variables that other programs read too, for flags that are not given.
@@ -492,13 +561,11 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    fn from_environment() -> Defaults {
-        // A variable without a value is as good as none.
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    fn of(given: &Given) -> Defaults {
         Defaults {
-            database_url: variable("DATABASE_URL"),
-            sentry_dsn: variable("SENTRY_DSN"),
-            sentry_environment: variable("SENTRY_ENVIRONMENT"),
+            database_url: given.variable("DATABASE_URL"),
+            sentry_dsn: given.variable("SENTRY_DSN"),
+            sentry_environment: given.variable("SENTRY_ENVIRONMENT"),
         }
     }
 }
@@ -507,6 +574,7 @@ impl Defaults {
 pub fn command(defaults: Defaults) -> clap::Command {
     // A value in the environment may be a secret.
     let mut command = Cli::command()
+        .long_version(format!("{VERSION}\ntime-zone data {}", clock::zone_data()))
         .mut_args(|arg| arg.hide_env_values(true))
         .mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)));
     let with_default = |value| {
@@ -525,71 +593,6 @@ pub fn command(defaults: Defaults) -> clap::Command {
         command = command.mut_arg("sentry_environment", environment);
     }
     command
-}
-
-/// The completion script for `shell`.
-pub fn completions(shell: Shell) -> Vec<u8> {
-    let mut script = Vec::new();
-    clap_complete::generate(
-        shell,
-        &mut command(Defaults::default()),
-        "hello-birthday",
-        &mut script,
-    );
-    script
-}
-
-/// The manual page, in roff.
-pub fn manual() -> std::io::Result<Vec<u8>> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command(Defaults::default())).render(&mut page)?;
-    Ok(page)
-}
-
-/// Longer than any drain: more is most likely a wrong unit.
-const DURATION_MAX: Duration = Duration::from_hours(1);
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    match parse_any_duration(text)? {
-        duration if duration <= DURATION_MAX => Ok(duration),
-        _ => Err("must be at most 1h".to_owned()),
-    }
-}
-
-/// Less would close connections between the requests of a client that is in use.
-const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
-
-/// Longer than load balancers keep idle connections, which is 4,000 s at most for an ALB
-/// and 600 s for a Google Cloud load balancer.
-const KEEP_ALIVE_MAX: Duration = Duration::from_hours(2);
-
-fn parse_keep_alive_timeout(text: &str) -> Result<Duration, String> {
-    match parse_any_duration(text)? {
-        duration if duration < KEEP_ALIVE_MIN => Err("must be at least 1s".to_owned()),
-        duration if duration > KEEP_ALIVE_MAX => Err("must be at most 2h".to_owned()),
-        duration => Ok(duration),
-    }
-}
-
-fn parse_any_duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text
-        .parse()
-        .map_err(|_| "not a time: write a number and a unit, as in 500ms, 20s or 2m".to_owned())?;
-    Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())
-}
-
-fn parse_time_zone(name: &str) -> Result<TimeZone, String> {
-    // The zone data in the binary, whatever the machine has installed.
-    TimeZoneDatabase::bundled()
-        .get(name)
-        .map_err(|_| "unknown time zone: use an IANA name, as in Europe/Paris".to_owned())
-}
-
-fn parse_today(text: &str) -> Result<Date, String> {
-    match text.parse::<Date>() {
-        Ok(date) if date.year() < Date::MAX.year() => Ok(date),
-        _ => Err("not a date: write YYYY-MM-DD, before the year 9999".to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -624,38 +627,6 @@ mod tests {
         for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
             let is_ours = !["help", "version"].contains(&arg.get_id().as_str());
             assert_eq!(arg.get_help_heading().is_some(), is_ours, "{arg}");
-        }
-    }
-
-    #[test]
-    fn times_carry_a_unit() {
-        for (text, time) in [
-            ("0s", Some(Duration::ZERO)),
-            ("500ms", Some(Duration::from_millis(500))),
-            ("1m 30s", Some(Duration::from_secs(90))),
-            ("1h", Some(Duration::from_secs(3600))),
-            ("20", None),
-            ("-1s", None),
-            ("61m", None),
-            ("", None),
-        ] {
-            assert_eq!(parse_duration(text).ok(), time, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn connections_are_kept_for_a_second_to_two_hours() {
-        for (text, timeout) in [
-            ("1s", Ok(Duration::from_secs(1))),
-            ("4001s", Ok(Duration::from_secs(4001))),
-            ("2h", Ok(Duration::from_hours(2))),
-            ("999ms", Err("must be at least 1s")),
-            ("0s", Err("must be at least 1s")),
-            ("121m", Err("must be at most 2h")),
-            ("-1s", Err("must not be negative")),
-        ] {
-            let expected = timeout.map_err(str::to_owned);
-            assert_eq!(parse_keep_alive_timeout(text), expected, "{text:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 mod copy;
 mod health;
 mod migrate;
+mod reload;
 mod serve;
 
 use std::io::{self, ErrorKind, Write};
@@ -80,7 +81,9 @@ pub fn build_runtime() -> io::Result<Runtime> {
 
 fn start_logging(args: &LoggingArgs) -> anyhow::Result<Arc<Metrics>> {
     let metrics = Arc::new(Metrics::new());
-    logging::start(args.log_format, args.log_level, metrics.log_lines_dropped.clone())?;
+    let level = args.level().unwrap_or_else(|error| error.exit());
+    logging::start(args.log_format, level, metrics.log_lines_dropped.clone())?;
+    cli::warn_of_unknown_variables();
     Ok(metrics)
 }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::reload::reload_on;
 use crate::cli::Options;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::http::admin::Admin;
 use crate::http::handlers::Api;
 use crate::http::server::{self, ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, ServerLimits};
@@ -64,6 +66,8 @@ async fn serve_until_drained(
     store_options: StoreOptions,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
+    // From now on it does not end the process, as it does where a terminal is closed.
+    let hangups = signal(SignalKind::hangup()).context("cannot catch signals")?;
     let files = raise_file_limit();
     let store = Store::open(&database, store_options, &metrics).await;
     let store = Arc::new(store.context("cannot open the store")?);
@@ -115,6 +119,7 @@ async fn serve_until_drained(
     ));
     let probed = store.clone();
     tokio::spawn(async move { probed.probe_when_idle().await });
+    tokio::spawn(reload_on(hangups, options.logging, database, store.clone()));
     tokio::spawn(systemd::feed_watchdog());
     systemd::ready(&status);
 
@@ -162,6 +167,7 @@ fn log_start(options: &Options, store: &Store, status: &str) {
         database = store.database(),
         journal = store.journal(),
         time_zone = options.time_zone.iana_name().unwrap_or("unknown"),
+        time_zone_data = clock::zone_data(),
         "{status}"
     );
     if options.today.is_some() {

@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -90,6 +91,8 @@ pub struct Store {
     pings: Option<Batcher<Username, Option<DateOfBirth>>>,
     writes: Batcher<User, ()>,
     outage: Arc<Outage>,
+    /// Changes when connections to a server are to be replaced.
+    generation: Arc<AtomicU64>,
     database: &'static str,
     journal: Option<&'static str>,
 }
@@ -196,6 +199,12 @@ impl Store {
                 let _ = self.find(Username::probe()).await;
             }
         }
+    }
+
+    /// Has batches that start from now on use new connections, where the database is a server, with
+    /// the URL as it is then.
+    pub fn reconnect(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Rejects new requests, carries out those that wait and closes the database.

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[allow(dead_code, reason = "no test target needs all of it")]
+#[path = "../commands.rs"]
+mod commands;
 mod harness;
 #[allow(dead_code, reason = "no test target needs all of it")]
 #[path = "../load.rs"]
@@ -23,6 +26,7 @@ mod logs;
 mod malformed;
 mod panics;
 mod reports;
+mod shells;
 mod slow;
 mod version;
 

@@ -69,6 +69,7 @@ pub(super) async fn open(
         pings,
         writes: Batcher::start(write_limits, metrics.batches("write"), &outage, writes),
         outage,
+        generation: connector.generation(),
         database: "postgres",
         journal: None,
     })

@@ -69,6 +69,7 @@ pub(super) async fn open(
         pings: None,
         writes: Batcher::start(write_limits, metrics.batches("write"), &outage, vec![writer]),
         outage,
+        generation: Arc::default(),
         database: "sqlite",
         journal: Some(file.journal.as_str()),
     })
