@@ -29,7 +29,8 @@ use crate::store::{
 };
 
 use values::{
-    parse_address, parse_duration, parse_keep_alive_timeout, parse_time_zone, parse_today,
+    parse_address, parse_any_duration, parse_duration, parse_keep_alive_timeout, parse_time_zone,
+    parse_today,
 };
 use variables::Given;
 
@@ -68,6 +69,17 @@ pub enum Command {
     /// --replace before serving from the destination. If a URL holds a password, pass it in
     /// its environment variable, which no process list shows.
     Copy(CopyArgs),
+    /// Erase the data of users at their request, also while the service runs
+    ///
+    /// Prints how many there were, and names nobody. Users who are not there are no error, so
+    /// that it can be run again. Backups hold erased users for as long as they are kept. A role
+    /// of Postgres needs the privilege delete, as the owner of the tables has.
+    Erase(EraseArgs),
+    /// Copy the SQLite file to another one, also while the service runs
+    ///
+    /// The copy is consistent and checked, and takes the place of FILE once it is whole. Only one
+    /// process at a time makes a copy of FILE. For Postgres use pg_dump.
+    Backup(BackupArgs),
     /// Print a shell completion script
     Completions {
         /// Shell to complete for
@@ -121,6 +133,28 @@ pub struct CopyArgs {
     /// PEM file of the CA certificates to trust for Postgres [default: the machine's]
     #[arg(long, value_name = "FILE", env = "HELLO_BIRTHDAY_POSTGRES_CA_FILE")]
     postgres_ca_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct EraseArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Usernames; or - to read them from stdin, one per line, so that no process list shows them
+    #[arg(value_name = "USERNAME", required = true)]
+    usernames: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Do nothing if FILE is newer than this, as in 12h [default: none]
+    #[arg(long, value_name = "TIME", env = "HELLO_BIRTHDAY_UNLESS_NEWER",
+          value_parser = parse_any_duration)]
+    unless_newer: Option<Duration>,
+    /// File to write, which is replaced
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
 #[derive(Args)]
@@ -440,6 +474,42 @@ impl LoggingArgs {
     }
 }
 
+/// Whom to erase, and from where.
+pub struct ErasePlan {
+    pub database: UrlSource,
+    pub postgres_ca_file: Option<PathBuf>,
+    /// As the user wrote them.
+    pub usernames: Vec<String>,
+}
+
+impl EraseArgs {
+    /// The plan. The error does not quote a URL, which may hold a password.
+    pub fn plan(self) -> Result<ErasePlan, clap::Error> {
+        Ok(ErasePlan {
+            database: self.database.source()?,
+            postgres_ca_file: self.database.postgres_ca_file,
+            usernames: self.usernames,
+        })
+    }
+}
+
+/// What to back up, and where to.
+pub struct BackupPlan {
+    pub database: UrlSource,
+    /// Replaced once the copy is whole.
+    pub file: PathBuf,
+    /// Nothing is done if the file is newer.
+    pub unless_newer: Option<Duration>,
+}
+
+impl BackupArgs {
+    /// The plan. The error does not quote a URL, which may hold a password.
+    pub fn plan(self) -> Result<BackupPlan, clap::Error> {
+        let database = self.database.source()?;
+        Ok(BackupPlan { database, file: self.file, unless_newer: self.unless_newer })
+    }
+}
+
 /// What to copy, and how.
 pub struct CopyPlan {
     /// Where the users are.
@@ -582,9 +652,10 @@ pub fn command(defaults: Defaults) -> clap::Command {
         move |arg: clap::Arg| arg.default_value(&value).hide_default_value(true)
     };
     if let Some(url) = defaults.database_url.map(with_default) {
-        command = command
-            .mut_arg("database_url", &url)
-            .mut_subcommand("migrate", |command| command.mut_arg("database_url", &url));
+        command = command.mut_arg("database_url", &url);
+        for name in ["migrate", "erase", "backup"] {
+            command = command.mut_subcommand(name, |it| it.mut_arg("database_url", &url));
+        }
     }
     if let Some(dsn) = defaults.sentry_dsn.map(with_default) {
         command = command.mut_arg("sentry_dsn", dsn);

@@ -1,6 +1,8 @@
 //! What the binary does: it serves, or carries out one of the other commands.
 
+mod backup;
 mod copy;
+mod erase;
 mod health;
 mod migrate;
 mod reload;
@@ -12,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::{self, Cli, Command, LoggingArgs};
@@ -55,6 +58,16 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
             let plan = args.plan().unwrap_or_else(|error| error.exit());
             let copied = block_on(copy::copy(plan))?;
             print(format!("{copied}\n").as_bytes())
+        }
+        Some(Command::Erase(args)) => {
+            let plan = args.plan().unwrap_or_else(|error| error.exit());
+            let erased = block_on(erase::erase(plan))?;
+            print(format!("{erased}\n").as_bytes())
+        }
+        Some(Command::Backup(args)) => {
+            let plan = args.plan().unwrap_or_else(|error| error.exit());
+            let done = backup::backup(&plan).context("cannot back up the database")?;
+            print(format!("{done}\n").as_bytes())
         }
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::manual()?),

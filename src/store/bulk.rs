@@ -30,7 +30,7 @@ pub enum OnConflict {
     Replace,
 }
 
-/// A database, open for copying. Blocks its caller where that is a file.
+/// A database, open for copying or erasing. Blocks its caller where that is a file.
 pub enum Bulk {
     /// A file.
     Sqlite(SqliteBulk),
@@ -77,6 +77,14 @@ impl Bulk {
         match self {
             Bulk::Sqlite(sqlite) => Ok(sqlite.find(users)?),
             Bulk::Postgres(postgres) => Ok(postgres.find(users).await?),
+        }
+    }
+
+    /// Erases those of `usernames` that are there, all or none, and tells how many that were.
+    pub async fn erase(&mut self, usernames: &[Username]) -> anyhow::Result<u64> {
+        match self {
+            Bulk::Sqlite(sqlite) => Ok(sqlite.erase(usernames)?),
+            Bulk::Postgres(postgres) => Ok(postgres.erase(usernames).await?),
         }
     }
 

@@ -30,6 +30,7 @@ use postgres::PostgresError;
 pub(crate) use schema::Migrate;
 pub use sqlite::JournalChoice;
 use sqlite::SqliteError;
+pub(crate) use sqlite::backup as backup_sqlite;
 
 /// Requests that may wait in one queue. Far more than a healthy database leaves
 /// waiting; their memory stays below a few MiB.

@@ -158,6 +158,13 @@ impl Service {
         assert!(status.success(), "{status}: {}", self.log());
     }
 
+    /// The same, and keeps its folder.
+    pub fn stop_in_place(&self) {
+        self.signal(Signal::TERM);
+        wait_until("the service stops", || TcpStream::connect(self.address).is_err().then_some(()));
+        self.wait_for_log("\"stopped\"");
+    }
+
     /// Ends the process as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -15,10 +15,12 @@ mod patience;
 
 mod access_log;
 mod api;
+mod backup;
 mod caching;
 mod cli;
 mod connections;
 mod durability;
+mod erase;
 mod files;
 mod hostile;
 mod lifecycle;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::file::DatabaseFile;
+use super::file::{DatabaseFile, set};
+use super::journal::Journal;
 use super::queries::{StoredDate, find_all, finish, in_transaction, save_all};
 use super::{JournalChoice, SqliteError};
 use crate::domain::{DateOfBirth, Username};
@@ -62,6 +63,25 @@ impl SqliteBulk {
         self.file.ensure_not_replaced()
     }
 
+    /// Erases those of `usernames` that are there, and tells how many that were. Their bytes are
+    /// overwritten, in the log too unless somebody reads it right now.
+    pub fn erase(&self, usernames: &[Username]) -> Result<u64, SqliteError> {
+        self.explain(set(&self.connection, "secure_delete", true))?;
+        let journal = self.file.begin_write(&self.connection)?;
+        let erased = self.explain(finish(&self.connection, |connection| {
+            let mut erase = connection.prepare_cached("delete from users where username = ?1")?;
+            let erased = usernames.iter().map(|username| erase.execute([username.as_str()]));
+            erased.sum::<rusqlite::Result<usize>>()
+        }))?;
+        drop(journal);
+        self.file.ensure_not_replaced()?;
+        if self.file.journal == Journal::Wal {
+            let checkpoint = "pragma wal_checkpoint(truncate)";
+            self.explain(self.connection.query_row(checkpoint, [], |_| Ok(())))?;
+        }
+        Ok(erased as u64)
+    }
+
     fn explain<T>(&self, result: rusqlite::Result<T>) -> Result<T, SqliteError> {
         result.map_err(|error| self.file.explain(error))
     }
@@ -70,7 +90,7 @@ impl SqliteBulk {
 /// A choice that changes nothing where the file allows it. Its header tells whether
 /// it is in WAL mode (<https://www.sqlite.org/fileformat.html>, "File format version
 /// numbers").
-fn journal_in_use(path: &Path) -> JournalChoice {
+pub(super) fn journal_in_use(path: &Path) -> JournalChoice {
     const WRITE_VERSION: u64 = 18;
     const LEGACY: u8 = 1;
     let mut version = [0];

@@ -66,11 +66,19 @@ impl DatabaseFile {
         choice: JournalChoice,
         migrate: Migrate,
     ) -> Result<DatabaseFile, SqliteError> {
+        let may_create = url.may_create && migrate != Migrate::Check;
+        let file = DatabaseFile::locate(&SqliteUrl { may_create, ..url.clone() }, choice)?;
+        file.migrate(migrate)?;
+        Ok(file)
+    }
+
+    /// Finds the file, or creates it if `url` allows that, whatever its schema is.
+    pub fn locate(url: &SqliteUrl, choice: JournalChoice) -> Result<DatabaseFile, SqliteError> {
         if url.path.is_dir() {
             return Err(SqliteError::IsAFolder(url.path.clone()));
         }
         let path = resolve(&url.path)?;
-        if url.may_create && migrate != Migrate::Check {
+        if url.may_create {
             create_if_missing(&path)?;
         } else if !path.exists() {
             return Err(SqliteError::Missing(path));
@@ -80,9 +88,7 @@ impl DatabaseFile {
             .ok_or_else(|| SqliteError::WalOnNetwork(path.clone()))?;
         let id = file_id(&path).map_err(|_| SqliteError::Moved(path.clone()))?;
         let lock_poll_ms = if is_local { LOCAL_LOCK_POLL_MS } else { NETWORK_LOCK_POLL_MS };
-        let file = DatabaseFile { path, journal, id, lock_poll_ms, turns: Turns::default() };
-        file.migrate(migrate)?;
-        Ok(file)
+        Ok(DatabaseFile { path, journal, id, lock_poll_ms, turns: Turns::default() })
     }
 
     /// Where the file is.

@@ -1,6 +1,7 @@
 //! Users in a SQLite file. One thread writes, one or two read; with a write-ahead log the event loop
 //! reads for itself while that is fast.
 
+mod backup;
 mod bulk;
 mod error;
 mod event_loop;
@@ -27,6 +28,7 @@ use super::{Store, StoreOptions, User, with_recovery_probe};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
+pub use backup::backup;
 pub(super) use bulk::SqliteBulk;
 pub(super) use error::SqliteError;
 use journal::Journal;
