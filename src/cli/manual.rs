@@ -96,7 +96,8 @@ fn commands(command: &mut Command) -> io::Result<String> {
         let mut options = Vec::new();
         Man::new(command.clone()).render_options_section(&mut options)?;
         let options = String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "");
-        section.push_str(&options);
+        // What has a section of its own above is a paragraph here.
+        section.push_str(&options.replace(".SH ", ".PP\n.B "));
     }
     Ok(section)
 }

@@ -142,6 +142,8 @@ fn the_manual_page_is_whole_and_names_no_other_page_of_this_program() {
         assert!(sections.contains(&section), "no {section} in {sections:?}");
     }
     assert!(!sections.contains(&"SUBCOMMANDS"));
+    let logging = sections.iter().filter(|section| **section == "LOGGING").count();
+    assert_eq!(logging, 1, "{sections:?}");
     for command in ["backup", "copy", "erase", "health", "migrate"] {
         assert!(page.contains(&format!(".SS \"hello\\-birthday {command}")), "{command}");
         assert!(!page.contains(&format!("{command}(1)")), "{command}");
