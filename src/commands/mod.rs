@@ -1,10 +1,13 @@
 //! What the binary does: it serves, or carries out one of the other commands.
 
+mod backup;
 mod copy;
+mod erase;
 mod health;
 mod load_rates;
 mod migrate;
 mod progress;
+mod reload;
 mod serve;
 
 use std::io::{self, ErrorKind, Write};
@@ -13,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::{self, Cli, Command, LoggingArgs};
@@ -35,11 +39,12 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
     match command {
         None => {
             let (database, store) = options.store().unwrap_or_else(|error| error.exit());
+            let reports = options.reports.settings().unwrap_or_else(|error| error.exit());
             let metrics = start_logging(&options.logging)?;
             if options.only_migrates() {
                 block_on(migrate::migrate(database, store, metrics))
             } else {
-                block_on(serve::serve(options, database, store, metrics))
+                block_on(serve::serve(options, database, store, reports, metrics))
             }
         }
         Some(Command::Health(health)) => {
@@ -60,6 +65,16 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
             let plan = args.plan().unwrap_or_else(|error| error.exit());
             let loaded = block_on(load_rates::load_rates(plan))?;
             print(format!("{loaded}\n").as_bytes())
+        }
+        Some(Command::Erase(args)) => {
+            let plan = args.plan().unwrap_or_else(|error| error.exit());
+            let erased = block_on(erase::erase(plan))?;
+            print(format!("{erased}\n").as_bytes())
+        }
+        Some(Command::Backup(args)) => {
+            let plan = args.plan().unwrap_or_else(|error| error.exit());
+            let done = backup::backup(&plan).context("cannot back up the database")?;
+            print(format!("{done}\n").as_bytes())
         }
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::manual()?),
@@ -86,7 +101,9 @@ pub fn build_runtime() -> io::Result<Runtime> {
 
 fn start_logging(args: &LoggingArgs) -> anyhow::Result<Arc<Metrics>> {
     let metrics = Arc::new(Metrics::new());
-    logging::start(args.log_format, args.log_level, metrics.log_lines_dropped.clone())?;
+    let level = args.level().unwrap_or_else(|error| error.exit());
+    logging::start(args.log_format, level, metrics.log_lines_dropped.clone())?;
+    cli::warn_of_unknown_variables();
     Ok(metrics)
 }
 

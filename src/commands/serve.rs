@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::reload::reload_on;
 use crate::cli::Options;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::http::admin::Admin;
 use crate::http::handlers::Api;
 use crate::http::rates::RatesApi;
@@ -19,7 +21,8 @@ use crate::http::telemetry::RequestMetrics;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::logging;
 use crate::metrics::Metrics;
-use crate::store::{STORE_OUTAGE_MAX, Store, StoreOptions, UrlSource};
+use crate::reporting;
+use crate::store::{STORE_OUTAGE_MAX, Store, StoreOptions, UrlSource, cause_of};
 use crate::systemd::{self, Sockets};
 
 /// File descriptors that public connections must leave free: for the admin listener's
@@ -38,14 +41,34 @@ const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// person.
 const SECOND_SIGNAL_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Serves until a signal, then drains. Returns once every acknowledged save is durable and
-/// the database is closed.
+/// Serves until a signal, then drains. Returns once every acknowledged save is durable, the
+/// database is closed and errors are reported.
 pub async fn serve(
+    options: Options,
+    database: UrlSource,
+    store_options: StoreOptions,
+    reports: Option<reporting::Settings>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<()> {
+    if let Some(settings) = reports {
+        reporting::start(settings, metrics.reports()).context("cannot report errors")?;
+    }
+    let served = serve_until_drained(options, database, store_options, metrics).await;
+    if let Err(error) = &served {
+        reporting::report_end(cause_of(error));
+    }
+    reporting::flush().await;
+    served
+}
+
+async fn serve_until_drained(
     options: Options,
     database: UrlSource,
     store_options: StoreOptions,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<()> {
+    // From now on it does not end the process, as it does where a terminal is closed.
+    let hangups = signal(SignalKind::hangup()).context("cannot catch signals")?;
     let files = raise_file_limit();
     let store = Store::open(&database, store_options, &metrics).await;
     let store = Arc::new(store.context("cannot open the store")?);
@@ -98,6 +121,7 @@ pub async fn serve(
     ));
     let probed = store.clone();
     tokio::spawn(async move { probed.probe_when_idle().await });
+    tokio::spawn(reload_on(hangups, options.logging, database, store.clone()));
     tokio::spawn(systemd::feed_watchdog());
     systemd::ready(&status);
 
@@ -145,6 +169,7 @@ fn log_start(options: &Options, store: &Store, status: &str) {
         database = store.database(),
         journal = store.journal(),
         time_zone = options.time_zone.iana_name().unwrap_or("unknown"),
+        time_zone_data = clock::zone_data(),
         "{status}"
     );
     if options.today.is_some() {
@@ -182,7 +207,7 @@ mod tests {
     use clap::FromArgMatches;
 
     use super::*;
-    use crate::cli::{self, Cli};
+    use crate::cli::{self, Cli, Defaults};
     use crate::logging::FLUSH_TIMEOUT;
 
     const UNIT: &str = include_str!("../../systemd/hello-birthday.service");
@@ -190,8 +215,11 @@ mod tests {
     #[test]
     fn systemd_waits_for_the_whole_drain() {
         let options = options_of_the_unit();
-        let drain =
-            options.drain_delay + options.drain_timeout + STORE_CLOSE_TIMEOUT + FLUSH_TIMEOUT;
+        let drain = options.drain_delay
+            + options.drain_timeout
+            + STORE_CLOSE_TIMEOUT
+            + reporting::FLUSH_TIMEOUT
+            + FLUSH_TIMEOUT;
         let patience = seconds("TimeoutStopSec");
         assert!(patience > drain, "killed after {patience:?}, done after {drain:?}");
     }
@@ -204,7 +232,7 @@ mod tests {
 
     /// The options that the unit's environment sets. Fails on a variable that no flag reads.
     fn options_of_the_unit() -> Options {
-        let command = cli::command(None);
+        let command = cli::command(Defaults::default());
         let mut arguments = vec!["hello-birthday".to_owned()];
         for (variable, value) in values("Environment").map(|line| line.split_once('=').unwrap()) {
             let flag = command

@@ -11,9 +11,12 @@ pub enum DateError {
     /// Written as a date, but on no calendar.
     #[error("not a day of the calendar: check the month and the day")]
     NotADay,
+    /// In a year that the Gregorian calendar does not have.
+    #[error("in the year 0000, which the Gregorian calendar does not have: check the year")]
+    YearZero,
 }
 
-/// Parses `YYYY-MM-DD`, from year 1 (the Gregorian calendar has no year 0).
+/// Parses `YYYY-MM-DD`, from year 1.
 // jiff's own parser also takes other spellings, so the ten bytes are read here.
 pub fn parse_date(text: &str) -> Result<Date, DateError> {
     let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text.as_bytes() else {
@@ -31,7 +34,7 @@ pub fn parse_date(text: &str) -> Result<Date, DateError> {
         return Err(DateError::NotWrittenAsDate);
     };
     if year == 0 {
-        return Err(DateError::NotADay);
+        return Err(DateError::YearZero);
     }
     // Two digits fit in an i8.
     Date::new(year, month as i8, day as i8).map_err(|_| DateError::NotADay)

@@ -19,6 +19,11 @@ pub enum DateOfBirthError {
     /// Written as a date, but on no calendar.
     #[error("dateOfBirth is not a day of the calendar: check the month and the day")]
     NotADay,
+    /// In a year that the Gregorian calendar does not have.
+    #[error(
+        "dateOfBirth is in the year 0000, which the Gregorian calendar does not have: check the year"
+    )]
+    YearZero,
     /// Today or later.
     #[error("dateOfBirth is not in the past: it must be before today")]
     NotBeforeToday,
@@ -62,6 +67,7 @@ impl From<DateError> for DateOfBirthError {
         match error {
             DateError::NotWrittenAsDate => DateOfBirthError::NotWrittenAsDate,
             DateError::NotADay => DateOfBirthError::NotADay,
+            DateError::YearZero => DateOfBirthError::YearZero,
         }
     }
 }
@@ -88,7 +94,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        use DateOfBirthError::{NotADay, NotBeforeToday, NotWrittenAsDate};
+        use DateOfBirthError::{NotADay, NotBeforeToday, NotWrittenAsDate, YearZero};
         let today = date(2025, 6, 15);
         let cases = [
             ("", NotWrittenAsDate),
@@ -110,7 +116,7 @@ mod tests {
             ("2000-00-10", NotADay),
             ("2000-04-31", NotADay),
             ("2000-04-00", NotADay),
-            ("0000-01-01", NotADay),
+            ("0000-01-01", YearZero),
             ("2025-06-15", NotBeforeToday),
             ("2025-06-16", NotBeforeToday),
             ("9999-12-31", NotBeforeToday),

@@ -11,6 +11,7 @@ use super::host::check_host;
 use super::{Handler, Problem, Request, Response};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::reporting::report_store_failure;
 use crate::store::Store;
 
 /// The handler of the admin listener.
@@ -75,10 +76,11 @@ impl Admin {
         let cut_off = outage >= self.outage_max;
         if cut_off != self.cut_off.swap(cut_off, Ordering::Relaxed) {
             match cut_off {
-                true => tracing::error!(
-                    outage_s = outage.as_secs(),
-                    "not ready: the store does not answer this instance"
-                ),
+                true => {
+                    const NOT_READY: &str = "not ready: the store does not answer this instance";
+                    tracing::error!(outage_s = outage.as_secs(), "{NOT_READY}");
+                    report_store_failure(NOT_READY, None, None);
+                }
                 false => tracing::info!("ready again: the store answers"),
             }
         }

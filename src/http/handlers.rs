@@ -13,8 +13,10 @@ use hyper::{Method, StatusCode};
 use tokio::time::timeout;
 
 use super::body::RequestBody;
+use super::coding::check_codings;
 use super::host::check_host;
 use super::json::{Message, parse_date_of_birth};
+use super::problem::NO_STORE;
 use super::rates::RatesApi;
 use super::telemetry::RequestMetrics;
 use super::{Handler, Problem, Request, Response, Route};
@@ -60,15 +62,19 @@ impl Handler for Api {
         async move {
             let route = Route::parse(uri.path());
             let timer = self.metrics.begin(route, &method, &headers);
-            let host = check_host(&headers, version);
+            let checked = check_host(&headers, version)
+                .and_then(|()| check_codings(route, &method, &headers));
             // A hundred headers take more memory than the bytes that they came in, and the request
             // may have to wait for the store.
             drop(headers);
-            let answer = match host {
+            let answer = match checked {
                 Ok(()) => self.answer(route, uri.query(), &method, &mut body).await,
                 Err(problem) => Err(problem),
             };
             let mut response = answer.unwrap_or_else(Response::from);
+            if route.is_of_the_moment() {
+                response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+            }
             close_unless_read(&mut response, &body);
             timer.end(response.status());
             response
@@ -87,6 +93,10 @@ impl Api {
         // hyper sends only the head of the response if the method is HEAD.
         match (route, method) {
             (Route::Unknown, _) => Err(Problem::not_found()),
+            (Route::Hello(name), &Method::OPTIONS) => {
+                Username::parse_percent_encoded(name)?;
+                Ok(options(route))
+            }
             (_, &Method::OPTIONS) => Ok(options(route)),
             (Route::Root, &Method::GET | &Method::HEAD) => {
                 Ok(message(format_args!("Hello, world!")))
@@ -108,13 +118,10 @@ impl Api {
         let username = Username::parse_percent_encoded(name)?;
         let born = self.store.find(username.clone()).await?.ok_or_else(Problem::no_such_user)?;
         let name = username.as_str();
-        let mut response = match born.days_to_birthday(self.clock.today(), self.leap_day) {
+        Ok(match born.days_to_birthday(self.clock.today(), self.leap_day) {
             0 => message(format_args!("Hello, {name}! Happy birthday!")),
             days => message(format_args!("Hello, {name}! Your birthday is in {days} day(s)")),
-        };
-        // It is personal, and wrong tomorrow.
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Ok(response)
+        })
     }
 
     async fn save_birthday(&self, name: &str, body: &mut RequestBody) -> Result<Response, Problem> {
@@ -139,6 +146,9 @@ impl Api {
             Err(_) => {
                 return Err(Problem::unavailable("the store does not answer: try again"));
             }
+        }
+        if self.store.saves_fail() {
+            return Err(Problem::unavailable("saves fail: see the log, and try again"));
         }
         Ok(text("OK"))
     }

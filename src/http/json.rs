@@ -22,6 +22,16 @@ pub(super) fn parse_date_of_birth(body: &[u8]) -> Result<Cow<'_, str>, Problem> 
     // JSON is UTF-8 (RFC 8259, section 8.1), even in members that are ignored.
     let body = str::from_utf8(body)
         .map_err(|_| Problem::bad_request("the body is not UTF-8: send JSON in UTF-8"))?;
+    if body.trim_ascii().is_empty() {
+        return Err(Problem::bad_request(
+            r#"the body is empty: send {"dateOfBirth":"YYYY-MM-DD"}"#,
+        ));
+    }
+    if body.starts_with('\u{feff}') {
+        return Err(Problem::bad_request(
+            "the body starts with a byte order mark: send JSON without it (RFC 8259, section 8.1)",
+        ));
+    }
     let Body { value, is_repeated } = serde_json::from_str(body).map_err(|error| {
         Problem::bad_request(match error.classify() {
             Category::Data => r#"the body is not a JSON object: send {"dateOfBirth":"YYYY-MM-DD"}"#,
@@ -113,12 +123,13 @@ mod tests {
     fn other_bodies_are_rejected_with_what_to_send() {
         let deep = "[".repeat(4000);
         let cases: &[(&[u8], &str)] = &[
-            (b"", "not JSON"),
+            (b"", "the body is empty"),
+            (b" \r\n", "the body is empty"),
             (b"1990-05-20", "not a JSON object"),
             (b"{\"dateOfBirth\":\"1990-05-20\"", "not JSON"),
             (b"{\"dateOfBirth\":\"1990-05-20\"}}", "not JSON"),
             (b"{'dateOfBirth':'1990-05-20'}", "not JSON"),
-            (b"\xEF\xBB\xBF{\"dateOfBirth\":\"1990-05-20\"}", "not JSON"),
+            (b"\xEF\xBB\xBF{\"dateOfBirth\":\"1990-05-20\"}", "byte order mark"),
             (deep.as_bytes(), "not a JSON object"),
             (b"\"1990-05-20\"", "not a JSON object"),
             (b"[\"1990-05-20\"]", "not a JSON object"),

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 mod body;
+mod coding;
 mod connection;
 pub(crate) mod handlers;
 mod host;
@@ -40,7 +41,7 @@ mod tests {
     };
     use super::handlers::{BODY_BYTES_MAX, BODY_TIMEOUT};
     use super::rates::DAYS_UNSENT_MAX;
-    use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX};
+    use super::server::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
     use crate::domain::Username;
     use crate::domain::rates::Days;
     use crate::store::{
@@ -66,7 +67,9 @@ mod tests {
         let queue = thousands(QUEUE_MAX);
         for row in [
             format!("| connections at once | {}, or", thousands(CONNECTIONS_MAX)),
-            format!("| request line and headers | {head_kib} KiB, 100 headers, {head} s |"),
+            format!(
+                "| request line and headers | {head_kib} KiB, {HEADERS_MAX} headers, {head} s |"
+            ),
             format!("| unfinished requests over all connections | {unfinished_mib} MiB |"),
             format!(
                 "| requests over {} KiB that wait for their answers | {} MiB over all connections |",
@@ -98,7 +101,9 @@ mod tests {
         }
         let description = include_str!("openapi.json");
         for part in [
-            format!("line and headers may take {head_kib} KiB and {head} s"),
+            format!(
+                "line and headers may take {head_kib} KiB and {head} s, in {HEADERS_MAX} headers"
+            ),
             format!("At most {body_kib} KiB of JSON in UTF-8, within {body} s"),
             format!("\"maxLength\": {}", Username::LEN_MAX),
             format!("The range has at most {} days.", Days::MAX),

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use serde::Serialize;
 
 use super::Response;
@@ -14,13 +16,17 @@ use crate::store::StoreError;
 /// unavailable database is not queried too often.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
+/// What is wrong now may be right in a moment, such as a user who is not saved yet.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 /// An error response that tells the client what to do. No other type maps errors to status
 /// codes.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
     detail: String,
-    allow: Option<&'static str>,
+    /// What the client may use instead.
+    instead: Option<(HeaderName, &'static str)>,
     retry: bool,
 }
 
@@ -34,7 +40,7 @@ struct Body<'a> {
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), allow: None, retry: false }
+        Problem { status, detail: detail.into(), instead: None, retry: false }
     }
 
     /// 400: the request itself is wrong.
@@ -66,7 +72,8 @@ impl Problem {
     /// 405: the path supports other methods.
     pub fn method_not_allowed(allow: &'static str) -> Problem {
         let detail = format!("method not allowed for this path: use one of {allow}");
-        Problem { allow: Some(allow), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+        let instead = Some((ALLOW, allow));
+        Problem { instead, ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
     /// 408: the rest of the request did not arrive in time.
@@ -88,6 +95,22 @@ impl Problem {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {bytes_max} bytes: send only the dateOfBirth"),
+        )
+    }
+
+    /// 415: the body is compressed, for example.
+    pub fn unknown_content_coding() -> Problem {
+        let detail = "the body has a Content-Encoding: send plain JSON, without that header";
+        // RFC 9110, section 12.5.3.
+        let instead = Some((ACCEPT_ENCODING, "identity"));
+        Problem { instead, ..Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }
+    }
+
+    /// 501: the body is sent in a way that is not known.
+    pub fn unknown_transfer_coding() -> Problem {
+        Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "the only Transfer-Encoding is chunked: send that, or a Content-Length",
         )
     }
 
@@ -115,6 +138,7 @@ impl Problem {
             "HTTP/1.1 {}\r\n\
              content-type: application/problem+json\r\n\
              content-length: {}\r\n\
+             cache-control: no-store\r\n\
              connection: close\r\n",
             self.status,
             body.len()
@@ -148,8 +172,9 @@ impl From<Problem> for Response {
         *response.status_mut() = problem.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(allow) = problem.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        headers.insert(CACHE_CONTROL, NO_STORE);
+        if let Some((name, value)) = problem.instead {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         if problem.retry {
             headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);

@@ -198,7 +198,7 @@ mod tests {
             ("2016-01-01", "2016-01-01+", "date_from is not written as YYYY-MM-DD"),
             ("2016-01-31", "20160131", "date_to is not written as YYYY-MM-DD"),
             ("2016-01-31", "2016-02-30", "date_to is not a day of the calendar"),
-            ("2016-01-01", "0000-01-01", "date_from is not a day of the calendar"),
+            ("2016-01-01", "0000-01-01", "date_from is in the year 0000"),
             ("2016-01-01", "2016-02-01", "date_from is after date_to"),
             ("2016-01-01", "2006-01-01", "more than 3653 days"),
             ("CNGGZ", "", "orig_code is empty"),

@@ -73,6 +73,12 @@ impl Route<'_> {
         }
     }
 
+    /// Whether an answer is about a person or the state of the service. Caches may store
+    /// others without asking, even a 404 (RFC 9110, section 15.1).
+    pub fn is_of_the_moment(self) -> bool {
+        matches!(self, Route::Hello(_) | Route::Health)
+    }
+
     /// The supported methods, as in the `Allow` header; empty for an unknown path.
     pub fn allow(self) -> &'static str {
         match self {

@@ -36,6 +36,17 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// hundred; the rest is for the headers that proxies add.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// Headers of a request. Clients send a dozen; proxies in front add some to each.
+pub const HEADERS_MAX: usize = 128;
+
+/// What a client gets that speaks HTTP/2 without asking first: the frames with which a server
+/// refuses it in a way that the client can show (RFC 9113, sections 6.5, 6.8 and 7).
+const HTTP2_REFUSAL: &[u8] = b"\
+    \0\0\0\x04\0\0\0\0\0\
+    \0\0\x22\x07\0\0\0\0\0\
+    \0\0\0\0\0\0\0\x0d\
+    use HTTP/1.1 on this port.";
+
 /// How often connections are checked for timeouts.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
@@ -103,6 +114,7 @@ impl<H: Handler> Server<H> {
         // A client may close its sending side and still wait for the response.
         http.half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
             // `ConnectionState` bounds more than that, and answers 408.
             .header_read_timeout(None);
         Server {
@@ -194,6 +206,7 @@ impl<H: Handler> Server<H> {
             }
         };
         let mut stream = TrackedStream::new(stream, guard.state.clone());
+        let mut is_http2 = false;
         let timed_out = loop {
             // An idle connection does without hyper, whose buffers take 8 KiB.
             let timed_out = tokio::select! {
@@ -208,8 +221,11 @@ impl<H: Handler> Server<H> {
                 self.http.serve_connection(TokioIo::new(stream), service_fn(&service));
             let timed_out = tokio::select! {
                 biased;
-                // hyper has already responded to protocol errors.
-                _ = &mut connection => None,
+                // hyper has already responded to other protocol errors.
+                served = &mut connection => {
+                    is_http2 = served.is_err_and(|error| error.is_parse_version_h2());
+                    None
+                }
                 phase = guard.state.timed_out() => Some(phase),
             };
             let parts = connection.into_parts();
@@ -225,6 +241,7 @@ impl<H: Handler> Server<H> {
         let is_shed = guard.state.is_shed();
         guard.state.finish_receiving();
         match timed_out {
+            None if is_http2 => send_last(stream, HTTP2_REFUSAL).await,
             None => linger(stream).await,
             // A request that is being handled is shed while its body is incomplete.
             Some(Phase::ReadingHead | Phase::Handling) => {
@@ -235,11 +252,11 @@ impl<H: Handler> Server<H> {
                     self.metrics.timed_out_heads.inc();
                     Problem::request_timeout("head of the request", HEAD_TIMEOUT.as_secs())
                 };
-                send_problem(stream, problem).await;
+                send_last(stream, &problem.to_bytes()).await;
             }
             Some(Phase::Refused) => {
                 self.metrics.shed_requests.inc();
-                send_problem(stream, Problem::too_many_large_requests()).await;
+                send_last(stream, &Problem::too_many_large_requests().to_bytes()).await;
             }
             Some(Phase::WritingResponse) => self.metrics.timed_out_responses.inc(),
             Some(Phase::Idle | Phase::ResponseSent) => {}
@@ -284,11 +301,10 @@ fn is_about_one_peer(error: &std::io::Error) -> bool {
 }
 
 /// Sends a response without hyper, then closes the connection.
-async fn send_problem(mut stream: TcpStream, problem: Problem) {
-    let answer = problem.to_bytes();
+async fn send_last(mut stream: TcpStream, response: &[u8]) {
     // The client has taken all earlier responses, so the kernel has room for this one. If
     // the client is gone, nobody misses it.
-    let _ = timeout(LINGER_TIMEOUT, stream.write_all(&answer)).await;
+    let _ = timeout(LINGER_TIMEOUT, stream.write_all(response)).await;
     linger(stream).await;
 }
 

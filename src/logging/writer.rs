@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes of lines that wait for stderr: about 5,000 lines, more than a short stall leaves
@@ -25,6 +26,8 @@ struct Shared {
     /// Notified when all lines are written.
     drained: Condvar,
     dropped: IntCounter,
+    /// Whether each line starts with its priority.
+    has_priority: bool,
 }
 
 #[derive(Default)]
@@ -41,10 +44,11 @@ struct Lines {
 }
 
 impl LogWriter {
-    /// Starts the thread that writes to `output`. Lines that do not reach it are counted in
-    /// `dropped`.
+    /// Starts the thread that writes to `output`, each line with its priority in front if
+    /// `has_priority`. Lines that do not reach it are counted in `dropped`.
     pub fn start(
         output: impl Write + Send + 'static,
+        has_priority: bool,
         dropped: IntCounter,
     ) -> io::Result<LogWriter> {
         let shared = Arc::new(Shared {
@@ -52,6 +56,7 @@ impl LogWriter {
             filled: Condvar::new(),
             drained: Condvar::new(),
             dropped,
+            has_priority,
         });
         let writer = LogWriter(shared.clone());
         thread::Builder::new().name("log".to_owned()).spawn(move || shared.run(output))?;
@@ -59,12 +64,14 @@ impl LogWriter {
     }
 
     /// Queues a whole line.
-    pub fn push(&self, line: &[u8]) {
+    pub fn push(&self, level: Level, line: &[u8]) {
+        let priority = if self.0.has_priority { priority(level) } else { "" };
         let mut queue = self.0.lock();
-        if queue.lines.bytes.len() + line.len() > QUEUE_BYTES_MAX {
+        if queue.lines.bytes.len() + priority.len() + line.len() > QUEUE_BYTES_MAX {
             self.0.dropped.inc();
             return;
         }
+        queue.lines.bytes.extend_from_slice(priority.as_bytes());
         queue.lines.bytes.extend_from_slice(line);
         queue.lines.count += 1;
         if queue.is_idle {
@@ -115,18 +122,38 @@ impl Shared {
     }
 }
 
-impl<'a> MakeWriter<'a> for LogWriter {
-    type Writer = &'a LogWriter;
-
-    fn make_writer(&'a self) -> &'a LogWriter {
-        self
+/// The priority as sd-daemon(3) writes it.
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
     }
 }
 
-impl Write for &LogWriter {
+impl<'a> MakeWriter<'a> for LogWriter {
+    type Writer = LineWriter<'a>;
+
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter { writer: self, level: Level::INFO }
+    }
+
+    fn make_writer_for(&'a self, line: &Metadata<'_>) -> LineWriter<'a> {
+        LineWriter { writer: self, level: *line.level() }
+    }
+}
+
+/// Takes one line.
+pub(super) struct LineWriter<'a> {
+    writer: &'a LogWriter,
+    level: Level,
+}
+
+impl Write for LineWriter<'_> {
     /// Takes a whole line, as the formatter writes them.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line);
+        self.writer.push(self.level, line);
         Ok(line.len())
     }
 
@@ -167,7 +194,7 @@ mod tests {
         let dropped = IntCounter::new("dropped", "Lines.").unwrap();
         let (opener, open) = mpsc::channel();
         let (written, output) = mpsc::channel();
-        let writer = LogWriter::start(Gate { open, written }, dropped.clone()).unwrap();
+        let writer = LogWriter::start(Gate { open, written }, false, dropped.clone()).unwrap();
         (writer, dropped, opener, output)
     }
 
@@ -178,7 +205,7 @@ mod tests {
         let line = |number: usize| format!("{number:1023}\n");
         // What the thread takes before it blocks, then a queue twice over.
         let lines = 3 * QUEUE_BYTES_MAX / 1024;
-        (0..lines).for_each(|number| writer.push(line(number).as_bytes()));
+        (0..lines).for_each(|number| writer.push(Level::INFO, line(number).as_bytes()));
         assert!(!writer.flush(Duration::ZERO), "the output took a line");
         let lost = usize::try_from(dropped.get()).unwrap();
         assert!((QUEUE_BYTES_MAX / 1024..lines).contains(&lost), "{lost} of {lines} lines dropped");
@@ -196,7 +223,7 @@ mod tests {
     fn lines_that_the_output_refuses_are_counted() {
         let (writer, dropped, opener, output) = start();
         drop((opener, output));
-        writer.push(b"one\n");
+        writer.push(Level::INFO, b"one\n");
         assert!(writer.flush(PATIENCE));
         assert_eq!(dropped.get(), 1);
     }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use super::database_url::SqliteUrl;
 use super::postgres::PostgresBulk;
 use super::sqlite::SqliteBulk;
 use super::{DatabaseUrl, Migrate, UrlSource, User};
@@ -15,7 +16,7 @@ pub fn is_one_file(one: &UrlSource, other: &UrlSource) -> anyhow::Result<bool> {
     else {
         return Ok(false);
     };
-    let id = |path: PathBuf| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let id = |url: SqliteUrl| std::fs::metadata(url.path).map(|file| (file.dev(), file.ino()));
     // A file that does not exist yet is another one.
     Ok(matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other))
 }
@@ -29,7 +30,7 @@ pub enum OnConflict {
     Replace,
 }
 
-/// A database, open for copying. Blocks its caller where that is a file.
+/// A database, open for copying or erasing. Blocks its caller where that is a file.
 pub enum Bulk {
     /// A file.
     Sqlite(SqliteBulk),
@@ -46,7 +47,7 @@ impl Bulk {
         migrate: Migrate,
     ) -> anyhow::Result<Bulk> {
         Ok(match source.read()? {
-            DatabaseUrl::Sqlite(path) => Bulk::Sqlite(SqliteBulk::open(&path, migrate)?),
+            DatabaseUrl::Sqlite(url) => Bulk::Sqlite(SqliteBulk::open(&url, migrate)?),
             DatabaseUrl::Postgres(_) => {
                 Bulk::Postgres(PostgresBulk::open(source.clone(), ca_file, migrate).await?)
             }
@@ -76,6 +77,14 @@ impl Bulk {
         match self {
             Bulk::Sqlite(sqlite) => Ok(sqlite.find(users)?),
             Bulk::Postgres(postgres) => Ok(postgres.find(users).await?),
+        }
+    }
+
+    /// Erases those of `usernames` that are there, all or none, and tells how many that were.
+    pub async fn erase(&mut self, usernames: &[Username]) -> anyhow::Result<u64> {
+        match self {
+            Bulk::Sqlite(sqlite) => Ok(sqlite.erase(usernames)?),
+            Bulk::Postgres(postgres) => Ok(postgres.erase(usernames).await?),
         }
     }
 

@@ -14,6 +14,7 @@ use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -27,10 +28,13 @@ use outage::Outage;
 pub(crate) use bulk::{Bulk, OnConflict, is_one_file};
 pub(crate) use database_url::DatabaseUrl;
 pub use database_url::UrlSource;
+use postgres::PostgresError;
 pub use rates::RATES_QUEUE_MAX;
 pub(crate) use rates::{DailySum, NamedPlace, PlaceKind, RatesLoad};
 pub(crate) use schema::Migrate;
 pub use sqlite::JournalChoice;
+use sqlite::SqliteError;
+pub(crate) use sqlite::backup as backup_sqlite;
 
 /// Requests that may wait in one queue. Far more than a healthy database leaves
 /// waiting; their memory stays below a few MiB.
@@ -52,6 +56,10 @@ pub(crate) const STORE_OUTAGE_MAX: Duration = Duration::from_secs(120);
 /// How long the store may be idle before it is asked whether it answers: several times within
 /// `STORE_OUTAGE_MAX`.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often an empty batch of saves is tried while saves fail, so that recovery shows within 2 s
+/// although nobody saves.
+const RECOVERY_PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// How to use the database.
 #[derive(Clone)]
@@ -89,6 +97,8 @@ pub struct Store {
     writes: Batcher<User, ()>,
     rates: Batcher<RatesQuery, Option<DailyTotals>>,
     outage: Arc<Outage>,
+    /// Changes when connections to a server are to be replaced.
+    generation: Arc<AtomicU64>,
     database: &'static str,
     journal: Option<&'static str>,
 }
@@ -97,6 +107,13 @@ pub struct Store {
 pub(crate) struct User {
     pub username: Username,
     pub born: DateOfBirth,
+}
+
+/// The kind of an error, in words of this program, for reports that must quote nothing else.
+pub(crate) fn cause_of(error: &anyhow::Error) -> Option<&'static str> {
+    let sqlite = error.chain().find_map(|error| error.downcast_ref::<SqliteError>());
+    let postgres = error.chain().find_map(|error| error.downcast_ref::<PostgresError>());
+    sqlite.map(SqliteError::kind).or(postgres.map(PostgresError::kind))
 }
 
 /// Why the store could not serve a request. The cause is logged once, where it happens.
@@ -117,6 +134,11 @@ pub enum StoreError {
     Closed,
 }
 
+/// The limits of saves.
+fn with_recovery_probe(limits: BatchLimits) -> BatchLimits {
+    BatchLimits { recovery_probe: Some(RECOVERY_PROBE_EVERY), ..limits }
+}
+
 impl Store {
     /// Opens the database, creating and migrating it as needed and allowed. The
     /// store lives in the Tokio runtime that this is called in.
@@ -130,9 +152,10 @@ impl Store {
             batch_max: options.batch_max,
             queue_delay_max: QUEUE_DELAY_MAX,
             timeout: STORE_TIMEOUT,
+            recovery_probe: None,
         };
         match source.read()? {
-            DatabaseUrl::Sqlite(path) => sqlite::open(path, options, limits, metrics).await,
+            DatabaseUrl::Sqlite(url) => sqlite::open(url, options, limits, metrics).await,
             DatabaseUrl::Postgres(_) => {
                 postgres::open(source.clone(), options, limits, metrics).await
             }
@@ -164,6 +187,12 @@ impl Store {
         self.reads.submit(Username::probe()).await.map(drop)
     }
 
+    /// Whether saves fail: the last ones did, and none would succeed since, as far as can be told
+    /// without writing.
+    pub fn saves_fail(&self) -> bool {
+        self.writes.is_failing()
+    }
+
     /// How long the store has left this instance without an answer, counted from the first request
     /// since its last answer; zero while none is missing.
     pub fn outage(&self) -> Duration {
@@ -181,6 +210,12 @@ impl Store {
                 let _ = self.find(Username::probe()).await;
             }
         }
+    }
+
+    /// Has batches that start from now on use new connections, where the database is a server, with
+    /// the URL as it is then.
+    pub fn reconnect(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Rejects new requests, carries out those that wait and closes the database.

@@ -22,6 +22,7 @@ pub(super) const RATES_LIMITS: BatchLimits = BatchLimits {
     batch_max: NonZeroUsize::MIN,
     queue_delay_max: QUEUE_DELAY_MAX,
     timeout: STORE_TIMEOUT,
+    recovery_probe: None,
 };
 
 /// How often the places are read again if loads replace them while a query is under way. A load
@@ -86,7 +87,7 @@ impl RatesLoad {
     /// Opens the database, creating and migrating it as needed, and begins.
     pub async fn begin(source: &UrlSource, options: StoreOptions) -> anyhow::Result<RatesLoad> {
         Ok(match source.read()? {
-            DatabaseUrl::Sqlite(path) => RatesLoad::Sqlite(SqliteRatesLoad::begin(&path, options)?),
+            DatabaseUrl::Sqlite(url) => RatesLoad::Sqlite(SqliteRatesLoad::begin(&url, options)?),
             DatabaseUrl::Postgres(_) => {
                 RatesLoad::Postgres(PostgresRatesLoad::begin(source.clone(), options).await?)
             }

@@ -78,7 +78,7 @@ fn copies_made_by_hosts(machine: &Machine) -> usize {
     thread::scope(|scope| {
         let hosts = [(); 4].map(|()| scope.spawn(|| machine.run(AS_A_HOST)));
         let said = hosts.map(|host| host.join().unwrap());
-        said.iter().filter(|said| said.starts_with("copied ")).count()
+        said.iter().filter(|said| said.starts_with("backed up ")).count()
     })
 }
 
@@ -87,9 +87,11 @@ const AS_A_HOST: &[&str] = &[
     "runuser",
     "--user=hello-birthday",
     "--",
-    "/usr/local/libexec/hello-birthday/copy-database",
-    "/srv/birthdays/hello-birthday.db",
-    "/srv/birthdays/backup",
+    "/usr/local/bin/hello-birthday",
+    "backup",
+    "--database-url=sqlite:/srv/birthdays/hello-birthday.db",
+    "--unless-newer=12h",
+    "/srv/birthdays/backup/hello-birthday.db",
 ];
 
 fn names(file: &Path) -> Vec<String> {

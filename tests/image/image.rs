@@ -29,7 +29,7 @@ static IMAGE: LazyLock<String> = LazyLock::new(|| {
     fs::create_dir(&folder).unwrap();
     let debian = debian::root();
     let root = lay_over(&debian.display().to_string(), &folder);
-    // It is there for others; here the role is to install it.
+    // It is there for others; the role needs none.
     run(command("dpkg").arg("--root").arg(&root).args(["--purge", "sqlite3"]));
     bake(&root, &folder);
     run(command("umount").arg(&root));

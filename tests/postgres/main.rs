@@ -28,6 +28,7 @@ mod batches;
 mod conflicts;
 mod copy;
 mod crashes;
+mod erase;
 mod failover;
 mod migrate;
 mod outages;

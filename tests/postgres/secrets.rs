@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::cluster::shared;
@@ -41,6 +42,38 @@ fn requests_wait_while_a_password_is_rotated() {
     }
     load.stop().expect_none_refused(&service);
     secret.expect_no_password(&service);
+}
+
+#[test]
+fn sighup_has_a_service_use_the_database_that_its_file_names_by_then() {
+    let folder = new_folder();
+    let file = folder.path().join("url");
+    let urls = [shared().new_database(), shared().new_database()];
+    for url in &urls {
+        Service::start(&["--database-url", url]).stop();
+    }
+    fs::write(&file, &urls[0]).unwrap();
+    let flags = ["--database-url-file", file.to_str().unwrap()];
+    let service = Service::start_in(&folder, &flags);
+    let reload = |times: usize| {
+        service.signal(Signal::HUP);
+        let reloads = || service.log().matches("read again on SIGHUP").count();
+        wait_until("the file is read again", || (reloads() == times).then_some(()));
+    };
+    service.save("John", "1990-05-20");
+    fs::write(&file, &urls[1]).unwrap();
+    reload(1);
+    service.get("/hello/John").expect_status(404);
+    service.save("Jane", "1990-05-20");
+    fs::write(&file, "hunter2").unwrap();
+    reload(2);
+    let log = service.wait_for_log("the database stays the one it is");
+    assert!(!log.contains("hunter2"), "{log}");
+    fs::write(&file, &urls[0]).unwrap();
+    reload(3);
+    wait_until_works(&service);
+    service.get("/hello/John").expect_status(200);
+    service.get("/hello/Jane").expect_status(404);
 }
 
 #[test]

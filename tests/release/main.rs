@@ -19,10 +19,10 @@ use tempfile::TempDir;
 use patience::PATIENCE;
 use static_binary::BINARY;
 
-const BINARY_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const BINARY_BYTES_MAX: u64 = 17 * 1024 * 1024 / 2;
 
 #[test]
-fn it_is_at_most_8_mib() {
+fn it_is_at_most_8_and_a_half_mib() {
     let bytes = fs::metadata(&*BINARY).expect("the binary is there").len();
     println!("static binary: {:.1} MiB", bytes as f64 / 1024.0 / 1024.0);
     assert!(bytes <= BINARY_BYTES_MAX, "{bytes} bytes");

@@ -13,7 +13,35 @@ fn a_saved_user_is_greeted() {
     assert_eq!(answer.body, "");
     assert_eq!(answer.header("content-type"), None);
     let greeting = json!({ "message": "Hello, John! Your birthday is in 7 day(s)" });
-    let answer = service.get("/hello/John").expect_status(200).expect_json(greeting);
+    service.get("/hello/John").expect_status(200).expect_json(greeting);
+}
+
+#[test]
+fn every_answer_about_a_user_or_the_health_and_every_error_forbids_caches_to_store_it() {
+    let service = Service::start(&[]);
+    service.save("John", "1990-05-20");
+    for (method, path, status) in [
+        ("GET", "/hello/John", 200),
+        ("HEAD", "/hello/John", 200),
+        ("OPTIONS", "/hello/John", 204),
+        ("POST", "/hello/John", 405),
+        ("GET", "/hello/Jane", 404),
+        ("GET", "/hello/J1", 400),
+        ("PUT", "/hello/John", 400),
+        ("GET", "/health", 200),
+        ("OPTIONS", "/health", 204),
+        ("POST", "/health", 405),
+        ("GET", "/nothing", 404),
+        ("POST", "/", 405),
+    ] {
+        let answer = service.request(method, path, "").expect_status(status);
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{method} {path}");
+    }
+    for path in ["/", "/openapi.json"] {
+        let answer = service.get(path).expect_status(200);
+        assert_eq!(answer.header("cache-control"), None, "{path}");
+    }
+    let answer = service.put("/hello/John", BORN).expect_status(204);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
 }
 
@@ -31,7 +59,9 @@ fn a_put_has_the_same_answer_for_a_new_a_changed_and_an_unchanged_user() {
         let body = format!(r#"{{"dateOfBirth":"{born}"}}"#);
         let mut answer = service.put("/hello/John", &body).expect_status(204);
         answer.headers.retain(|(name, _)| name != "date");
-        assert_eq!(answer.headers, [("connection".to_owned(), "close".to_owned())]);
+        answer.headers.sort();
+        let expected = [("cache-control", "no-store"), ("connection", "close")];
+        assert_eq!(answer.headers, expected.map(|(name, value)| (name.into(), value.into())));
     }
 }
 
@@ -93,6 +123,7 @@ fn a_date_of_birth_must_be_ten_bytes_and_a_real_day() {
         ("1900-02-29", "not a day of the calendar"),
         ("2000-04-31", "not a day of the calendar"),
         ("2000-13-01", "not a day of the calendar"),
+        ("0000-01-01", "check the year"),
         ("20000101", "not written as YYYY-MM-DD"),
         ("2000-1-1", "not written as YYYY-MM-DD"),
         ("+002000-01-01", "not written as YYYY-MM-DD"),
@@ -111,7 +142,7 @@ fn a_date_of_birth_must_be_ten_bytes_and_a_real_day() {
 fn a_body_must_be_json_with_one_date_of_birth() {
     let service = Service::start(&[]);
     let cases = [
-        ("", "not JSON"),
+        ("", "the body is empty"),
         ("dateOfBirth=1990-05-20", "not JSON"),
         (r#"{"dateOfBirth":"1990-05-20""#, "not JSON"),
         (r#"{"dateOfBirth":"1990-05-20"} {}"#, "not JSON"),
@@ -150,7 +181,7 @@ fn the_content_type_is_not_looked_at() {
 }
 
 #[test]
-fn a_username_of_anything_but_letters_is_refused_on_get_and_put() {
+fn a_username_of_anything_but_letters_is_refused_whatever_the_method() {
     let service = Service::start(&[]);
     let too_long = "a".repeat(65);
     let cases = [
@@ -175,6 +206,7 @@ fn a_username_of_anything_but_letters_is_refused_on_get_and_put() {
         let path = format!("/hello/{username}");
         service.get(&path).expect_problem(400, complaint);
         service.put(&path, BORN).expect_problem(400, complaint);
+        service.request("OPTIONS", &path, "").expect_problem(400, complaint);
     }
 }
 

@@ -20,7 +20,8 @@ fn binary(args: &[&str]) -> Command {
 fn help_shows_each_flag_with_its_default_unit_and_variable() {
     let (status, help, _) = run(binary(&["--help"]));
     assert!(status.success());
-    let parts = ["Listening:", "Database:", "Greeting:", "Stopping:", "Logging:"];
+    let parts =
+        ["Listening:", "Database:", "Greeting:", "Stopping:", "Logging:", "Error reporting:"];
     for part in parts {
         assert!(help.contains(part), "no {part}");
     }
@@ -41,6 +42,10 @@ fn help_shows_each_flag_with_its_default_unit_and_variable() {
         ("--drain-timeout <TIME>", "DRAIN_TIMEOUT", "20s"),
         ("--log-format <FORMAT>", "LOG_FORMAT", "auto"),
         ("--log-level <LEVEL>", "LOG_LEVEL", "info"),
+        ("--log-level-file <FILE>", "LOG_LEVEL_FILE", "none"),
+        ("--sentry-dsn <DSN>", "SENTRY_DSN", "none"),
+        ("--sentry-dsn-file <FILE>", "SENTRY_DSN_FILE", "none"),
+        ("--sentry-environment <NAME>", "SENTRY_ENVIRONMENT", "production"),
         ("--access-log", "ACCESS_LOG", "false"),
     ];
     for (flag, variable, default) in flags {
@@ -67,7 +72,7 @@ fn help_does_not_show_what_is_in_the_environment() {
 #[test]
 fn bad_flags_exit_2_and_say_what_is_right() {
     let cases: &[(&[&str], &str)] = &[
-        (&["--listen", "8080"], "invalid socket address"),
+        (&["--listen", "0.0.0.0"], "as in 0.0.0.0:8080"),
         (&["--time-zone", "Mars/Olympus"], "IANA"),
         (&["--leap-day-birthday", "feb-29"], "feb-28, mar-1"),
         (&["--drain-timeout", "20"], "as in 500ms, 20s or 2m"),
@@ -164,15 +169,154 @@ fn the_database_is_the_one_named_nearest() {
 }
 
 #[test]
-fn odd_database_paths_are_paths() {
+fn a_database_url_of_another_tool_names_the_file_that_it_means() {
     let folder = new_folder();
-    for path in [":memory:", "file:odd?mode=memory", "sp ace.db", "//double.db"] {
-        let service = Service::start_in(&folder, &["--database-url", &format!("sqlite:{path}")]);
-        service.save("John", "1990-05-20");
-        service.stop();
-        let path = path.trim_start_matches("//");
-        assert!(folder.path().join(path).exists(), "{path}");
+    for (url, file) in [
+        ("sqlite:one.db?mode=rwc", "one.db"),
+        ("sqlite://two.db", "two.db"),
+        ("sqlite:file:three.db", "three.db"),
+        ("sqlite:sp%20ace.db", "sp ace.db"),
+        ("SQLITE:one.db?mode=rw", "one.db"),
+    ] {
+        Service::start_in(&folder, &["--database-url", url]).stop();
+        assert!(folder.path().join(file).exists(), "{url}");
     }
+    let files = fs::read_dir(folder.path()).unwrap();
+    assert_eq!(
+        files
+            .filter(|it| it.as_ref().unwrap().path().extension().is_some_and(|it| it == "db"))
+            .count(),
+        4
+    );
+    for (url, complaint, status) in [
+        ("sqlite::memory:", "a database in memory would be lost", 2),
+        ("sqlite://:memory:", "a database in memory would be lost", 2),
+        ("sqlite:x.db?mode=ro", "mode=ro allows no saves", 2),
+        ("sqlite:x.db?cache=shared", "unknown option cache of a sqlite URL", 2),
+        ("postgres://h/db?schema=public", "unknown option schema", 2),
+        ("sqlite:missing.db?mode=rw", "there is no file", 1),
+    ] {
+        let mut command = binary(&["--database-url", url]);
+        command.current_dir(folder.path());
+        let (exit, _, error) = run(command);
+        assert_eq!(exit.code(), Some(status), "{url}: {error}");
+        assert!(error.contains(complaint), "{url}: {error}");
+    }
+}
+
+#[test]
+fn an_error_names_the_flag_or_the_variable_that_a_value_came_from() {
+    for (arguments, variables, complaint) in [
+        (&["--database-url=mysql://h"][..], &[][..], "error: --database-url: not a database URL"),
+        (&[], &[("DATABASE_URL", "mysql://h")], "error: DATABASE_URL: not a database URL"),
+        (
+            &[],
+            &[("HELLO_BIRTHDAY_DATABASE_URL", "mysql://h"), ("DATABASE_URL", "sqlite:x")],
+            "error: HELLO_BIRTHDAY_DATABASE_URL: not a database URL",
+        ),
+        (
+            &["migrate"],
+            &[("HELLO_BIRTHDAY_DATABASE_URL_FILE", "/missing")],
+            "error: HELLO_BIRTHDAY_DATABASE_URL_FILE: cannot read /missing",
+        ),
+        (
+            &["copy", "--to=sqlite:y"],
+            &[("HELLO_BIRTHDAY_FROM", "x.db")],
+            "error: HELLO_BIRTHDAY_FROM: not a database URL",
+        ),
+        (&["--listen=x"], &[], "for '--listen <ADDR>': write ADDRESS:PORT"),
+        (&[], &[("HELLO_BIRTHDAY_LISTEN", "x")], "for 'HELLO_BIRTHDAY_LISTEN': write ADDRESS"),
+        (&["health"], &[("HELLO_BIRTHDAY_TIMEOUT", "2")], "for 'HELLO_BIRTHDAY_TIMEOUT'"),
+        (&[], &[("HELLO_BIRTHDAY_MIGRATE", "maybe")], "for 'HELLO_BIRTHDAY_MIGRATE'"),
+        (&[], &[("SENTRY_DSN", "x")], "error: SENTRY_DSN: not a Sentry DSN"),
+    ] {
+        let mut command = Command::new("env");
+        command.args(variables.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg(BINARY).args(arguments);
+        let (status, _, error) = run(command);
+        assert_eq!(status.code(), Some(2), "{error}");
+        assert!(error.contains(complaint), "{error} does not say {complaint}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_as_none() {
+    let folder = new_folder();
+    let mut command = Command::new("env");
+    command.args(["DATABASE_URL=", "SENTRY_DSN=", "SENTRY_ENVIRONMENT="]);
+    let names = ["TIME_ZONE", "DATABASE_URL_FILE", "LOG_LEVEL", "ACCESS_LOG", "DATABASE_URL"];
+    command.args(names.map(|name| format!("HELLO_BIRTHDAY_{name}="))).arg(BINARY);
+    Service::spawn(&folder, command).stop();
+    assert!(folder.path().join("hello-birthday.db").exists());
+    let mut command = Command::new("env");
+    command.args(["HELLO_BIRTHDAY_TIMEOUT=", BINARY, "health", "--listen=127.0.0.1:1"]);
+    let (status, _, error) = run(command);
+    assert_eq!(status.code(), Some(1), "{error}");
+}
+
+#[test]
+fn a_variable_that_no_flag_has_is_warned_of_with_the_nearest_one() {
+    let mut command = Command::new("env");
+    command.args([
+        "HELLO_BIRTHDAY_LISTN=hunter2",
+        "HELLO_BIRTHDAY_FAVOURITE_COLOUR=hunter2",
+        BINARY,
+    ]);
+    let service = Service::spawn(&new_folder(), command);
+    let log = service.wait_for_log("serving on");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let about = |variable: &str| lines.iter().find(|line| line["variable"] == variable).unwrap();
+    assert_eq!(about("HELLO_BIRTHDAY_LISTN")["level"], "WARN");
+    assert_eq!(about("HELLO_BIRTHDAY_LISTN")["nearest"], "HELLO_BIRTHDAY_LISTEN");
+    assert_eq!(about("HELLO_BIRTHDAY_FAVOURITE_COLOUR").get("nearest"), None);
+    assert!(!log.contains("hunter2"), "{log}");
+    let known = Service::start(&[]).wait_for_log("serving on");
+    assert!(!known.contains("unknown variable"), "{known}");
+}
+
+#[test]
+fn a_service_listens_where_other_programs_would() {
+    let service = Service::start(&["--listen", "localhost:0", "--admin-listen", ":0"]);
+    assert_eq!(service.address.ip().to_string(), "127.0.0.1");
+    assert_eq!(service.admin.ip().to_string(), "0.0.0.0");
+    service.get("/").expect_status(200);
+}
+
+#[test]
+fn sighup_reads_the_log_level_again_and_ends_nothing() {
+    let folder = new_folder();
+    let level = folder.path().join("level");
+    fs::write(&level, "warn\n").unwrap();
+    let service = Service::start_in(&folder, &["--log-level-file", "level"]);
+    let log = service.log();
+    assert!(!log.contains("serving on"), "{log}");
+    fs::write(&level, "info\n").unwrap();
+    service.signal(Signal::HUP);
+    service.wait_for_log("read again on SIGHUP");
+    fs::write(&level, "loud\n").unwrap();
+    service.signal(Signal::HUP);
+    service.wait_for_log("level names no log level");
+    service.get("/").expect_status(200);
+    service.stop();
+
+    fs::write(folder.path().join("url"), "sqlite:one.db").unwrap();
+    let service = Service::start_in(&folder, &["--database-url-file", "url"]);
+    service.save("John", "1990-05-20");
+    fs::write(folder.path().join("url"), "sqlite:two.db").unwrap();
+    service.signal(Signal::HUP);
+    service.wait_for_log("restart the service to use it");
+    service.get("/hello/John").expect_status(200);
+    service.stop();
+}
+
+#[test]
+fn the_version_names_the_release_of_the_zone_data() {
+    let (_, version, _) = run(binary(&["--version"]));
+    let zone_data = version.lines().nth(1).unwrap().strip_prefix("time-zone data ").unwrap();
+    let (year, letter) = zone_data.split_at(4);
+    assert!(year.parse::<u32>().unwrap() >= 2026 && letter.len() == 1, "{zone_data}");
+    let log = Service::start(&[]).wait_for_log("serving on");
+    assert!(log.contains(&format!("\"time_zone_data\":\"{zone_data}\"")), "{log}");
 }
 
 #[test]
@@ -262,26 +406,6 @@ fn arguments_that_are_not_utf_8_are_a_usage_error_and_are_not_quoted() {
         // A path is no secret.
         assert!(complaint != "UTF-8" || !error.contains("hunter2"), "{error}");
     }
-}
-
-#[test]
-fn completions_and_the_manual_are_printed() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let (status, script, _) = run(binary(&["completions", shell]));
-        assert!(status.success(), "{shell}");
-        assert!(script.contains("drain-timeout"), "{shell}");
-    }
-    let (status, page, _) = run(binary(&["man"]));
-    assert!(status.success());
-    assert!(page.contains(".TH hello-birthday 1"), "{page}");
-    assert!(page.contains("HELLO_BIRTHDAY_DRAIN_TIMEOUT"));
-}
-
-#[test]
-fn bash_accepts_the_completions() {
-    let (_, script, _) = run(binary(&["completions", "bash"]));
-    let checked = Command::new("bash").args(["-nc", &script]).output().unwrap();
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
 #[test]

@@ -284,7 +284,7 @@ fn an_outage_of_the_store_shows_in_health_but_keeps_the_instance_in_traffic() {
     assert!(service.metric(r#"hello_birthday_store_errors_total{kind="read"}"#) >= 2.0);
 
     outside.execute_batch("alter table gone rename to users").unwrap();
-    service.get("/health").expect_status(200);
+    wait_for_health(&service);
     service.get("/hello/John").expect_status(200);
     service.save("John", "1991-06-21");
     let count = |what: &str| service.log().matches(what).count();
@@ -340,6 +340,60 @@ fn health_needs_no_write_lock() {
     service.ask_admin("/readyz").expect_status(200);
 }
 
+fn wait_for_health(service: &Service) {
+    wait_until("saves work again", || (service.get("/health").status == 200).then_some(()));
+}
+
+#[test]
+fn health_is_503_while_another_process_keeps_the_write_lock_once_a_save_failed_for_it() {
+    for journal in ["wal", "truncate"] {
+        let service = Service::start(&["--sqlite-journal", journal]);
+        service.save("John", "1990-05-20");
+        let outside = connect_to_file_of(&service);
+        let version = |watcher: &Connection| {
+            watcher.query_row("pragma data_version", [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        let watcher = connect_to_file_of(&service);
+        let before = version(&watcher);
+        outside.execute_batch("begin immediate").unwrap();
+        service.get("/health").expect_status(200);
+        service.put("/hello/John", r#"{"dateOfBirth":"1991-06-21"}"#).expect_status(503);
+        service.get("/health").expect_problem(503, "saves fail");
+        service.get("/hello/John").expect_status(200);
+        service.ask_admin("/readyz").expect_status(200);
+
+        outside.execute_batch("rollback").unwrap();
+        wait_for_health(&service);
+        assert_eq!(version(&watcher), before, "{journal}: the file was written");
+        service.save("John", "1991-06-21");
+    }
+}
+
+#[test]
+fn health_is_503_while_the_file_is_read_only_once_a_save_failed() {
+    let folder = new_folder();
+    if rustix::process::getuid().is_root() {
+        chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let mut command = serve_unprivileged(&folder, "users.db");
+    // Here a connection that is closed leaves no open file behind for the next one.
+    command.args(["--sqlite-journal", "truncate"]);
+    let service = Service::spawn(&folder, command);
+    service.save("John", "1990-05-20");
+    let file = folder.path().join("users.db");
+    let outside = Connection::open(&file).unwrap();
+    outside.execute_batch("alter table users rename to gone").unwrap();
+    service.put("/hello/John", BORN).expect_status(503);
+    // A connection that is open may go on writing; the next one may not.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
+    outside.execute_batch("alter table gone rename to users").unwrap();
+    service.put("/hello/John", BORN).expect_status(503);
+    service.get("/health").expect_status(503);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    wait_for_health(&service);
+    service.save("John", "1990-05-20");
+}
+
 #[test]
 fn a_clean_stop_leaves_one_file() {
     let folder = new_folder();
@@ -387,10 +441,13 @@ fn a_disk_that_fills_up_is_503_until_there_is_room_again() {
     });
     let refused = refused.expect("the disk is full");
     service.wait_for_log("no space is left on the disk");
+    service.get("/health").expect_problem(503, "saves fail");
     service.get("/hello/John").expect_status(200);
     service.get(&format!("/hello/{}", letters(refused))).expect_status(404);
     fs::remove_file(&filled).unwrap();
     wait_until("the disk is freed", || folder.path().join("freed").exists().then_some(()));
+    // Nobody saves meanwhile.
+    wait_for_health(&service);
     service.save("Jane", "1990-05-20");
     for number in 0..refused {
         service.get(&format!("/hello/{}", letters(number))).expect_status(200);

@@ -158,6 +158,13 @@ impl Service {
         assert!(status.success(), "{status}: {}", self.log());
     }
 
+    /// The same, and keeps its folder.
+    pub fn stop_in_place(&self) {
+        self.signal(Signal::TERM);
+        wait_until("the service stops", || TcpStream::connect(self.address).is_err().then_some(()));
+        self.wait_for_log("\"stopped\"");
+    }
+
     /// Ends the process as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -463,7 +470,8 @@ pub fn run(mut command: Command) -> (ExitStatus, String, String) {
 pub fn clean_environment(command: &mut Command) -> &mut Command {
     let ours = std::env::vars_os().map(|(name, _)| name).filter(|name| {
         let name = name.to_string_lossy();
-        name.starts_with("HELLO_BIRTHDAY_") || name == "DATABASE_URL" || name == "NOTIFY_SOCKET"
+        ["HELLO_BIRTHDAY_", "SENTRY_"].iter().any(|prefix| name.starts_with(prefix))
+            || ["DATABASE_URL", "NOTIFY_SOCKET", "JOURNAL_STREAM"].iter().any(|it| name == *it)
     });
     for name in ours {
         command.env_remove(name);

@@ -69,3 +69,28 @@ fn all_that_was_logged_before_the_end_is_written() {
     assert_eq!(log.matches("\"answered\"").count(), REQUESTS);
     assert!(log.lines().last().unwrap().contains("\"stopped\""), "{log}");
 }
+
+#[test]
+fn lines_have_a_priority_where_stderr_is_the_journal_and_only_there() {
+    let start = |stream: &str| {
+        let mut command = Command::new("bash");
+        // The file that the harness has for stderr stands for the journal.
+        let script = format!("JOURNAL_STREAM={stream} exec {BINARY} --today 2025-05-20");
+        command.args(["-c", &script]);
+        let service = Service::spawn(&new_folder(), command);
+        service.wait_for_log("--today")
+    };
+    let log = start("$(stat -Lc %d:%i /proc/self/fd/2)");
+    let levels = log.lines().map(|line| {
+        let (priority, rest) = line.split_at(3);
+        let line: serde_json::Value = serde_json::from_str(rest).unwrap();
+        (priority, line["level"].as_str().unwrap().to_owned())
+    });
+    let levels: Vec<_> = levels.collect();
+    assert!(levels.contains(&("<6>", "INFO".to_owned())), "{levels:?}");
+    assert!(levels.contains(&("<4>", "WARN".to_owned())), "{levels:?}");
+    for other in ["8:1", "''", "$(stat -Lc %d:%i /)"] {
+        let log = start(other);
+        assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+    }
+}

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[allow(dead_code, reason = "no test target needs all of it")]
+#[path = "../commands.rs"]
+mod commands;
 mod harness;
 #[allow(dead_code, reason = "no test target needs all of it")]
 #[path = "../load.rs"]
@@ -12,16 +15,21 @@ mod patience;
 
 mod access_log;
 mod api;
+mod backup;
+mod caching;
 mod cli;
 mod connections;
 mod documents;
 mod durability;
+mod erase;
 mod files;
 mod hostile;
 mod lifecycle;
 mod logs;
 mod malformed;
 mod panics;
+mod reports;
+mod shells;
 mod slow;
 mod smoke;
 mod version;

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use hello_birthday::http::server::HEAD_BYTES_MAX;
+use hello_birthday::http::server::{HEAD_BYTES_MAX, HEADERS_MAX};
 
-use crate::harness::{Answer, Service, half_close, read_answers, wait_until};
+use crate::harness::{Answer, Service, half_close, read_answers, read_to_end, wait_until};
 use crate::hostile::expect_unharmed;
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
@@ -13,13 +13,7 @@ const BORN_CHUNKED: &str = "1c\r\n{\"dateOfBirth\":\"1990-05-20\"}\r\n0\r\n\r\n"
 #[test]
 fn what_is_no_request_at_all_gets_no_answer() {
     let service = Service::start(&[]);
-    let cases: &[&[u8]] = &[
-        b"",
-        b"\r\n\r\n",
-        b"\n\n\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
-    ];
+    let cases: &[&[u8]] = &[b"", b"\r\n\r\n", b"\n\n\n", b"GET / HTTP/1.1\r\nHost: localhost\r\n"];
     for request in cases {
         let mut stream = service.connect();
         stream.write_all(request).unwrap();
@@ -31,13 +25,66 @@ fn what_is_no_request_at_all_gets_no_answer() {
 }
 
 #[test]
+fn http_2_without_asking_is_refused_with_a_frame_that_says_why() {
+    let service = Service::start(&[]);
+    let mut stream = service.connect();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    half_close(&stream);
+    let frames = read_to_end(&mut stream);
+    let (settings, goaway) = frames.split_at(9);
+    assert_eq!(settings, b"\0\0\0\x04\0\0\0\0\0");
+    let (head, payload) = goaway.split_at(9);
+    let [_, _, length, kind, ..] = head else { panic!("{head:?}") };
+    assert_eq!((usize::from(*length), *kind), (payload.len(), 7));
+    // HTTP_1_1_REQUIRED (RFC 9113, section 7).
+    assert_eq!(payload[4..8], [0, 0, 0, 0xd]);
+    assert!(payload.ends_with(b"use HTTP/1.1 on this port."));
+    expect_unharmed(&service);
+}
+
+#[test]
+fn a_body_in_a_coding_that_is_not_understood_is_refused_and_says_so() {
+    let service = Service::start(&[]);
+    let length = BORN.len();
+    let chunked = BORN_CHUNKED;
+    for (headers, body, status, complaint) in [
+        (format!("Content-Encoding: gzip\r\nContent-Length: {length}"), BORN, 415, "plain JSON"),
+        (
+            format!("Content-Encoding: br, gzip\r\nContent-Length: {length}"),
+            BORN,
+            415,
+            "plain JSON",
+        ),
+        ("Transfer-Encoding: gzip, chunked".into(), chunked, 501, "chunked"),
+        ("Transfer-Encoding: identity, chunked".into(), chunked, 501, "chunked"),
+        ("Transfer-Encoding: chunked, chunked".into(), chunked, 501, "chunked"),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked".into(), chunked, 501, "chunked"),
+    ] {
+        let request =
+            format!("PUT /hello/John HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n{body}");
+        let answer = send(&service, &request).expect_problem(status, complaint);
+        let accepted = (status == 415).then_some("identity");
+        assert_eq!(answer.header("accept-encoding"), accepted, "{headers}");
+        service.get("/hello/John").expect_status(404);
+    }
+    let identity = format!("Content-Encoding: identity\r\nContent-Length: {length}");
+    for (headers, body) in [(&*identity, BORN), ("Transfer-Encoding: Chunked", chunked)] {
+        let request = format!(
+            "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n\r\n{body}"
+        );
+        send(&service, &request).expect_status(204);
+    }
+    expect_unharmed(&service);
+}
+
+#[test]
 fn a_line_may_end_with_a_line_feed_alone() {
     let service = Service::start(&[]);
     send(&service, "GET / HTTP/1.1\nHost: localhost\nConnection: close\n\n").expect_status(200);
 }
 
 #[test]
-fn a_head_over_16_kib_or_100_headers_is_431_and_one_below_is_read() {
+fn a_head_over_16_kib_or_128_headers_is_431_and_one_below_is_read() {
     let service = Service::start(&[]);
     let start = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
     let of_bytes = |bytes: usize| {
@@ -46,9 +93,9 @@ fn a_head_over_16_kib_or_100_headers_is_431_and_one_below_is_read() {
     let of_headers = |count: usize| format!("{start}{}\r\n", "X: y\r\n".repeat(count - 2));
     for (head, status) in [
         (of_bytes(HEAD_BYTES_MAX - 1), 200),
-        (of_headers(100), 200),
+        (of_headers(HEADERS_MAX), 200),
         (of_bytes(HEAD_BYTES_MAX + 1), 431),
-        (of_headers(101), 431),
+        (of_headers(HEADERS_MAX + 1), 431),
         (format!("{start}X: {}", "a".repeat(5 * HEAD_BYTES_MAX)), 431),
     ] {
         send(&service, &head).expect_status(status);

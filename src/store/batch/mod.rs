@@ -15,14 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::queue::{Batch, Queue};
 use super::StoreError;
 use super::outage::Outage;
 use crate::metrics::BatchMetrics;
+use crate::reporting::report_store_failure;
 
-/// Executes batches, one at a time.
+/// Executes batches, one at a time. An empty batch changes nothing, and succeeds where one with
+/// requests would.
 pub(super) trait Backend<Q, A>: Send + 'static {
     /// Waits for what a batch may have to wait for, such as a file lock. Requests that arrive until
     /// this returns join the batch, so an answer to a read must be as new as the moment after.
@@ -57,6 +59,9 @@ pub(super) struct BatchLimits {
     pub queue_delay_max: Duration,
     /// Time from a request's arrival to its answer, whatever the database does.
     pub timeout: Duration,
+    /// How often a worker whose last batch failed runs an empty one, if no requests come, to find
+    /// out whether batches succeed again. `None` if nobody asks for that.
+    pub recovery_probe: Option<Duration>,
 }
 
 /// Gathers requests into batches, and has workers execute these.
@@ -97,6 +102,11 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         answer.await.unwrap_or(Err(StoreError::Unavailable))
     }
 
+    /// Whether the last batch of a worker failed, or has not been answered in time.
+    pub fn is_failing(&self) -> bool {
+        self.queue.is_failing()
+    }
+
     /// Rejects new requests, answers those that wait, and closes the backends.
     pub async fn close(&self) {
         self.queue.close();
@@ -106,6 +116,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         while let Some(ended) = workers.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(store.kind = self.queue.kind(), %error, "store worker panicked");
+                report_store_failure("store worker panicked", Some(self.queue.kind()), None);
             }
         }
     }
@@ -114,14 +125,26 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 impl<Q: Send, A: Send, B: Backend<Q, A>> Worker<Q, A, B> {
     /// Executes batches until the queue is closed and empty.
     async fn run(mut self) {
-        while let Some(batch) = self.queue.next_batch().await {
+        while let Some(batch) = self.next_batch().await {
             self.execute(batch).await;
         }
         self.backend.close().await;
     }
 
+    /// Waits for requests, or until it is time for an empty batch.
+    async fn next_batch(&mut self) -> Option<Batch<Q, A>> {
+        match self.queue.recovery_probe() {
+            Some(pause) if self.failing => {
+                let batch = timeout(pause, self.queue.next_batch()).await;
+                batch.unwrap_or_else(|_| Some(Batch::empty()))
+            }
+            _ => self.queue.next_batch().await,
+        }
+    }
+
     async fn execute(&mut self, mut batch: Batch<Q, A>) {
         let started = Instant::now();
+        let is_probe = batch.waiters.is_empty();
         self.outage.record_start(started);
         let Batch { requests, waiters } = &mut batch;
         let begin = self.backend.begin();
@@ -142,7 +165,8 @@ impl<Q: Send, A: Send, B: Backend<Q, A>> Worker<Q, A, B> {
         let size = expired_waiting + expired_running + batch.waiters.len();
         let elapsed = started.elapsed();
         self.queue.record(&outcome, elapsed, size, &mut self.failing);
-        self.outage.record_end(started + elapsed, outcome.is_ok() && !batch.waiters.is_empty());
+        let is_answer = is_probe || !batch.waiters.is_empty();
+        self.outage.record_end(started + elapsed, outcome.is_ok() && is_answer);
         match outcome {
             Ok(answers) => {
                 for (answer, waiter) in answers.into_iter().skip(expired_running).zip(batch.waiters)

@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{BatchError, BatchLimits};
 use crate::metrics::BatchMetrics;
-use crate::store::StoreError;
+use crate::reporting::report_store_failure;
+use crate::store::{StoreError, cause_of};
 
 /// Where requests wait; all workers take from it.
 pub(super) struct Queue<Q, A> {
@@ -82,6 +83,15 @@ impl<Q, A> Queue<Q, A> {
     /// `read`, `write`, `ping` or `rates`.
     pub fn kind(&self) -> &'static str {
         self.metrics.kind
+    }
+
+    pub fn recovery_probe(&self) -> Option<Duration> {
+        self.limits.recovery_probe
+    }
+
+    /// Whether the last batch of a worker failed, or has not been answered in time.
+    pub fn is_failing(&self) -> bool {
+        self.state().failing_workers > 0
     }
 
     /// Rejects requests from now on.
@@ -231,6 +241,8 @@ impl<Q, A> Queue<Q, A> {
                             store.kind = self.kind(),
                             "the store does not answer in time"
                         );
+                        let kind = Some(self.kind());
+                        report_store_failure("the store does not answer in time", kind, None);
                     }
                 }
             }
@@ -263,8 +275,11 @@ impl<Q, A> Queue<Q, A> {
         size: usize,
         failing: &mut bool,
     ) {
-        self.metrics.observe_batch(elapsed, size);
-        self.state().note_batch_time(elapsed);
+        // An empty batch is no measure of the others.
+        if size > 0 {
+            self.metrics.observe_batch(elapsed, size);
+            self.state().note_batch_time(elapsed);
+        }
         match outcome {
             Ok(_) => {
                 if self.mark_working(failing) {
@@ -272,9 +287,13 @@ impl<Q, A> Queue<Q, A> {
                 }
             }
             Err(error) => {
-                self.metrics.errors.inc();
+                if size > 0 {
+                    self.metrics.errors.inc();
+                }
                 if self.mark_failing(failing) {
-                    tracing::error!(store.kind = self.kind(), error = %format_args!("{error:#}"), "the store fails");
+                    let kind = self.kind();
+                    tracing::error!(store.kind = kind, error = %format_args!("{error:#}"), "the store fails");
+                    report_store_failure("the store fails", Some(kind), cause_of(error));
                 }
             }
         }
@@ -315,6 +334,10 @@ impl<Q, A> State<Q, A> {
 impl<Q, A> Batch<Q, A> {
     fn with_capacity(capacity: usize) -> Batch<Q, A> {
         Batch { requests: Vec::with_capacity(capacity), waiters: VecDeque::with_capacity(capacity) }
+    }
+
+    pub fn empty() -> Batch<Q, A> {
+        Batch::with_capacity(0)
     }
 
     fn len(&self) -> usize {

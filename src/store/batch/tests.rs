@@ -21,6 +21,7 @@ const LIMITS: BatchLimits = BatchLimits {
     batch_max: NonZeroUsize::new(4).unwrap(),
     queue_delay_max: Duration::from_secs(1),
     timeout: Duration::from_secs(5),
+    recovery_probe: None,
 };
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything takes. Where nothing can happen any more, the paused clock leaps to its
@@ -607,4 +608,47 @@ async fn every_request_gets_its_own_answer_on_real_threads() {
     }
     within(batcher.close()).await;
     within(carrying_out).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_failed_runs_an_empty_batch_a_second_until_one_succeeds() {
+    let limits = BatchLimits { recovery_probe: Some(SECOND), ..LIMITS };
+    let (batcher, mut batches) = start(limits, 1);
+    let answer = send(&batcher, 1);
+    let failed = Instant::now();
+    batches.next().await.fail();
+    assert_eq!(within(answer).await, Err(StoreError::Unavailable));
+    assert!(batcher.is_failing());
+    for seconds in 1..=3 {
+        let probe = batches.next().await;
+        assert_eq!(probe.requests, [0; 0]);
+        assert_eq!(failed.elapsed(), seconds * SECOND);
+        if seconds < 3 {
+            probe.fail();
+        } else {
+            probe.succeed();
+        }
+        assert!(batcher.is_failing());
+    }
+    // Requests do not wait for a probe, and after one that succeeds there is none.
+    assert!(timeout(PATIENCE, batches.beginning.recv()).await.is_err());
+    assert!(!batcher.is_failing());
+    assert_eq!(batches.metrics.errors.get(), 1);
+    assert_eq!(batches.outage.duration(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_comes_while_a_worker_probes_joins_the_probe() {
+    let limits = BatchLimits { recovery_probe: Some(SECOND), ..LIMITS };
+    let (batcher, mut batches) = start(limits, 1);
+    let answer = send(&batcher, 1);
+    batches.next().await.fail();
+    assert!(within(answer).await.is_err());
+    let probe = batches.begin().await;
+    let answer = send(&batcher, 2);
+    let batch = probe.proceed().await;
+    assert_eq!(batch.requests, [2]);
+    batch.succeed();
+    assert_eq!(within(answer).await, Ok(answer_to(2)));
+    assert!(!batcher.is_failing());
 }

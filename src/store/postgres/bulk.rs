@@ -56,6 +56,12 @@ impl PostgresBulk {
         self.0.client.execute(sql, &[&names(users), &dates]).await?;
         Ok(())
     }
+
+    pub async fn erase(&self, usernames: &[Username]) -> Result<u64, PostgresError> {
+        let names: Vec<&str> = usernames.iter().map(Username::as_str).collect();
+        let erase = "delete from users where username = any($1::text[])";
+        Ok(self.0.client.execute(erase, &[&names]).await?)
+    }
 }
 
 fn names(users: &[User]) -> Vec<&str> {

@@ -108,7 +108,7 @@ impl ReconnectingClient {
     ) -> Result<Vec<Row>, PostgresError> {
         // Taken out, because a connection that failed is not used again.
         let mut connection = match self.connection.take() {
-            Some(connection) if !connection.client.is_closed() => connection,
+            Some(connection) if self.connector.is_current(&connection) => connection,
             _ => {
                 sleep_until(self.pause_until).await;
                 let connecting = timeout_at(deadline, self.connector.connect());

@@ -1,7 +1,7 @@
 //! Opens connections to Postgres and sets them up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -43,6 +43,8 @@ pub(super) struct Connector {
     /// Index of the host to try first: the last one that accepted a connection, or the one
     /// after the last that failed.
     preferred_host: Arc<AtomicUsize>,
+    /// Connections made before it changed are to be replaced.
+    generation: Arc<AtomicU64>,
 }
 
 /// A connection on which one statement is executed repeatedly. Dropping it closes it.
@@ -51,6 +53,7 @@ pub(super) struct Connection {
     statement: Option<Statement>,
     tls: MakeRustlsConnect,
     connect_timeout: Duration,
+    generation: u64,
     _task: ConnectionTask,
 }
 
@@ -75,7 +78,19 @@ impl Connector {
             statement_timeout: None,
             large_queries: false,
             preferred_host: Arc::default(),
+            generation: Arc::default(),
         }
+    }
+
+    /// What to change to have connections replaced.
+    pub fn generation(&self) -> Arc<AtomicU64> {
+        self.generation.clone()
+    }
+
+    /// Whether `connection` can be used again.
+    pub fn is_current(&self, connection: &Connection) -> bool {
+        !connection.client.is_closed()
+            && connection.generation == self.generation.load(Ordering::Relaxed)
     }
 
     /// Has the server cancel statements after `timeout`, so that abandoned ones neither
@@ -98,11 +113,13 @@ impl Connector {
 
     /// Connects to the first host that accepts and has the attributes that the URL asks for.
     pub async fn connect(&self) -> Result<Connection, PostgresError> {
+        // Before the URL is read, which may change with it.
+        let generation = self.generation.load(Ordering::Relaxed);
         let servers = self.url()?.servers;
         let mut failed = None;
         for _ in 0..servers.len() {
             let at = self.preferred_host.load(Ordering::Relaxed);
-            match self.connect_to(&servers[at % servers.len()]).await {
+            match self.connect_to(&servers[at % servers.len()], generation).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => failed = Some(error),
             }
@@ -132,7 +149,11 @@ impl Connector {
         Ok(primary)
     }
 
-    async fn connect_to(&self, server: &Server) -> Result<Connection, PostgresError> {
+    async fn connect_to(
+        &self,
+        server: &Server,
+        generation: u64,
+    ) -> Result<Connection, PostgresError> {
         let tls = self.tls.connector(server.tls)?;
         let connect_timeout = server.connect_timeout;
         let connecting = timeout(connect_timeout, async {
@@ -150,7 +171,8 @@ impl Connector {
         });
         match connecting.await {
             Ok(Ok((client, task))) => {
-                Ok(Connection { client, statement: None, tls, connect_timeout, _task: task })
+                let statement = None;
+                Ok(Connection { client, statement, tls, connect_timeout, generation, _task: task })
             }
             Ok(Err(cause)) => Err(PostgresError::Connect { server: server.to_string(), cause }),
             Err(_) => Err(PostgresError::ConnectTimeout {
@@ -239,6 +261,7 @@ impl Connection {
             statement: None,
             tls,
             connect_timeout,
+            generation: 0,
             _task: ConnectionTask::spawn(connection),
         }
     }

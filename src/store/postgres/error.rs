@@ -103,6 +103,31 @@ impl PostgresError {
         }
     }
 
+    /// What is wrong, in words that quote neither the server nor the database.
+    pub(in crate::store) fn kind(&self) -> &'static str {
+        match self {
+            PostgresError::Url(_) => "the database URL cannot be read",
+            PostgresError::OtherDatabase => "the database URL names another kind of database",
+            PostgresError::Tls(_) => "TLS cannot be configured",
+            PostgresError::Connect { .. } => "cannot connect",
+            PostgresError::ConnectTimeout { .. } => "no answer to the connection",
+            PostgresError::Statement(error) if error.as_db_error().is_some() => {
+                "the statement was refused"
+            }
+            PostgresError::Statement(_) => "the connection was lost",
+            PostgresError::AnswerTimeout(_) => "no answer to the statement",
+            PostgresError::DeadlinePassed => "the deadline passed",
+            PostgresError::MadeByNewerRelease => "the database was made by a newer release",
+            PostgresError::NotMigrated | PostgresError::MayNotMigrate(_) => {
+                "the schema is missing or outdated"
+            }
+            PostgresError::MayNotRead(_) => "the schema may not be read",
+            PostgresError::MayNotLoad(_) => "the rates may not be replaced",
+            PostgresError::NotUtf8 => "the encoding is not UTF-8",
+            PostgresError::NotOurs => "the database is another program's",
+        }
+    }
+
     /// Whether the statement was rolled back because of a concurrent one: a serialization
     /// failure or a deadlock. On the same connection it may succeed.
     pub(super) fn is_conflict(&self) -> bool {

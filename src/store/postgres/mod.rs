@@ -27,10 +27,11 @@ use super::batch::{BatchLimits, Batcher};
 use super::database_url::UrlSource;
 use super::outage::Outage;
 use super::rates::RATES_LIMITS;
-use super::{Store, StoreOptions};
+use super::{Store, StoreOptions, with_recovery_probe};
 use crate::metrics::Metrics;
 
 pub(super) use bulk::PostgresBulk;
+pub(super) use error::PostgresError;
 pub(super) use rates_load::PostgresRatesLoad;
 
 /// Connections that read. The second one executes what arrives while the first waits for
@@ -68,10 +69,11 @@ pub(super) async fn open(
     // One connection writes, so that saves reach the database in order.
     let writes = vec![Writer(client(SAVE, "write"))];
     let rates = RatesReader::new(primary.clone(), metrics.retries("rates"));
+    let write_limits = with_recovery_probe(limits);
     Ok(Store {
         reads: Batcher::start(limits, metrics.batches("read"), &outage, reads),
         pings,
-        writes: Batcher::start(limits, metrics.batches("write"), &outage, writes),
+        writes: Batcher::start(write_limits, metrics.batches("write"), &outage, writes),
         // Whether it answers says nothing about users, nor the other way round.
         rates: Batcher::start(
             RATES_LIMITS,
@@ -80,6 +82,7 @@ pub(super) async fn open(
             vec![rates],
         ),
         outage,
+        generation: connector.generation(),
         database: "postgres",
         journal: None,
     })

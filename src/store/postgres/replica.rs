@@ -69,6 +69,7 @@ impl Replica {
     /// asked.
     pub async fn find(&mut self, usernames: &[&str]) -> Option<Vec<Row>> {
         self.poll_reconnect().await;
+        self.replace_if_outdated();
         if let State::Connected(connection) = &mut self.state {
             match find(connection, self.sql, usernames).await {
                 Ok(rows) => return Some(rows),
@@ -86,6 +87,16 @@ impl Replica {
         let lost = std::mem::replace(&mut self.state, State::reconnect(&self.connector, self.sql));
         if let State::Connected(connection) = lost {
             connection.abandon();
+        }
+    }
+
+    /// Connects again where connections are to be replaced; meanwhile the primary is read.
+    fn replace_if_outdated(&mut self) {
+        let is_outdated = matches!(&self.state, State::Connected(connection)
+            if !connection.client.is_closed() && !self.connector.is_current(connection));
+        if is_outdated {
+            self.status.disconnected.fetch_add(1, Ordering::Relaxed);
+            self.state = State::reconnect(&self.connector, self.sql);
         }
     }
 

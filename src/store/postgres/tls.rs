@@ -15,6 +15,8 @@ use rustls::{
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::authorities;
+
 /// libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TlsMode {
@@ -133,9 +135,7 @@ fn read_authorities(file: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 fn machines_authorities() -> Result<RootCertStore, TlsError> {
-    let mut authorities = RootCertStore::empty();
-    // Some lists have old certificates that do not parse.
-    authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let authorities = authorities::of_this_machine();
     if authorities.is_empty() { Err(TlsError::NoneTrusted) } else { Ok(authorities) }
 }
 

@@ -1,6 +1,7 @@
 //! `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, as libpq reads it
 //! (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>).
 
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use super::tls::TlsMode;
+use crate::store::database_url::OptionName;
 
 /// How long connecting to one host may take, unless the URL has `connect_timeout`. Together
 /// with the longest pause between two attempts it stays below the 2 s within which a
@@ -40,17 +42,20 @@ pub(super) struct Server {
     pub connect_timeout: Duration,
 }
 
-/// Why a text is not a Postgres URL. It quotes nothing of the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a text is not a Postgres URL. It quotes nothing of the text but the name of an option.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostgresUrlError {
     /// It does not parse.
     #[error(
         "not a Postgres URL: write postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, with other characters than letters and digits as %XX"
     )]
     Malformed,
-    /// An unknown option, or an unknown value of one.
-    #[error("the Postgres URL has an unknown option, or an unknown value of one")]
-    Option,
+    /// An unknown option.
+    #[error("the Postgres URL has an unknown option{0}: remove it")]
+    Option(OptionName),
+    /// An unknown value of an option.
+    #[error("the option{0} of the Postgres URL has an unknown value: correct it")]
+    Value(OptionName),
     /// Several hosts where there should be one.
     #[error(
         "an option of the Postgres URL names several hosts, or another address than its host: name several as in postgres://USER@HOST1,HOST2/DATABASE"
@@ -120,8 +125,8 @@ impl Server {
         let with_options = format!("{url}?{options}");
         // The cause may quote a part of the URL.
         let mut config: Config =
-            with_options.parse().map_err(|_| match url.parse::<Config>().is_ok() {
-                true => PostgresUrlError::Option,
+            with_options.parse().map_err(|error| match url.parse::<Config>().is_ok() {
+                true => about_option(&error),
                 false => PostgresUrlError::Malformed,
             })?;
         let tls = match locality(&config)? {
@@ -143,6 +148,16 @@ impl Server {
             config.application_name(env!("CARGO_PKG_NAME"));
         }
         Ok(Server { config, tls, connect_timeout })
+    }
+}
+
+/// Which option an error of the client library is about; only its text says so.
+fn about_option(error: &tokio_postgres::Error) -> PostgresUrlError {
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    let name = OptionName::new(cause.split('`').nth(1).unwrap_or_default());
+    match cause.starts_with("unknown option") {
+        true => PostgresUrlError::Option(name),
+        false => PostgresUrlError::Value(name),
     }
 }
 
@@ -319,7 +334,10 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused_and_not_quoted() {
-        use PostgresUrlError::{Malformed, NoHost, Option, SeveralHosts, SslMode, SslRootCert};
+        use PostgresUrlError::{
+            Malformed, NoHost, Option, SeveralHosts, SslMode, SslRootCert, Value,
+        };
+        let name = OptionName::new;
         for (url, error) in [
             ("postgres:///db", NoHost),
             ("postgres://user:hunter2@/db", NoHost),
@@ -328,8 +346,10 @@ mod tests {
             ("postgres://h/db?sslmode=", SslMode),
             ("postgres://h/db?sslrootcert=ca.pem", SslRootCert),
             ("postgres://h:hunter2/db", Malformed),
-            ("postgres://h/db?hunter2=x", Option),
-            ("postgres://h/db?target_session_attrs=hunter2", Option),
+            ("postgres://h/db?hunter2=x", Option(name(""))),
+            ("postgres://h/db?pgbouncer=true", Option(name("pgbouncer"))),
+            ("postgres://h/db?connect_timeout=5&ssl=hunter", Option(name("ssl"))),
+            ("postgres://h/db?target_session_attrs=hunter2", Value(name("target_session_attrs"))),
             // An @ or a / in a password must be %40 or %2F.
             ("postgres://user:hunter@2@h/db", Malformed),
             ("postgres://user:hunter/2@h/db", Malformed),
@@ -341,8 +361,8 @@ mod tests {
             ("postgres://h/db?hostaddr=10.0.0.1,10.0.0.2", SeveralHosts),
             ("mysql://h/db", Malformed),
         ] {
-            assert_eq!(parse(url), Err(error), "{url}");
             assert!(!error.to_string().contains("hunter2"), "{url}");
+            assert_eq!(parse(url), Err(error), "{url}");
         }
     }
 

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::file::DatabaseFile;
+use super::file::{DatabaseFile, set};
+use super::journal::Journal;
 use super::queries::{StoredDate, find_all, finish, in_transaction, save_all};
 use super::{JournalChoice, SqliteError};
 use crate::domain::{DateOfBirth, Username};
+use crate::store::database_url::SqliteUrl;
 use crate::store::{Migrate, OnConflict, User};
 
 /// A file, open for copying.
@@ -18,8 +20,8 @@ pub struct SqliteBulk {
 
 impl SqliteBulk {
     /// Keeps the journal of a file that others may be using.
-    pub fn open(path: &Path, migrate: Migrate) -> Result<SqliteBulk, SqliteError> {
-        let file = DatabaseFile::prepare(path, journal_in_use(path), migrate)?;
+    pub fn open(url: &SqliteUrl, migrate: Migrate) -> Result<SqliteBulk, SqliteError> {
+        let file = DatabaseFile::prepare(url, journal_in_use(&url.path), migrate)?;
         let connection = file.writer()?;
         Ok(SqliteBulk { file, connection })
     }
@@ -59,6 +61,25 @@ impl SqliteBulk {
             save_all(connection, users, on_conflict)
         }))?;
         self.file.ensure_not_replaced()
+    }
+
+    /// Erases those of `usernames` that are there, and tells how many that were. Their bytes are
+    /// overwritten, in the log too unless somebody reads it right now.
+    pub fn erase(&self, usernames: &[Username]) -> Result<u64, SqliteError> {
+        self.explain(set(&self.connection, "secure_delete", true))?;
+        let journal = self.file.begin_write(&self.connection)?;
+        let erased = self.explain(finish(&self.connection, |connection| {
+            let mut erase = connection.prepare_cached("delete from users where username = ?1")?;
+            let erased = usernames.iter().map(|username| erase.execute([username.as_str()]));
+            erased.sum::<rusqlite::Result<usize>>()
+        }))?;
+        drop(journal);
+        self.file.ensure_not_replaced()?;
+        if self.file.journal == Journal::Wal {
+            let checkpoint = "pragma wal_checkpoint(truncate)";
+            self.explain(self.connection.query_row(checkpoint, [], |_| Ok(())))?;
+        }
+        Ok(erased as u64)
     }
 
     fn explain<T>(&self, result: rusqlite::Result<T>) -> Result<T, SqliteError> {

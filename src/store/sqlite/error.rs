@@ -36,7 +36,7 @@ pub enum SqliteError {
     #[error("{} was made by a newer release that this one cannot work beside: it was left as it is; run the newer release", .0.display())]
     MadeByNewerRelease(PathBuf),
     /// There is no file, and none may be made.
-    #[error("there is no file {}: name one that is there, or make it with hello-birthday migrate", .0.display())]
+    #[error("there is no file {}: name one that is there, or make it with hello-birthday migrate and without mode=rw", .0.display())]
     Missing(PathBuf),
     /// The schema is not there, and may not be made.
     #[error("{} lacks this release's schema: make it with hello-birthday migrate", .0.display())]
@@ -81,6 +81,30 @@ impl SqliteError {
             Some(ErrorCode::DiskFull) => SqliteError::DiskFull(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SqliteError::Locked(path),
             _ => SqliteError::Other(path, error),
+        }
+    }
+
+    /// What is wrong, in words that name no file.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            SqliteError::IsAFolder(_) => "the file is a folder",
+            SqliteError::Folder(..) => "the folder is out of reach",
+            SqliteError::CannotOpen(_) => "the file cannot be opened",
+            SqliteError::ReadOnly(_) => "the file is read-only",
+            SqliteError::NotADatabase(_) => "the file is not a database",
+            SqliteError::Damaged(_) => "the file is damaged",
+            SqliteError::NotOurs(_) => "the database is another program's",
+            SqliteError::MadeByNewerRelease(_) => "the database was made by a newer release",
+            SqliteError::Missing(_) => "the file is missing",
+            SqliteError::NotMigrated(_) => "the schema is missing or outdated",
+            SqliteError::Journal(..) => "the journal cannot be locked",
+            SqliteError::DiskFull(_) => "no space is left on the disk",
+            SqliteError::Locked(_) => "the file stayed locked",
+            SqliteError::JournalInUse(..) => "another journal is in use",
+            SqliteError::WalOnNetwork(_) => "WAL on a network file system",
+            SqliteError::Moved(_) => "the file was moved, replaced or deleted",
+            SqliteError::LoadOvertaken(_) => "another load of rates overtook this one",
+            SqliteError::Other(..) => "another error of SQLite",
         }
     }
 }

@@ -9,12 +9,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
-use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::fs::{FlockOperation, fcntl_lock, statvfs};
 
 use super::SqliteError;
 use super::journal::{self, Journal, JournalChoice};
 use super::turns::{Turn, Turns};
 use crate::store::STORE_TIMEOUT;
+use crate::store::database_url::SqliteUrl;
 use crate::store::schema::Migrate;
 
 /// How long to wait for another process's lock. Shorter than a request's timeout, so that most
@@ -35,6 +36,9 @@ const CACHE_KIB: i32 = 2048;
 /// Frames in the write-ahead log before they are copied back. A page that
 /// changes often is copied once for all its changes.
 const CHECKPOINT_FRAMES: u32 = 4000;
+
+/// Bytes that a save may need in the database, its journal and the log: a few pages each.
+const ROOM_BYTES_MIN: u64 = 64 * 1024;
 
 /// Bytes the write-ahead log may keep on disk after a burst.
 const WAL_BYTES_MAX: i64 = 64 * 1024 * 1024;
@@ -58,15 +62,23 @@ impl DatabaseFile {
     /// Creates the file if it is missing, and migrates it, as far as `migrate` allows. Refuses a
     /// file that it must not touch, and leaves it as it was.
     pub fn prepare(
-        path: &Path,
+        url: &SqliteUrl,
         choice: JournalChoice,
         migrate: Migrate,
     ) -> Result<DatabaseFile, SqliteError> {
-        if path.is_dir() {
-            return Err(SqliteError::IsAFolder(path.into()));
+        let may_create = url.may_create && migrate != Migrate::Check;
+        let file = DatabaseFile::locate(&SqliteUrl { may_create, ..url.clone() }, choice)?;
+        file.migrate(migrate)?;
+        Ok(file)
+    }
+
+    /// Finds the file, or creates it if `url` allows that, whatever its schema is.
+    pub fn locate(url: &SqliteUrl, choice: JournalChoice) -> Result<DatabaseFile, SqliteError> {
+        if url.path.is_dir() {
+            return Err(SqliteError::IsAFolder(url.path.clone()));
         }
-        let path = resolve(path)?;
-        if migrate != Migrate::Check {
+        let path = resolve(&url.path)?;
+        if url.may_create {
             create_if_missing(&path)?;
         } else if !path.exists() {
             return Err(SqliteError::Missing(path));
@@ -76,9 +88,7 @@ impl DatabaseFile {
             .ok_or_else(|| SqliteError::WalOnNetwork(path.clone()))?;
         let id = file_id(&path).map_err(|_| SqliteError::Moved(path.clone()))?;
         let lock_poll_ms = if is_local { LOCAL_LOCK_POLL_MS } else { NETWORK_LOCK_POLL_MS };
-        let file = DatabaseFile { path, journal, id, lock_poll_ms, turns: Turns::default() };
-        file.migrate(migrate)?;
-        Ok(file)
+        Ok(DatabaseFile { path, journal, id, lock_poll_ms, turns: Turns::default() })
     }
 
     /// Where the file is.
@@ -202,6 +212,17 @@ impl DatabaseFile {
                 Err(SqliteError::Folder(folder_of(&self.path).into(), error))
             }
             _ => Err(SqliteError::Moved(self.path.clone())),
+        }
+    }
+
+    /// Fails if the disk has no room for a save.
+    pub fn ensure_room(&self) -> Result<(), SqliteError> {
+        match statvfs(&self.path) {
+            Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES_MIN => {
+                Err(SqliteError::DiskFull(self.path.clone()))
+            }
+            // A file system that does not tell may have room.
+            _ => Ok(()),
         }
     }
 

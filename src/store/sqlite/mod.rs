@@ -1,6 +1,7 @@
 //! Users and rates in a SQLite file. One thread writes users, one or two read them, and another one
 //! reads rates; with a write-ahead log the event loop finds users for itself while that is fast.
 
+mod backup;
 mod bulk;
 mod error;
 mod event_loop;
@@ -13,7 +14,6 @@ mod rates_load;
 mod turns;
 mod worker;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -25,15 +25,17 @@ use self::queries::{LockWait, Reader, Writer, pool};
 use self::rates::RatesReader;
 use self::worker::{Begin, WorkerThread};
 use super::batch::{BatchLimits, Batcher};
+use super::database_url::SqliteUrl;
 use super::outage::Outage;
 use super::rates::RATES_LIMITS;
-use super::{Store, StoreOptions, User};
+use super::{Store, StoreOptions, User, with_recovery_probe};
 use crate::domain::rates::{DailyTotals, RatesQuery};
 use crate::domain::{DateOfBirth, Username};
 use crate::metrics::Metrics;
 
+pub use backup::backup;
 pub(super) use bulk::SqliteBulk;
-use error::SqliteError;
+pub(super) use error::SqliteError;
 use journal::Journal;
 pub use journal::JournalChoice;
 pub(super) use rates_load::SqliteRatesLoad;
@@ -48,14 +50,14 @@ fn readers(journal: Journal) -> u32 {
     }
 }
 
-/// Opens the file at `path`, creating and migrating it as `options` allow.
+/// Opens the file at `url`, creating and migrating it as that and `options` allow.
 pub(super) async fn open(
-    path: PathBuf,
+    url: SqliteUrl,
     options: StoreOptions,
     limits: BatchLimits,
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
-    let threads = spawn_blocking(move || Threads::start(&path, &options)).await??;
+    let threads = spawn_blocking(move || Threads::start(&url, &options)).await??;
     let Threads { file, readers, writer, rates, connecting } = threads;
     let outage = Arc::new(Outage::new());
     let reads = metrics.batches("read");
@@ -69,10 +71,11 @@ pub(super) async fn open(
         // A network file system is never fast.
         Journal::Truncate => Batcher::start(limits, reads, &outage, readers),
     };
+    let write_limits = with_recovery_probe(limits);
     Ok(Store {
         reads,
         pings: None,
-        writes: Batcher::start(limits, metrics.batches("write"), &outage, vec![writer]),
+        writes: Batcher::start(write_limits, metrics.batches("write"), &outage, vec![writer]),
         // Whether it answers says nothing about users, nor the other way round.
         rates: Batcher::start(
             RATES_LIMITS,
@@ -81,6 +84,7 @@ pub(super) async fn open(
             vec![rates],
         ),
         outage,
+        generation: Arc::default(),
         database: "sqlite",
         journal: Some(file.journal.as_str()),
     })
@@ -97,8 +101,8 @@ struct Threads {
 
 impl Threads {
     /// Blocks until the file is open and has its schema.
-    fn start(path: &Path, options: &StoreOptions) -> anyhow::Result<Threads> {
-        let file = DatabaseFile::prepare(path, options.sqlite_journal, options.migrate)?;
+    fn start(url: &SqliteUrl, options: &StoreOptions) -> anyhow::Result<Threads> {
+        let file = DatabaseFile::prepare(url, options.sqlite_journal, options.migrate)?;
         let journal = file.journal;
         // With a write-ahead log, whose file is local, there is seldom anything to wait for.
         let begin = match journal {

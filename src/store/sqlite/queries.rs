@@ -64,6 +64,9 @@ impl BlockingBackend<User, ()> for Writer {
         deadline: Instant,
     ) -> Result<Vec<()>, BatchError> {
         ensure!(Instant::now() < deadline, "the write lock was granted too late");
+        if saves.is_empty() {
+            self.file.ensure_room()?;
+        }
         let explain = |error| self.file.explain(error);
         save_all(&write.connection, &saves, OnConflict::Replace).map_err(explain)?;
         // Until here no reader is held up.
@@ -285,6 +288,7 @@ impl r2d2::ManageConnection for Connections {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::thread;
 
     use jiff::civil::date;
@@ -293,9 +297,14 @@ mod tests {
     use super::super::journal::JournalChoice;
     use super::*;
     use crate::store::Migrate;
+    use crate::store::database_url::SqliteUrl;
 
     /// Longer than anything takes on the slowest machine.
     const PATIENCE: Duration = Duration::from_secs(120);
+
+    fn url(path: &Path) -> SqliteUrl {
+        SqliteUrl { path: path.to_owned(), may_create: true }
+    }
 
     fn born(year: i16) -> DateOfBirth {
         DateOfBirth::from_stored(date(year, 5, 20))
@@ -329,11 +338,11 @@ mod tests {
         for (choice, then) in [(wal, wal), (truncate, truncate), (truncate, wal)] {
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("users.db");
-            let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
+            let file = DatabaseFile::prepare(&url(&path), choice, Migrate::Auto).unwrap();
             let mut reader = reader(&file);
             assert_eq!(find(&mut reader), [None]);
             // Opens it as another process would, and changes it if it has another journal.
-            let file = DatabaseFile::prepare(&path, then, Migrate::Auto).unwrap();
+            let file = DatabaseFile::prepare(&url(&path), then, Migrate::Auto).unwrap();
             let other = file.writer().unwrap();
             save_all(&other, &save(1990), OnConflict::Replace).unwrap();
             other.busy_timeout(Duration::ZERO).unwrap();
@@ -353,7 +362,7 @@ mod tests {
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("users.db");
             let file =
-                DatabaseFile::prepare(&path, JournalChoice::Truncate, Migrate::Auto).unwrap();
+                DatabaseFile::prepare(&url(&path), JournalChoice::Truncate, Migrate::Auto).unwrap();
             let turns = file.turns.clone();
             let mut reader = reader(&file);
             let mut writer = Writer::open(file).unwrap();
@@ -397,7 +406,8 @@ mod tests {
     fn a_writer_that_waits_for_another_process_keeps_no_reader_waiting() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("users.db");
-        let file = DatabaseFile::prepare(&path, JournalChoice::Truncate, Migrate::Auto).unwrap();
+        let file =
+            DatabaseFile::prepare(&url(&path), JournalChoice::Truncate, Migrate::Auto).unwrap();
         let mut reader = reader(&file);
         let mut writer = Writer::open(file.clone()).unwrap();
         writer.connection.as_ref().unwrap().busy_timeout(PATIENCE).unwrap();
@@ -419,7 +429,7 @@ mod tests {
         for choice in [JournalChoice::Wal, JournalChoice::Truncate] {
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("users.db");
-            let file = DatabaseFile::prepare(&path, choice, Migrate::Auto).unwrap();
+            let file = DatabaseFile::prepare(&url(&path), choice, Migrate::Auto).unwrap();
             let mut writer = Writer::open(file).unwrap();
             let write = writer.begin().unwrap();
             writer.run(write, save(1990), later()).unwrap();

@@ -6,7 +6,6 @@
 //! the write lock. Then the number is switched, and the rows of earlier loads are removed, in short
 //! transactions again. What a load that failed has left is removed by the next one.
 
-use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use super::file::DatabaseFile;
 use super::queries::finish;
 use crate::domain::rates::Code;
 use crate::store::StoreOptions;
+use crate::store::database_url::SqliteUrl;
 use crate::store::rates::{DailySum, NamedPlace, PlaceKind};
 
 /// Rows in a transaction. Saves wait for one of them, which takes some 20 ms.
@@ -40,8 +40,8 @@ pub(crate) struct SqliteRatesLoad {
 
 impl SqliteRatesLoad {
     /// Opens the file, keeping the journal of one that others may be using, and takes a number.
-    pub fn begin(path: &Path, options: StoreOptions) -> Result<SqliteRatesLoad, SqliteError> {
-        let file = DatabaseFile::prepare(path, journal_in_use(path), options.migrate)?;
+    pub fn begin(url: &SqliteUrl, options: StoreOptions) -> Result<SqliteRatesLoad, SqliteError> {
+        let file = DatabaseFile::prepare(url, journal_in_use(&url.path), options.migrate)?;
         let connection = file.writer()?;
         let mut load = SqliteRatesLoad { file, connection, number: 0 };
         load.number = load.transaction(|connection| {

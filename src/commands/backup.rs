@@ -1,0 +1,101 @@
+//! Makes a consistent copy of the SQLite file, while it is served.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use indicatif::HumanCount;
+
+use crate::cli::BackupPlan;
+use crate::store::{DatabaseUrl, backup_sqlite};
+
+/// How long to wait for another host's backup, which most likely makes this one unnecessary.
+const LOCK_TIMEOUT: Duration = Duration::from_mins(15);
+
+/// Carries out `plan`. Returns a sentence about the result.
+pub fn backup(plan: &BackupPlan) -> anyhow::Result<String> {
+    let DatabaseUrl::Sqlite(database) = plan.database.read()? else {
+        bail!("backup copies a SQLite file: use pg_dump for a Postgres database");
+    };
+    let file = &plan.file;
+    // Over NFS it is for all hosts. A process that dies releases it.
+    let _lock = lock(&beside(file, ".lock"))?;
+    if let Some(age) = plan.unless_newer
+        && is_newer(file, age)
+    {
+        return Ok(format!("{} is newer than {age:?}: nothing to do", file.display()));
+    }
+    let new = beside(file, ".new");
+    remove_left_over(&new)?;
+    let copied = backup_sqlite(&database, &new).and_then(|()| replace(file, &new));
+    if copied.is_err() {
+        // What is left is of no use. The first error is the one to tell.
+        let _ = remove_left_over(&new);
+    }
+    let bytes = copied?;
+    Ok(format!("backed up {} bytes to {}", HumanCount(bytes), file.display()))
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut path = OsString::from(file);
+    path.push(ending);
+    path.into()
+}
+
+fn lock(path: &Path) -> anyhow::Result<File> {
+    let shown = path.display();
+    let file = File::options().write(true).create(true).truncate(false).open(path);
+    let file = file.with_context(|| format!("cannot write {shown}: create its folder"))?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_TIMEOUT => {
+                sleep(Duration::from_millis(100));
+            }
+            Err(TryLockError::WouldBlock) => {
+                bail!("another backup holds {shown} for {LOCK_TIMEOUT:?}: stop it")
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {shown}"));
+            }
+        }
+    }
+}
+
+fn is_newer(file: &Path, age: Duration) -> bool {
+    let modified = fs::metadata(file).and_then(|file| file.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed < age))
+}
+
+/// Removes what an interrupted backup left, and what SQLite keeps beside it.
+fn remove_left_over(new: &Path) -> anyhow::Result<()> {
+    for ending in ["", "-journal", "-wal", "-shm"] {
+        let path = beside(new, ending);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Puts `new` in place of `file`: readers see the old backup or the new one, never half of it.
+fn replace(file: &Path, new: &Path) -> anyhow::Result<u64> {
+    let cannot = || format!("cannot write {}", file.display());
+    let copy = File::open(new).with_context(cannot)?;
+    copy.sync_all().with_context(cannot)?;
+    let bytes = copy.metadata().with_context(cannot)?.len();
+    fs::rename(new, file).with_context(cannot)?;
+    let folder = match file.parent() {
+        Some(folder) if folder != "" => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder).and_then(|folder| folder.sync_all()).with_context(cannot)?;
+    Ok(bytes)
+}

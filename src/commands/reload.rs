@@ -1,0 +1,37 @@
+//! What SIGHUP has the service read again.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::Signal;
+
+use crate::cli::LoggingArgs;
+use crate::logging;
+use crate::store::{DatabaseUrl, Store, UrlSource};
+
+/// Reads the log level and the database URL again at each of `hangups`, where they are in files.
+pub(super) async fn reload_on(
+    mut hangups: Signal,
+    logging: LoggingArgs,
+    database: UrlSource,
+    store: Arc<Store>,
+) {
+    let opened = database.read().ok();
+    while hangups.recv().await.is_some() {
+        if let Some(file) = &logging.log_level_file {
+            match logging::read_level(file) {
+                Ok(level) => logging::set_level(level),
+                Err(error) => tracing::warn!(error, "the log level stays as it is"),
+            }
+        }
+        match database.read() {
+            Err(error) => tracing::warn!(%error, "the database stays the one it is"),
+            Ok(DatabaseUrl::Sqlite(url)) => {
+                if opened != Some(DatabaseUrl::Sqlite(url)) {
+                    tracing::warn!("the database URL has changed: restart the service to use it");
+                }
+            }
+            Ok(DatabaseUrl::Postgres(_)) => store.reconnect(),
+        }
+        tracing::info!("read again on SIGHUP");
+    }
+}

@@ -1,0 +1,126 @@
+//! Copies of the SQLite file that are made while it is served.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use rusqlite::Connection;
+
+use crate::harness::{BINARY, Service, new_folder, run};
+use crate::load::{BUSY, Clients, Load};
+
+fn backup(folder: &Path, arguments: &[&str]) -> (ExitStatus, String, String) {
+    let mut command = Command::new(BINARY);
+    command.arg("backup").args(arguments).current_dir(folder);
+    run(command)
+}
+
+/// The users in `file`, which must be whole and alone.
+fn users(file: &Path) -> u32 {
+    let database = Connection::open(file).unwrap();
+    let get = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    assert_eq!(get("pragma integrity_check"), "ok");
+    assert_eq!(get("pragma journal_mode"), "delete");
+    get("select cast(count(*) as text) from users").parse().unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_backup_is_whole_while_somebody_saves_and_takes_the_place_of_the_last_one() {
+    for journal in ["wal", "truncate"] {
+        let service = Service::start(&["--sqlite-journal", journal]);
+        service.save("John", "1990-05-20");
+        let folder = service.folder().path().join("backup");
+        fs::create_dir(&folder).unwrap();
+        // Left by one that was cut off.
+        fs::write(folder.join("copy.db.new"), "half of it").unwrap();
+        fs::write(folder.join("copy.db.new-journal"), "half of it").unwrap();
+        let load = Load::start(service.address, Clients { finds: false, ..BUSY });
+        load.wait_for_round();
+        let mut last = 0;
+        for _ in 0..5 {
+            let (status, output, error) = backup(service.folder().path(), &["backup/copy.db"]);
+            assert!(status.success(), "{journal}: {error}");
+            assert!(output.starts_with("backed up "), "{output}");
+            let now = users(&folder.join("copy.db"));
+            assert!(now >= last && now > 0, "{journal}: {now} users after {last}");
+            last = now;
+            assert_eq!(names(&folder), ["copy.db", "copy.db.lock"], "{journal}");
+        }
+        load.stop().expect_no_failure();
+        assert_eq!(fs::metadata(folder.join("copy.db")).unwrap().mode() & 0o777, 0o600);
+        // The service serves it, which is how it is restored.
+        let url = format!("--database-url=sqlite:{}", folder.join("copy.db").display());
+        Service::start(&[&url]).get("/hello/John").expect_status(200);
+    }
+}
+
+#[test]
+fn of_several_processes_one_makes_the_backup_of_the_night() {
+    let service = Service::start(&[]);
+    service.save("John", "1990-05-20");
+    let folder = service.folder().path();
+    let made = || {
+        let runs = thread::scope(|scope| {
+            let run = || backup(folder, &["--unless-newer=12h", "copy.db"]);
+            let runs = [(); 4].map(|()| scope.spawn(run));
+            runs.map(|run| run.join().unwrap())
+        });
+        runs.iter().for_each(|(status, _, error)| assert!(status.success(), "{error}"));
+        runs.iter().filter(|(_, output, _)| output.starts_with("backed up ")).count()
+    };
+    assert_eq!(made(), 1);
+    assert_eq!(made(), 0);
+    let yesterday = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    File::options()
+        .write(true)
+        .open(folder.join("copy.db"))
+        .unwrap()
+        .set_modified(yesterday)
+        .unwrap();
+    assert_eq!(made(), 1);
+}
+
+#[test]
+fn a_backup_that_fails_leaves_the_last_one_and_says_why() {
+    let folder = new_folder();
+    let path = folder.path();
+    fs::write(path.join("copy.db"), "the last one").unwrap();
+    fs::write(path.join("notes.txt"), "Dear diary, ".repeat(1000)).unwrap();
+    for (arguments, complaint) in [
+        (&["copy.db"][..], "there is no file"),
+        (&["--database-url=sqlite:notes.txt", "copy.db"], "is not a SQLite database"),
+        (&["--database-url=postgres://localhost/db", "copy.db"], "use pg_dump"),
+        (&["missing/copy.db"], "create its folder"),
+    ] {
+        let (status, output, error) = backup(path, arguments);
+        assert_eq!((status.code(), &*output), (Some(1), ""), "{arguments:?}");
+        assert!(error.contains(complaint), "{arguments:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert_eq!(fs::read_to_string(path.join("copy.db")).unwrap(), "the last one");
+        assert_eq!(names(path), ["copy.db", "copy.db.lock", "notes.txt"].as_slice());
+    }
+    // Damage that reading alone does not notice.
+    let service = Service::start_in(&folder, &[]);
+    service.save("John", "1990-05-20");
+    service.stop();
+    let file = path.join("hello-birthday.db");
+    let mut bytes = fs::read(&file).unwrap();
+    let page = bytes.len() - 4096;
+    bytes[page..].fill(0xFF);
+    fs::write(&file, bytes).unwrap();
+    let (status, _, error) = backup(path, &["copy.db"]);
+    assert_eq!(status.code(), Some(1), "{error}");
+    assert!(error.contains("damaged"), "{error}");
+    assert_eq!(fs::read_to_string(path.join("copy.db")).unwrap(), "the last one");
+}
