@@ -14,6 +14,22 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The day on which the greetings in the READMEs are right.
 const TODAY: &str = "2026-11-20";
 
+/// The dump that the README loads.
+const RATES: &str = "\
+COPY regions (slug, name, parent_slug) FROM stdin;
+north\tNorth\t\\N
+\\.
+COPY ports (code, name, parent_slug) FROM stdin;
+CNGGZ\tGuangzhou\tnorth
+EETLL\tTallinn\tnorth
+\\.
+COPY prices (orig_code, dest_code, day, price) FROM stdin;
+CNGGZ\tEETLL\t2016-01-31\t1154
+CNGGZ\tEETLL\t2016-01-31\t1154
+CNGGZ\tEETLL\t2016-01-31\t1155
+\\.
+";
+
 /// Commands that are not run here, by how they begin.
 const NOT_RUN: [(&str, &str); 2] = [
     ("HELLO_BIRTHDAY_TO=postgres:", "needs a server; the suite `postgres` copies to one"),
@@ -87,6 +103,7 @@ fn expect_shown(document: &Path, examples: &[Example]) -> usize {
     let commands = folder.path().join("commands");
     fs::create_dir(&commands).unwrap();
     symlink(BINARY, commands.join("hello-birthday")).unwrap();
+    fs::write(folder.path().join("rates.sql"), RATES).unwrap();
     for (number, example) in examples.iter().enumerate() {
         let file = folder.path().join(format!("{number}.sh"));
         fs::write(file, format!("{}\n", example.command)).unwrap();
