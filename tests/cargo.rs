@@ -7,10 +7,14 @@ use std::process::Command;
 /// builds.
 pub fn build(arguments: &[&str]) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    // Cargo sets these for tests. Build scripts would take them for a change and run again.
+    // Cargo sets these for tests. Build scripts, such as ring's, would take them for a change and
+    // run again, and what depends on them would be built again.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+        if text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
+            || text == "OUT_DIR"
+        {
             cargo.env_remove(name);
         }
     }
