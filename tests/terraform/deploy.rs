@@ -237,10 +237,10 @@ const TERRAFORM: &str = r#"
         case ${ends[0]} in
         0 | "") ;;
         waits)
-            sleep 3600 &
-            trap 'kill $!; echo interrupted; exit 1' INT
+            trap 'echo interrupted; exit 1' INT
             echo waiting
-            wait
+            # A signal that arrives as bash's own wait begins would be missed.
+            while :; do sleep 0.1; done
             ;;
         *)
             echo "Error running command './roll': exit status ${ends[0]}. Output: none"
