@@ -148,7 +148,7 @@ impl Walk {
         self.expect_told(&["rollback-started production", "released production"]);
     }
 
-    /// In one comment, which is written anew.
+    /// In one comment, which is updated.
     fn a_pull_request_is_told_what_it_would_change(&mut self) {
         let run = self.account.github.start_run("pull-request.yml", "pull_request");
         let runs = self.account.github.settle();
