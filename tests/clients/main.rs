@@ -74,6 +74,8 @@ fn a_generated_rust_client_saves_and_greets() {
     fs::create_dir(folder.path().join("examples")).unwrap();
     fs::copy("tests/clients/greet.rs", folder.path().join("examples/greet.rs")).unwrap();
     let said = run(command(env!("CARGO"))
+        // It is built for one run.
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         // Over plain HTTP, so without TLS.
         .args(["run", "--quiet", "--no-default-features", "--example=greet", "--manifest-path"])
         .arg(manifest)

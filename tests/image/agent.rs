@@ -11,7 +11,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::image::{Copy, play, play_in, render, settings};
+use crate::image::{Copy, play, play_tasks, play_tasks_in, render, settings};
 use crate::machine::Machine;
 use crate::role::changed_tasks;
 use crate::units::folder;
@@ -27,18 +27,18 @@ const LAST_WITHOUT: &str = "1.300069.1b1233";
 fn an_agent_that_understands_its_settings_is_set_up_verified_and_started_after_cloud_init() {
     let copy = Copy::of_image();
     install(&copy, FIRST_WITH_JOURNAL);
-    let play = |playbook| {
-        let output = play(playbook, &copy.root(), &settings_with_agent(), None);
+    let succeed = |output: Output| {
         assert!(output.status.success(), "{}", said(&output));
         output
     };
-    play("ansible/image.yml");
-    let output = play("ansible/image.yml");
+    succeed(play_tasks("agents", &copy, &settings_with_agent()));
+    // Neither of what was done now, nor of what the image was made with before.
+    let output = succeed(play("ansible/image.yml", &copy.root(), &settings_with_agent(), None));
     assert!(changed_tasks(&output).is_empty(), "{}", said(&output));
     // No stack's name is in an image.
     let stacks = copy.path(AGENT).join("etc/amazon-cloudwatch-agent.d");
     assert_eq!(fs::read_dir(stacks).unwrap().count(), 0);
-    play("ansible/verify.yml");
+    succeed(play_tasks("verify_agents", &copy, &settings_with_agent()));
 
     // Its unit alone would not wait.
     let machine = Machine::boot(copy);
@@ -51,12 +51,12 @@ fn an_agent_that_understands_its_settings_is_set_up_verified_and_started_after_c
 fn an_agent_too_old_for_its_settings_fails_the_bake_in_its_own_words() {
     let copy = Copy::of_image();
     install(&copy, LAST_WITHOUT);
-    let output = play("ansible/image.yml", &copy.root(), &settings_with_agent(), None);
+    let output = play_tasks("agents", &copy, &settings_with_agent());
     assert!(!output.status.success(), "its hosts would send nothing");
     let words = "Under path : /logs/logs_collected | Error : Additional property journald";
     assert!(said(&output).contains(words), "{}", said(&output));
 
-    let output = play_tasks("verify_agents", &copy, Path::new(env!("CARGO_MANIFEST_DIR")));
+    let output = play_tasks("verify_agents", &copy, &settings_with_agent());
     let words = "the CloudWatch agent has version 1.300069.1; it collects the journal from";
     assert!(said(&output).contains(words), "{}", said(&output));
 }
@@ -82,7 +82,7 @@ fn settings_that_the_agent_cannot_translate_fail_the_bake() {
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.contains(right), "{name}: {right}");
         fs::write(&file, text.replace(right, wrong)).unwrap();
-        let output = play_tasks("agents", &copy, project.path());
+        let output = play_tasks_in(project.path(), "agents", &copy, &settings_with_agent());
         assert!(!output.status.success(), "{wrong}: {}", said(&output));
         assert!(said(&output).contains(words), "{wrong}: {}", said(&output));
     }
@@ -165,19 +165,6 @@ fn settings_with_agent() -> Value {
     let mut settings = settings();
     settings["hello_birthday_agents"] = json!([UNIT]);
     settings
-}
-
-/// Plays only one file of the role's tasks, with the role in `project`.
-fn play_tasks(tasks: &str, copy: &Copy, project: &Path) -> Output {
-    let playbook = copy.beside("tasks.yml");
-    let role = json!({ "name": "hello_birthday", "tasks_from": tasks });
-    let play = json!([{
-        "hosts": "all",
-        "tasks": [{ "ansible.builtin.import_role": role }],
-    }]);
-    fs::write(&playbook, play.to_string()).unwrap();
-    let playbook = playbook.to_str().unwrap();
-    play_in(project, playbook, &copy.root(), &settings_with_agent(), None)
 }
 
 fn stack() -> Value {

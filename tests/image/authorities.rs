@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::image::{BUNDLE, Copy, authority, play, render, settings};
+use crate::image::{BUNDLE, Copy, authority, play_tasks, render, settings};
 use crate::{command, said};
 
 const INSTALLED: &str = "/etc/hello-birthday/postgres-ca.pem";
@@ -23,18 +23,18 @@ fn no_ca_certificates_but_the_pinned_ones_are_downloaded_into_an_image() {
     let mut settings = settings();
     settings["hello_birthday_postgres_ca_url"] = json!(format!("file://{}", other.display()));
     // What is there already is not downloaded again.
-    let output = play("ansible/image.yml", &copy.root(), &settings, None);
+    let output = play_tasks("authorities", &copy, &settings);
     assert!(output.status.success(), "{}", said(&output));
 
     fs::remove_file(copy.path(INSTALLED)).unwrap();
-    let output = play("ansible/image.yml", &copy.root(), &settings, None);
+    let output = play_tasks("authorities", &copy, &settings);
     assert!(!output.status.success(), "it took other certificates");
     assert!(said(&output).contains(&format!("not {}", BUNDLE.sha256)), "{}", said(&output));
     assert!(said(&output).contains("set hello_birthday_postgres_ca_sha256"), "{}", said(&output));
     assert!(!copy.path(INSTALLED).exists());
 
     settings["hello_birthday_postgres_ca_file"] = json!(other);
-    let output = play("ansible/image.yml", &copy.root(), &settings, None);
+    let output = play_tasks("authorities", &copy, &settings);
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(installed(), fs::read_to_string(&other).unwrap());
 }

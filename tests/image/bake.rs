@@ -76,7 +76,9 @@ fn a_signal_reaches_packer_once_and_its_end_is_waited_for() {
         kill_process(Pid::from_child(&running), signal).unwrap();
     }
     let rest: Vec<_> = lines.collect();
-    assert_eq!(running.wait().unwrap().code(), Some(130), "{rest:?}");
+    // Of two signals, either may reach a process first.
+    let code = running.wait().unwrap().code().unwrap();
+    assert!([130, 143].contains(&code), "{code}: {rest:?}");
     assert_eq!(rest.iter().filter(|line| *line == "cleaned").count(), 1, "{rest:?}");
 }
 
@@ -125,7 +127,9 @@ impl Project {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut bake = Command::new(self.folder.path().join("packer/bake"));
+        // Tests that run in the background of a script would leave it ignored.
+        let mut bake = Command::new("env");
+        bake.arg("--default-signal=INT").arg(self.folder.path().join("packer/bake"));
         let tools = self.folder.path().join("tools");
         bake.arg("--binary").arg(&self.binary).args(["--arch", "arm64"]).args(arguments);
         bake.env("PATH", format!("{}:{}", tools.display(), std::env::var("PATH").unwrap()));

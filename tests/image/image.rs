@@ -116,8 +116,24 @@ pub fn play(playbook: &str, folder: &Path, settings: &Value, chroot: Option<&Pat
     play_in(project, playbook, folder, settings, chroot)
 }
 
+/// Plays one file of the role's tasks, which takes a tenth of the time of all.
+pub fn play_tasks(tasks: &str, copy: &Copy, settings: &Value) -> Output {
+    play_tasks_in(Path::new(env!("CARGO_MANIFEST_DIR")), tasks, copy, settings)
+}
+
 /// The same with the role in `project`.
-pub fn play_in(
+pub fn play_tasks_in(project: &Path, tasks: &str, copy: &Copy, settings: &Value) -> Output {
+    let playbook = copy.beside("tasks.yml");
+    let role = json!({ "name": "hello_birthday", "tasks_from": tasks });
+    let play = json!([{
+        "hosts": "all",
+        "tasks": [{ "ansible.builtin.import_role": role }],
+    }]);
+    fs::write(&playbook, play.to_string()).unwrap();
+    play_in(project, playbook.to_str().unwrap(), &copy.root(), settings, None)
+}
+
+fn play_in(
     project: &Path,
     playbook: &str,
     folder: &Path,

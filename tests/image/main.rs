@@ -26,6 +26,8 @@ mod openapi;
 mod patience;
 #[path = "../static_binary.rs"]
 mod static_binary;
+#[path = "../threads.rs"]
+mod threads;
 
 mod agent;
 mod authorities;

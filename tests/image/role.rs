@@ -6,17 +6,9 @@ use std::process::Output;
 use serde_json::json;
 
 use crate::harness::Client;
-use crate::image::{Copy, play, settings};
+use crate::image::{Copy, settings};
 use crate::machine::Machine;
 use crate::said;
-
-#[test]
-fn a_second_run_changes_nothing() {
-    let copy = Copy::of_image();
-    let output = play("ansible/image.yml", &copy.root(), &settings(), None);
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(changed_tasks(&output).is_empty(), "{}", said(&output));
-}
 
 #[test]
 fn a_running_host_gets_another_port_and_another_file_system() {

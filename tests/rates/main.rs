@@ -12,6 +12,8 @@ mod harness;
 mod openapi;
 #[path = "../patience.rs"]
 mod patience;
+#[path = "../threads.rs"]
+mod threads;
 
 mod databases;
 mod dump;

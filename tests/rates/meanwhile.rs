@@ -1,17 +1,20 @@
 //! What readers and savers see while rates are loaded, and while a query for rates takes long.
 
+use std::fs;
 use std::io::Write;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rusqlite::Connection;
+use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::cluster::{Session, execute};
 use crate::databases::{Database, Loaded, Question, Reference, expect};
 use crate::dump::{PREAMBLE, date, port, sample, write_many};
 use crate::harness::{Service, request, wait, wait_until};
+use crate::threads::{SCHED_IDLE, SCHED_OTHER, policy_of};
 
 const MONTH: Question<'static> =
     Question { from: "2016-01-01", to: "2016-01-31", origin: "china", destination: "europe" };
@@ -259,4 +262,25 @@ fn a_query_for_rates_that_waits_keeps_nobody_else_waiting() {
     let days = Reference::in_sqlite(&sample()).days(&MONTH);
     expect(MONTH.ask(&service), &days, &MONTH);
     service.get("/health").expect_status(200);
+}
+
+#[test]
+fn queries_give_way_to_all_else_unless_a_commit_waits_for_them() {
+    for (journal, policy) in [("wal", SCHED_IDLE), ("truncate", SCHED_OTHER)] {
+        let service = Database::sqlite("").start(&["--sqlite-journal", journal]);
+        // Its connection is opened although there is nothing to read.
+        service.get(&MONTH.path()).expect_status(404);
+        assert_eq!(policies_of(service.pid(), "rates"), [policy], "{journal}");
+        for other in ["reader", "writer"] {
+            let others = policies_of(service.pid(), other);
+            assert!(!others.is_empty() && others.iter().all(|one| *one == SCHED_OTHER), "{other}");
+        }
+    }
+}
+
+/// The scheduling policy of each thread of this name.
+fn policies_of(process: Pid, name: &str) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{}/task", process.as_raw_pid())).unwrap();
+    let stats = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")));
+    stats.filter_map(|stat| policy_of(&stat.unwrap(), name)).collect()
 }

@@ -42,6 +42,11 @@ impl Stack<'_> {
         }
     }
 
+    /// An image that can be released.
+    pub fn register_image(&self, name: &str) -> String {
+        self.emulator.register_image(&format!("{}-{name}", self.name))
+    }
+
     /// Changes a line of the settings.
     pub fn set(&self, name: &str, value: &str) {
         let file = self.tree.path(&format!("environments/{}.tfvars", self.environment));
@@ -181,10 +186,15 @@ impl Stack<'_> {
             .take()
     }
 
-    /// Expects that the data of a protected stack survive an attempt to destroy it.
+    /// Expects that the data of a protected stack survive an attempt to destroy it: all of it
+    /// where only the order of what Terraform does protects them, and otherwise what is in the
+    /// way of the database, which AWS protects too.
     #[track_caller]
     pub fn expect_protected(&self) {
-        let refused = self.try_destroy();
+        let refused = match self.database {
+            "sqlite" => self.try_destroy(&[]),
+            _ => self.try_destroy(&["-target=module.postgres[0].terraform_data.protection"]),
+        };
         assert!(!refused.status.success(), "{}", of_interest(&refused));
         let (find, kind) = match self.database {
             "sqlite" => ("efs.describe_file_systems", "FileSystems"),
@@ -194,15 +204,16 @@ impl Stack<'_> {
         assert_eq!(databases[kind].as_array().unwrap().len(), 1, "{}", of_interest(&refused));
     }
 
-    fn try_destroy(&self) -> Output {
+    fn try_destroy(&self, arguments: &[&str]) -> Output {
+        let mut destroy = self.terraform("destroy");
         // It was read a moment ago.
-        self.terraform("destroy").args(["-auto-approve", "-refresh=false"]).output().unwrap()
+        destroy.args(["-auto-approve", "-refresh=false"]).args(arguments).output().unwrap()
     }
 
     /// Takes all down, and expects that nothing is left but the users' last backup.
     pub fn destroy(&self) {
         assert!(self.tagged().len() > 40, "{:?}", self.tagged());
-        let destroyed = self.try_destroy();
+        let destroyed = self.try_destroy(&[]);
         assert!(destroyed.status.success(), "{}", of_interest(&destroyed));
 
         let left = self.tagged();

@@ -2,10 +2,14 @@
 
 use anyhow::ensure;
 use rusqlite::{Connection, OptionalExtension, Row};
-use rustix::process::setpriority_process;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+};
+use thread_priority::{ThreadPriority, thread_native_id};
 use tokio::time::Instant;
 
 use super::file::{DatabaseFile, execute};
+use super::journal::Journal;
 use super::queries::finish;
 use super::worker::BlockingBackend;
 use crate::domain::calendar::day_number;
@@ -17,10 +21,6 @@ use crate::store::rates::LoadedPlaces;
 /// origin. A lookup takes as long as reading a dozen rows, and most origins have prices to a few
 /// destinations for months of days.
 const LOOKUPS_MAX: usize = 64;
-
-/// The nice value of the thread: where processors are scarce, queries that read thousands of rows
-/// leave them to the event loop and to saves, which need them for microseconds.
-const NICE: i32 = 19;
 
 /// Rows between two looks at the clock: a fraction of a millisecond.
 const ROWS_PER_CLOCK: usize = 4096;
@@ -49,9 +49,11 @@ impl BlockingBackend<RatesQuery, Option<DailyTotals>> for RatesReader {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                // Concerns this thread alone (setpriority(2)). Where it is not allowed, queries
-                // compete with the rest.
-                let _ = setpriority_process(None, NICE);
+                // With a rollback journal a commit waits for queries, which then must not wait
+                // for others.
+                if self.file.journal == Journal::Wal {
+                    give_way();
+                }
                 self.file.reader()?
             }
         };
@@ -94,6 +96,16 @@ impl BlockingBackend<RatesQuery, Option<DailyTotals>> for RatesReader {
         self.connection = Some(connection);
         Ok(found)
     }
+}
+
+/// Has this thread run only while the others leave a processor idle: queries read thousands of rows,
+/// and the event loop and saves need a processor for microseconds, but at once. The lowest nice value
+/// is not enough, since Linux lets a thread that runs finish its slice of some milliseconds before
+/// one that wakes up; unless it is of SCHED_IDLE (sched(7)). Where that is not allowed, queries
+/// compete with the rest.
+fn give_way() {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
 }
 
 /// Tells when a query has taken too long, at the cost of a counter for each row.
