@@ -18,7 +18,7 @@ use crate::tree::Tree;
 pub const ENVIRONMENTS: [&str; 2] = ["staging", "production"];
 
 /// The smallest stack, and without a name to be reached by.
-pub const SETTINGS: &str = r#"
+const SETTINGS: &str = r#"
 region              = "eu-central-1"
 database            = "sqlite"
 plain_http          = true
@@ -38,6 +38,8 @@ pub struct Account {
     pub github: GitHub,
     /// Baked before all releases, and none of them.
     pub first_image: String,
+    /// What bootstrap says.
+    outputs: Value,
     // What all balancers stand for.
     _service: Service,
     _folder: TempDir,
@@ -65,8 +67,18 @@ impl Account {
         let mut github = GitHub::of_project(settings);
         github.ask(json!({ "do": "service", "address": service.address.to_string() }));
         let first_image = emulator.register_image("forgotten");
-        Account { first_image, emulator, github, _service: service, _folder: folder }
+        Account { first_image, outputs, emulator, github, _service: service, _folder: folder }
     }
+
+    /// The settings of an environment, as they are committed.
+    pub fn tfvars(&self, environment: &str) -> String {
+        tfvars(&self.outputs, environment)
+    }
+}
+
+fn tfvars(outputs: &Value, environment: &str) -> String {
+    let boundary = &outputs["permissions_boundaries"]["value"][environment];
+    format!("environment = \"{environment}\"{SETTINGS}permissions_boundary = {boundary}\n")
 }
 
 /// How Terraform finds its provider.
@@ -93,8 +105,7 @@ fn settings(emulator: &Emulator, outputs: &Value, terraform: &Path) -> Value {
     });
     let mut environments = json!({ "approval": { "reviewers": ["owners"] } });
     for name in ENVIRONMENTS {
-        files[format!("terraform/environments/{name}.tfvars")] =
-            json!(format!("environment = \"{name}\"{SETTINGS}"));
+        files[format!("terraform/environments/{name}.tfvars")] = json!(tfvars(outputs, name));
         files[format!("terraform/environments/{name}.tfbackend")] = json!(format!(
             "{}use_path_style = true\n",
             outputs["backends"]["value"][name].as_str().unwrap()
@@ -103,7 +114,6 @@ fn settings(emulator: &Emulator, outputs: &Value, terraform: &Path) -> Value {
             "branches": ["main"],
             "vars": {
                 "APPLY_ROLE": outputs["apply_roles"]["value"][name]["role-to-assume"],
-                "PERMISSIONS_BOUNDARY": outputs["permissions_boundaries"]["value"][name],
             },
         });
     }

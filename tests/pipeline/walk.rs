@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::account::{Account, CLOSED, ENVIRONMENTS, OPEN, SETTINGS};
+use crate::account::{Account, CLOSED, ENVIRONMENTS, OPEN};
 use crate::github::Runs;
 
 #[test]
@@ -159,16 +159,15 @@ impl Walk {
         assert!(comments[0]["body"].as_str().unwrap().contains("Nothing changes."), "{comments}");
 
         let file = "terraform/environments/staging.tfvars";
-        self.commit(
-            json!({ file: format!("environment = \"staging\"{SETTINGS}latency_seconds = 2\n") }),
-        );
+        let settings = self.account.tfvars("staging");
+        self.commit(json!({ file: format!("{settings}latency_seconds = 2\n") }));
         let run = self.account.github.start_run("pull-request.yml", "pull_request");
         self.account.github.settle().expect(run, &[("plan", "success"), ("comment", "success")]);
         let comments = self.account.github.seen("comments");
         let [comment] = &comments.as_array().unwrap()[..] else { panic!("{comments}") };
         let told = comment["body"].as_str().unwrap();
         assert!(told.contains("| update | `aws_cloudwatch_metric_alarm.p99` |"), "{told}");
-        self.commit(json!({ file: format!("environment = \"staging\"{SETTINGS}") }));
+        self.commit(json!({ file: settings }));
         self.expect_told(&[]);
     }
 
