@@ -12,7 +12,7 @@ fn merging_is_deploying() {
 }
 
 #[test]
-#[ignore = "takes most of an hour: tests/run pipeline -- --ignored"]
+#[ignore = "takes a quarter of an hour: tests/run pipeline -- --ignored"]
 fn a_bad_release_undoes_itself_and_all_other_ways_end_as_they_should() {
     let mut walk = Walk::new();
     walk.a_merge_reaches_production();
