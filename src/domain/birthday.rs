@@ -99,27 +99,24 @@ mod tests {
         }
     }
 
-    /// Counts down to every birthday, day by day and backwards, over each change of a century: years
-    /// differ only in whether they and those beside them have a leap day, and 1900, 2000 and 2100
-    /// with their neighbours are all the kinds there are. Of the birth only the month and the day
-    /// matter, which the next test holds.
+    /// Counts down to every birthday, day by day and backwards, from every day
+    /// of two centuries: only the month and the day of birth matter, which the
+    /// next test holds.
     #[test]
     fn every_birthday_counts_down_day_by_day() {
         for leap_day in RULES {
             for born in date(1896, 1, 1).series(1.day()).take(366) {
-                for century in [1900, 2000, 2100] {
-                    let mut to_next = None;
-                    let mut today = date(century + 5, 12, 31);
-                    while today > date(century - 5, 1, 1) {
-                        today = today.yesterday().expect("a day of the calendar");
-                        to_next = match to_next {
-                            _ if celebrates(born, today, leap_day) => Some(0),
-                            days => days.map(|days: i32| days + 1),
-                        };
-                        let Some(to_next) = to_next else { continue };
-                        if days(born, today, leap_day) != to_next {
-                            panic!("born {born}, on {today}, {leap_day:?}: not {to_next}");
-                        }
+                let mut to_next = None;
+                let mut today = date(2105, 12, 31);
+                while today > FIRST {
+                    today = today.yesterday().expect("a day of the calendar");
+                    to_next = match to_next {
+                        _ if celebrates(born, today, leap_day) => Some(0),
+                        days => days.map(|days: i32| days + 1),
+                    };
+                    let Some(to_next) = to_next else { continue };
+                    if today <= LAST && days(born, today, leap_day) != to_next {
+                        panic!("born {born}, on {today}, {leap_day:?}: not {to_next}");
                     }
                 }
             }

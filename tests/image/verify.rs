@@ -87,7 +87,10 @@ fn all_that_is_wrong_with_an_image_is_found() {
     for (_, spoil, _) in SPOILINGS {
         spoil(&copy);
     }
-    // It would end at the first that is wrong, so the others are found by going on.
+    let output = play("ansible/verify.yml", &copy.root(), &settings(), None);
+    assert!(!output.status.success(), "passed although nothing is right");
+
+    // It ends at the first that is wrong, so the others are found by going on.
     let go_on = json!([{
         "hosts": "all",
         "ignore_errors": true,

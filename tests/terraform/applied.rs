@@ -133,7 +133,7 @@ fn take_back(stack: &Stack, first: &str) {
 fn take_down(stack: &Stack) {
     stack.expect_protected();
     stack.set("deletion_protection", "false");
-    // The attempt may have deleted the record too.
+    // The attempt has deleted the record too.
     stack.apply(&stack.register_image("again"));
     stack.destroy();
 }

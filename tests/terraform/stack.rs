@@ -186,15 +186,10 @@ impl Stack<'_> {
             .take()
     }
 
-    /// Expects that the data of a protected stack survive an attempt to destroy it: all of it
-    /// where only the order of what Terraform does protects them, and otherwise what is in the
-    /// way of the database, which AWS protects too.
+    /// Expects that the data of a protected stack survive an attempt to destroy it.
     #[track_caller]
     pub fn expect_protected(&self) {
-        let refused = match self.database {
-            "sqlite" => self.try_destroy(&[]),
-            _ => self.try_destroy(&["-target=module.postgres[0].terraform_data.protection"]),
-        };
+        let refused = self.try_destroy();
         assert!(!refused.status.success(), "{}", of_interest(&refused));
         let (find, kind) = match self.database {
             "sqlite" => ("efs.describe_file_systems", "FileSystems"),
@@ -204,16 +199,15 @@ impl Stack<'_> {
         assert_eq!(databases[kind].as_array().unwrap().len(), 1, "{}", of_interest(&refused));
     }
 
-    fn try_destroy(&self, arguments: &[&str]) -> Output {
-        let mut destroy = self.terraform("destroy");
+    fn try_destroy(&self) -> Output {
         // It was read a moment ago.
-        destroy.args(["-auto-approve", "-refresh=false"]).args(arguments).output().unwrap()
+        self.terraform("destroy").args(["-auto-approve", "-refresh=false"]).output().unwrap()
     }
 
     /// Takes all down, and expects that nothing is left but the users' last backup.
     pub fn destroy(&self) {
         assert!(self.tagged().len() > 40, "{:?}", self.tagged());
-        let destroyed = self.try_destroy(&[]);
+        let destroyed = self.try_destroy();
         assert!(destroyed.status.success(), "{}", of_interest(&destroyed));
 
         let left = self.tagged();
