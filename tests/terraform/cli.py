@@ -60,7 +60,11 @@ def answer(call):
     length, files, _, _ = socket.recv_fds(call, 4, 3)
     what = b""
     while len(what) < int.from_bytes(length, "big"):
-        what += call.recv(1 << 16)
+        part = call.recv(1 << 16)
+        if not part:
+            # Killed while it called.
+            return
+        what += part
     arguments, environment, folder = json.loads(what)
     for number, file in enumerate(files):
         os.dup2(file, number)
