@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::Connection;
 
+use crate::files::page_bytes;
 use crate::harness::{BINARY, Service, new_folder, run};
 use crate::load::{BUSY, Clients, Load};
 
@@ -116,8 +117,8 @@ fn a_backup_that_fails_leaves_the_last_one_and_says_why() {
     service.stop();
     let file = path.join("hello-birthday.db");
     let mut bytes = fs::read(&file).unwrap();
-    let page = bytes.len() - 4096;
-    bytes[page..].fill(0xFF);
+    let last_page = bytes.len() - page_bytes(&bytes);
+    bytes[last_page..].fill(0xFF);
     fs::write(&file, bytes).unwrap();
     let (status, _, error) = backup(path, &["copy.db"]);
     assert_eq!(status.code(), Some(1), "{error}");

@@ -196,16 +196,24 @@ fn a_file_in_use_with_another_journal_is_refused() {
     service.get("/hello/John").expect_status(200);
 }
 
+/// Bytes of a page of a database file (<https://www.sqlite.org/fileformat.html>, section 1.3.2).
+pub fn page_bytes(file: &[u8]) -> usize {
+    u16::from_be_bytes([file[16], file[17]]).into()
+}
+
 #[test]
 fn a_damaged_file_is_refused() {
-    let damages: [fn(&mut Vec<u8>); 2] =
-        [|bytes| bytes.truncate(bytes.len() - 4096 - 100), |bytes| bytes[2 * 4096..].fill(0xFF)];
+    let damages: [fn(&mut Vec<u8>, usize); 2] = [
+        |bytes, page| bytes.truncate(bytes.len() - page - 100),
+        |bytes, page| bytes[2 * page..].fill(0xFF),
+    ];
     for damage in damages {
         let folder = new_folder();
         Service::spawn(&folder, serve("users.db")).stop();
         let file = folder.path().join("users.db");
         let mut bytes = fs::read(&file).unwrap();
-        damage(&mut bytes);
+        let page = page_bytes(&bytes);
+        damage(&mut bytes, page);
         fs::write(&file, bytes).unwrap();
         expect_refusal(&folder, serve("users.db"), "users.db is damaged: restore it from a backup");
     }

@@ -22,10 +22,20 @@ const MIGRATIONS: &[Migration] = &[
 /// Marks a file as ours: "HBDY" (<https://www.sqlite.org/pragma.html#pragma_application_id>).
 const APPLICATION_ID: i32 = 0x4842_4459;
 
+/// Bytes of a page in a new file with a write-ahead log. A commit writes every page that it changed,
+/// and users of one batch are seldom on the same page. SQLite's default of 4096 stays where the
+/// file is on a network, as each page that is read may be a round trip there.
+const WAL_PAGE_BYTES: u32 = 1024;
+
 impl DatabaseFile {
     /// Brings the file to this release's schema, as far as `how` allows.
     pub fn migrate(&self, how: Migrate) -> Result<(), SqliteError> {
         let connection = self.open()?;
+        let explain = |error| self.explain(error);
+        if self.journal == Journal::Wal {
+            // Changes nothing in a file that has pages.
+            set(&connection, "page_size", WAL_PAGE_BYTES).map_err(explain)?;
+        }
         let found = self.verify_and_set_journal(&connection)?;
         if self.missing(found)?.next().is_none() {
             // Up to date: do not wait for the write lock.
@@ -34,7 +44,6 @@ impl DatabaseFile {
         if how == Migrate::Check {
             return Err(SqliteError::NotMigrated(self.path().to_owned()));
         }
-        let explain = |error| self.explain(error);
         // Another instance may be migrating too: one waits, and finds it done.
         let _journal = self.begin_write(&connection)?;
         // Dropped before the journal, which rolls back what is not committed.
@@ -143,4 +152,33 @@ fn apply(connection: &Connection, version: u32, migration: &Migration) -> rusqli
     connection
         .execute("insert into schema_versions values (?1, ?2)", (version, migration.works_with))
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tempfile::TempDir;
+
+    use super::super::journal::JournalChoice;
+    use super::*;
+    use crate::store::database_url::SqliteUrl;
+
+    fn page_bytes(path: &Path, choice: JournalChoice) -> u32 {
+        let url = SqliteUrl { path: path.to_owned(), may_create: true };
+        let file = DatabaseFile::prepare(&url, choice, Migrate::Auto).unwrap();
+        let connection = file.reader().unwrap();
+        connection.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_new_file_has_pages_for_its_journal_and_keeps_them_with_another() {
+        let (wal, truncate) = (JournalChoice::Wal, JournalChoice::Truncate);
+        for (choice, other, bytes) in [(wal, truncate, WAL_PAGE_BYTES), (truncate, wal, 4096)] {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("users.db");
+            assert_eq!(page_bytes(&path, choice), bytes, "{choice:?}");
+            assert_eq!(page_bytes(&path, other), bytes, "{choice:?}, then {other:?}");
+        }
+    }
 }
