@@ -16,6 +16,8 @@ import traceback
 from pathlib import Path
 
 from awscli import clidriver
+# Which it imports at each start, as a plugin.
+import awscli.handlers  # noqa: F401
 import botocore.loaders
 import botocore.session
 
@@ -39,20 +41,29 @@ os._exit((call.recv(1) or b"\\xff")[0])
 
 
 def read_models_once():
-    """Has all sessions share what is read of a service's model."""
-    read = {}
+    """Has all sessions share what is read of a service's model, and which services there are."""
+    read, listed = {}, {}
     load_file = botocore.loaders.JSONFileLoader.load_file
+    list_services = botocore.loaders.Loader.list_available_services
 
     def load_once(self, path):
         if path not in read:
             read[path] = load_file(self, path)
         return read[path]
 
+    def list_once(self, type_name):
+        folders = (type_name, *self.search_paths)
+        if folders not in listed:
+            listed[folders] = list_services(self, type_name)
+        return listed[folders]
+
     botocore.loaders.JSONFileLoader.load_file = load_once
+    botocore.loaders.Loader.list_available_services = list_once
     session = botocore.session.Session()
     for service in SERVICES:
         session.get_service_model(service)
         session.get_component("data_loader").load_service_model(service, "endpoint-rule-set-1")
+    session.get_available_services()
     session.get_component("endpoint_resolver")
 
 
