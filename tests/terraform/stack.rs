@@ -108,15 +108,6 @@ impl Stack<'_> {
         plan
     }
 
-    /// Applies the settings and an image.
-    #[track_caller]
-    pub fn apply(&self, image: &str) {
-        let mut apply = self.terraform("apply");
-        apply.args(["-auto-approve", &format!("-var=ami_id={image}")]);
-        let applied = apply.output().unwrap();
-        assert!(applied.status.success(), "{}", of_interest(&applied));
-    }
-
     /// Expects that an apply with another's rights changes nothing.
     #[track_caller]
     pub fn expect_refused(&self, role: &str) {
