@@ -48,6 +48,8 @@ fn an_environment_without_its_rules_is_refused() {
         assert!(logs.contains(complaint), "{complaint}: {logs}");
     }
     assert_eq!(logs.matches("protected: ").count(), 4, "{logs}");
+    let told = "\nright has required reviewers and lets in main alone\n";
+    assert!(logs.contains(told), "{logs}");
 }
 
 #[test]
@@ -66,8 +68,14 @@ fn nothing_is_baked_for_an_environment_without_its_rules() {
     let runs = github.settle();
     runs.expect(run, &[("guard", "failure"), ("build", "success"), ("bake", "skipped")]);
     runs.expect(run, &[("staging", "skipped"), ("production", "skipped"), ("report", "success")]);
-    let expected = "protected: approval: it has no required reviewers";
-    assert!(runs.logs(run).contains(expected), "{}", runs.logs(run));
+    let logs = runs.logs(run);
+    for told in [
+        "\nstaging lets in main alone\n",
+        "\nproduction lets in main alone\n",
+        "\nprotected: approval: it has no required reviewers",
+    ] {
+        assert!(logs.contains(told), "{told:?} is not in: {logs}");
+    }
     let messages = github.seen("messages");
     assert_eq!(messages.as_array().unwrap().len(), 1, "{messages}");
     let text = messages[0]["text"].as_str().unwrap();
