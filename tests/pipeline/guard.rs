@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::github::GitHub;
 
-/// Each is refused, or its job fails.
+/// Its job fails if an environment that lacks a rule passes, or if the one that lacks none does not.
 const GUARD: &str = r#"
 name: rules
 on: push
