@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::file::DatabaseFile;
-use super::queries::{Connections, find_all, in_transaction};
+use super::pool::Connections;
+use super::queries::{find_all, in_transaction};
 use super::worker::WorkerThread;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::batch::{Backend, BatchError};

@@ -8,6 +8,7 @@ mod event_loop;
 mod file;
 mod journal;
 mod migrate;
+mod pool;
 mod queries;
 mod rates;
 mod rates_load;
@@ -16,12 +17,12 @@ mod worker;
 
 use std::sync::Arc;
 
-use scheduled_thread_pool::ScheduledThreadPool;
 use tokio::task::spawn_blocking;
 
 use self::event_loop::EventLoopReader;
 use self::file::DatabaseFile;
-use self::queries::{LockWait, Reader, Writer, pool};
+use self::pool::{Connector, LockWait};
+use self::queries::{Reader, Writer};
 use self::rates::RatesReader;
 use self::worker::{Begin, WorkerThread};
 use super::batch::{BatchLimits, Batcher};
@@ -58,12 +59,12 @@ pub(super) async fn open(
     metrics: &Metrics,
 ) -> anyhow::Result<Store> {
     let threads = spawn_blocking(move || Threads::start(&url, &options)).await??;
-    let Threads { file, readers, writer, rates, connecting } = threads;
+    let Threads { file, readers, writer, rates, connector } = threads;
     let outage = Arc::new(Outage::new());
     let reads = metrics.batches("read");
     let reads = match file.journal {
         Journal::Wal => {
-            let pool = pool(&file, readers.len() as u32, LockWait::None, &connecting);
+            let pool = connector.pool(&file, readers.len() as u32, LockWait::None);
             let on_event_loop = |thread| EventLoopReader::new(file.clone(), pool.clone(), thread);
             let readers = readers.into_iter().map(on_event_loop).collect();
             Batcher::start(limits, reads, &outage, readers)
@@ -95,8 +96,7 @@ struct Threads {
     writer: WorkerThread<User, ()>,
     rates: WorkerThread<RatesQuery, Option<DailyTotals>>,
     file: DatabaseFile,
-    /// Replaces connections that failed, which is so seldom that one thread does it for all pools.
-    connecting: Arc<ScheduledThreadPool>,
+    connector: Connector,
 }
 
 impl Threads {
@@ -109,13 +109,13 @@ impl Threads {
             Journal::Wal => Begin::WithRun,
             Journal::Truncate => Begin::Apart,
         };
-        let writer = Writer::open(file.clone())?;
+        let connector = Connector::new();
+        let writer = Writer::open(file.clone(), connector.clone())?;
         let writer = WorkerThread::start("writer", begin, writer)?;
-        let connecting = Arc::new(ScheduledThreadPool::new(1));
-        let readers = Reader::open(&file, readers(journal), &connecting)?;
+        let readers = Reader::open(&file, readers(journal), &connector)?;
         let start = |reader| WorkerThread::start("reader", begin, reader);
         let readers = readers.into_iter().map(start).collect::<std::io::Result<_>>()?;
         let rates = WorkerThread::start("rates", Begin::WithRun, RatesReader::new(file.clone()))?;
-        Ok(Threads { readers, writer, rates, file, connecting })
+        Ok(Threads { readers, writer, rates, file, connector })
     }
 }

@@ -1,33 +1,28 @@
 //! What a batch does to the file: one transaction for all its requests.
 
 use std::fs;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::ensure;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension};
-use scheduled_thread_pool::ScheduledThreadPool;
 use tokio::time::Instant;
 
 use super::SqliteError;
 use super::file::{DatabaseFile, execute};
 use super::journal::Journal;
+use super::pool::{Connections, Connector, LockWait};
 use super::turns::Turn;
 use super::worker::BlockingBackend;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::batch::BatchError;
 use crate::store::{OnConflict, User};
 
-/// How long a batch may wait for a connection, which takes a millisecond unless another process
-/// holds a lock.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-
 /// Executes saves, on the one connection that writes.
 pub(super) struct Writer {
     file: DatabaseFile,
     /// Opened again after it failed.
     connection: Option<Connection>,
+    connector: Connector,
 }
 
 /// A transaction that has the write lock.
@@ -37,9 +32,10 @@ pub(super) struct Write {
 }
 
 impl Writer {
-    pub fn open(file: DatabaseFile) -> Result<Writer, SqliteError> {
+    /// `connector` is what opens the connections of the file's readers.
+    pub fn open(file: DatabaseFile, connector: Connector) -> Result<Writer, SqliteError> {
         let connection = Some(file.writer()?);
-        Ok(Writer { file, connection })
+        Ok(Writer { file, connection, connector })
     }
 }
 
@@ -78,6 +74,13 @@ impl BlockingBackend<User, ()> for Writer {
         self.file.ensure_not_replaced()?;
         self.connection = Some(write.connection);
         Ok(vec![(); saves.len()])
+    }
+
+    /// The last connection to a file moves the write-ahead log into it. That is this one, once the
+    /// readers are closed and no connection is still being opened for them.
+    fn close(self) {
+        self.connector.finish();
+        drop(self.connection);
     }
 }
 
@@ -122,11 +125,11 @@ impl Reader {
     pub fn open(
         file: &DatabaseFile,
         number: u32,
-        thread: &Arc<ScheduledThreadPool>,
+        connector: &Connector,
     ) -> Result<Vec<Reader>, SqliteError> {
         // The first connection and batch are made here for the sake of their errors.
         find_all(&file.reader()?, &[Username::probe()]).map_err(|error| file.explain(error))?;
-        let pool = pool(file, number, LockWait::Poll, thread);
+        let pool = connector.pool(file, number, LockWait::Poll);
         let reader = || Reader { file: file.clone(), pool: pool.clone() };
         Ok(std::iter::repeat_with(reader).take(number as usize).collect())
     }
@@ -227,69 +230,11 @@ impl FromSql for StoredDate {
     }
 }
 
-/// A pool of connections that read. It replaces one that failed, on `thread`, and bounds how long
-/// that is waited for.
-pub(super) fn pool(
-    file: &DatabaseFile,
-    size: u32,
-    lock_wait: LockWait,
-    thread: &Arc<ScheduledThreadPool>,
-) -> r2d2::Pool<Connections> {
-    r2d2::Pool::builder()
-        .max_size(size)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .thread_pool(thread.clone())
-        .connection_timeout(CONNECT_TIMEOUT)
-        // The error that matters is the one that `get` returns.
-        .error_handler(Box::new(r2d2::NopErrorHandler))
-        .build_unchecked(Connections { file: file.clone(), lock_wait })
-}
-
-pub(super) struct Connections {
-    file: DatabaseFile,
-    lock_wait: LockWait,
-}
-
-/// What a connection does where another holds a lock that it needs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum LockWait {
-    Poll,
-    None,
-}
-
-pub(super) struct PooledReader {
-    pub inner: Connection,
-    /// Whether its last batch failed, so that another takes its place.
-    pub failed: bool,
-}
-
-impl r2d2::ManageConnection for Connections {
-    type Connection = PooledReader;
-    type Error = SqliteError;
-
-    fn connect(&self) -> Result<PooledReader, SqliteError> {
-        let inner = self.file.reader()?;
-        if self.lock_wait == LockWait::None {
-            inner.busy_timeout(Duration::ZERO).map_err(|error| self.file.explain(error))?;
-        }
-        Ok(PooledReader { inner, failed: false })
-    }
-
-    fn is_valid(&self, _: &mut PooledReader) -> Result<(), SqliteError> {
-        // Every batch finds out for itself.
-        Ok(())
-    }
-
-    fn has_broken(&self, reader: &mut PooledReader) -> bool {
-        reader.failed
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::thread;
+    use std::time::Duration;
 
     use jiff::civil::date;
     use tempfile::TempDir;
@@ -323,8 +268,11 @@ mod tests {
     }
 
     fn reader(file: &DatabaseFile) -> Reader {
-        let thread = Arc::new(ScheduledThreadPool::new(1));
-        Reader::open(file, 1, &thread).unwrap().pop().unwrap()
+        Reader::open(file, 1, &Connector::new()).unwrap().pop().unwrap()
+    }
+
+    fn writer(file: DatabaseFile) -> Writer {
+        Writer::open(file, Connector::new()).unwrap()
     }
 
     fn find(reader: &mut Reader) -> Vec<Option<DateOfBirth>> {
@@ -365,7 +313,7 @@ mod tests {
                 DatabaseFile::prepare(&url(&path), JournalChoice::Truncate, Migrate::Auto).unwrap();
             let turns = file.turns.clone();
             let mut reader = reader(&file);
-            let mut writer = Writer::open(file).unwrap();
+            let mut writer = writer(file);
 
             let wait_until_asked = |number| {
                 let began = Instant::now();
@@ -409,7 +357,7 @@ mod tests {
         let file =
             DatabaseFile::prepare(&url(&path), JournalChoice::Truncate, Migrate::Auto).unwrap();
         let mut reader = reader(&file);
-        let mut writer = Writer::open(file.clone()).unwrap();
+        let mut writer = writer(file.clone());
         writer.connection.as_ref().unwrap().busy_timeout(PATIENCE).unwrap();
         let other = file.writer().unwrap();
         execute(&other, "begin immediate").unwrap();
@@ -430,7 +378,7 @@ mod tests {
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("users.db");
             let file = DatabaseFile::prepare(&url(&path), choice, Migrate::Auto).unwrap();
-            let mut writer = Writer::open(file).unwrap();
+            let mut writer = writer(file);
             let write = writer.begin().unwrap();
             writer.run(write, save(1990), later()).unwrap();
             let write = writer.begin().unwrap();

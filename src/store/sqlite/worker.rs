@@ -28,6 +28,13 @@ pub(super) trait BlockingBackend<Q, A>: Send + 'static {
         requests: Vec<Q>,
         deadline: Instant,
     ) -> Result<Vec<A>, BatchError>;
+
+    /// Closes what it has open, after its last batch.
+    fn close(self)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// A thread with a backend of its own, which executes one batch at a time.
@@ -82,7 +89,8 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
                     }
                 }
             }
-            drop((transaction, backend));
+            drop(transaction);
+            backend.close();
             let _ = end.send(());
         })?;
         Ok(WorkerThread { jobs, begin, ended })
