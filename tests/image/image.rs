@@ -222,6 +222,11 @@ impl Copy {
         copy
     }
 
+    /// A name that no other copy has.
+    pub fn name(&self) -> &str {
+        self.folder.path().file_name().unwrap().to_str().unwrap()
+    }
+
     /// The root folder.
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("root")

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
+use crate::control_group::ControlGroup;
 use crate::harness::{Client, PATIENCE, wait_until};
 use crate::image::{Copy, play};
 use crate::{command, said};
@@ -40,8 +41,11 @@ impl Machine {
         let notifications = UnixDatagram::bind(&notify).unwrap();
         notifications.set_read_timeout(Some(PATIENCE)).unwrap();
         let console = File::create(copy.beside("console")).unwrap();
-        let container = Command::new("systemd-nspawn")
-            .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--notify-ready=yes"])
+        let group = ControlGroup::new(copy.name());
+        let container = Command::new("sh")
+            .args(["-c", ENTER_AND_BOOT, "sh"])
+            .args(group.files())
+            .args(["--", "--quiet", "--boot", "--register=no", "--keep-unit", "--notify-ready=yes"])
             .args(["--console=pipe", "--hostname=machine"])
             .arg("--directory")
             .arg(copy.root())
@@ -52,8 +56,8 @@ impl Machine {
             .stdout(console.try_clone().unwrap())
             .stderr(console)
             .spawn()
-            .expect("systemd-nspawn comes with systemd-container");
-        let mut container = Container(container);
+            .expect("sh is there");
+        let mut container = Container { process: container, _group: group };
         let console = || fs::read_to_string(copy.beside("console")).unwrap();
         let deadline = Instant::now() + PATIENCE;
         let mut told = String::new();
@@ -63,7 +67,7 @@ impl Machine {
                 told += &String::from_utf8_lossy(&message[..length]);
                 told.push('\n');
             }
-            let ended = container.0.try_wait().unwrap();
+            let ended = container.process.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < deadline, "no boot: {}", console());
         }
         let leader = told.lines().find_map(|line| line.strip_prefix("X_NSPAWN_LEADER_PID="));
@@ -148,21 +152,29 @@ impl Drop for Machine {
     }
 }
 
+/// Enters the control groups whose files come before `--`, and becomes a container.
+const ENTER_AND_BOOT: &str =
+    r#"while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift; exec systemd-nspawn "$@""#;
+
 /// A container, which ends with the test.
-struct Container(Child);
+struct Container {
+    process: Child,
+    // Removed when the container has ended.
+    _group: ControlGroup,
+}
 
 impl Drop for Container {
     fn drop(&mut self) {
         // Its systemd ends as if the power was cut, and with it nspawn.
-        let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+        let children = format!("/proc/{0}/task/{0}/children", self.process.id());
         let children = fs::read_to_string(children).unwrap_or_default();
         for child in children.split_whitespace() {
             let pid = Pid::from_raw(child.parse().unwrap()).unwrap();
             let _ = kill_process(pid, Signal::KILL);
         }
         if children.is_empty() {
-            let _ = self.0.kill();
+            let _ = self.process.kill();
         }
-        let _ = self.0.wait();
+        let _ = self.process.wait();
     }
 }

@@ -10,6 +10,7 @@
 mod cargo;
 #[path = "../commands.rs"]
 mod commands;
+mod control_group;
 #[path = "../debian.rs"]
 mod debian;
 #[expect(dead_code, reason = "of what starts the service by itself, the client is used")]
