@@ -99,26 +99,37 @@ mod tests {
         }
     }
 
-    /// Counts down to every birthday, day by day and backwards, from every day
-    /// of two centuries: only the month and the day of birth matter, which the
-    /// next test holds.
+    /// Counts down to every birthday, day by day and backwards, from every day around the turns of
+    /// three centuries, one of them in a leap year. Only the month and the day of birth matter,
+    /// which the next test holds.
     #[test]
     fn every_birthday_counts_down_day_by_day() {
-        for leap_day in RULES {
-            for born in date(1896, 1, 1).series(1.day()).take(366) {
-                let mut to_next = None;
-                let mut today = date(2105, 12, 31);
-                while today > FIRST {
-                    today = today.yesterday().expect("a day of the calendar");
-                    to_next = match to_next {
-                        _ if celebrates(born, today, leap_day) => Some(0),
-                        days => days.map(|days: i32| days + 1),
-                    };
-                    let Some(to_next) = to_next else { continue };
-                    if today <= LAST && days(born, today, leap_day) != to_next {
-                        panic!("born {born}, on {today}, {leap_day:?}: not {to_next}");
-                    }
+        for century in [1900, 2000, 2100] {
+            let first = date(century - 4, 1, 1);
+            let last = date(century + 4, 12, 31);
+            for leap_day in RULES {
+                for born in date(1896, 1, 1).series(1.day()).take(366) {
+                    count_down(born, first, last, leap_day);
                 }
+            }
+        }
+    }
+
+    fn count_down(born: Date, first: Date, last: Date, leap_day: LeapDayBirthday) {
+        let mut to_next = None;
+        let mut today = last + 1.year();
+        while today > first {
+            today = today.yesterday().expect("a day of the calendar");
+            to_next = match to_next {
+                _ if celebrates(born, today, leap_day) => Some(0),
+                days => days.map(|days: i32| days + 1),
+            };
+            if today <= last {
+                assert_eq!(
+                    Some(days(born, today, leap_day)),
+                    to_next,
+                    "born {born}, on {today}, {leap_day:?}"
+                );
             }
         }
     }
