@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::providers::providers;
+use crate::providers::{RunningProvider, providers};
 use crate::tree::Tree;
 
 /// A plan of a stack that does not exist yet.
@@ -44,21 +44,22 @@ const STACKS: [(&str, &[&str]); 3] = [
 pub fn plans() -> &'static [Plan] {
     static PLANS: LazyLock<Result<Vec<Plan>, String>> = LazyLock::new(|| {
         // In this thread, so that its message is not lost with one of the others.
-        providers();
+        let provider = &providers().oldest.start();
         thread::scope(|scope| {
-            let plans = STACKS.map(|(name, settings)| scope.spawn(move || plan(name, settings)));
+            let start = |(name, settings)| scope.spawn(move || plan(name, settings, provider));
+            let plans = STACKS.map(start);
             plans.into_iter().map(|plan| plan.join().unwrap()).collect()
         })
     });
     PLANS.as_ref().unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn plan(name: &'static str, settings: &[&str]) -> Result<Plan, String> {
+fn plan(name: &'static str, settings: &[&str], provider: &RunningProvider) -> Result<Plan, String> {
     let tree = Tree::new("", &providers().oldest);
     fs::write(tree.path("tests/plan.tftest.hcl"), include_str!("plan.tftest.hcl")).unwrap();
     let mut test = tree.terraform("test");
     test.args(["-json", "-verbose", "-filter=tests/plan.tftest.hcl"]).args(settings);
-    let output = test.output().unwrap();
+    let output = provider.attach(&mut test).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     // It is 14 MB long, nearly all of it the provider's schema.
     let (mut plans, others): (Vec<_>, Vec<_>) =

@@ -15,8 +15,9 @@ fn the_state_and_its_roles_have_their_properties() {
 }
 
 fn expect_properties(module: &str) {
-    let tree = Tree::new(module, &providers().oldest);
-    let told = run(&mut tree.terraform("test"));
+    let oldest = &providers().oldest;
+    let tree = Tree::new(module, oldest);
+    let told = run(oldest.start().attach(&mut tree.terraform("test")));
     println!("{told}");
     // One that finds no test succeeds too.
     assert!(told.contains("Success!") && !told.contains("Success! 0 passed"), "{told}");

@@ -1,8 +1,9 @@
 //! The versions of AWS's provider that the tests use, from wherever this machine has them.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 
 use crate::{command, run, said};
@@ -18,6 +19,58 @@ pub struct Provider {
     pub version: String,
     /// Where it is, laid out as a mirror.
     pub folder: PathBuf,
+}
+
+impl Provider {
+    /// Starts it by itself. Terraform otherwise starts it again for each plan of a test, only to
+    /// ask for its schema where it is mocked.
+    pub fn start(&self) -> RunningProvider {
+        let mut find = command("find");
+        let found = run(find
+            .arg("-L")
+            .arg(&self.folder)
+            .args(["-path", &format!("*/hashicorp/aws/{}/*", self.version)])
+            .args(["-name", "terraform-provider-aws*", "-type", "f"]));
+        let mut process = Command::new(found.lines().next().expect("a mirror holds the provider"))
+            .arg("-debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(process.stdout.take().unwrap());
+        let mark = "TF_REATTACH_PROVIDERS='";
+        let address =
+            said.by_ref().lines().map(Result::unwrap).find_map(|line| {
+                Some(line.trim().strip_prefix(mark)?.strip_suffix('\'')?.to_owned())
+            });
+        let address = address.expect("a provider that is to be debugged says where it is");
+        RunningProvider { process, _said: said, address }
+    }
+}
+
+/// A provider that serves those who know where it is, until this is dropped.
+/// <https://developer.hashicorp.com/terraform/plugin/debugging>
+pub struct RunningProvider {
+    process: Child,
+    // Open, as it may say more.
+    _said: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl RunningProvider {
+    /// Has Terraform use it.
+    pub fn attach<'a>(&self, terraform: &'a mut Command) -> &'a mut Command {
+        terraform.env("TF_REATTACH_PROVIDERS", &self.address)
+    }
+}
+
+impl Drop for RunningProvider {
+    fn drop(&mut self) {
+        // Ended already is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 pub struct Providers {
