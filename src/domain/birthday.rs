@@ -99,9 +99,9 @@ mod tests {
         }
     }
 
-    /// Counts down to every birthday, day by day and backwards, from every day around the turns of
-    /// three centuries, one of them in a leap year. Only the month and the day of birth matter,
-    /// which the next test holds.
+    /// Counts down to every birthday, day by day and backwards, from every day around 1900, 2000 and
+    /// 2100, of which only 2000 is a leap year. Only the month and the day of birth matter, which
+    /// the next test holds.
     #[test]
     fn every_birthday_counts_down_day_by_day() {
         for century in [1900, 2000, 2100] {

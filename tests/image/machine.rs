@@ -153,8 +153,7 @@ impl Drop for Machine {
 }
 
 /// Enters the control groups whose files come before `--`, and becomes a container.
-const ENTER_AND_BOOT: &str =
-    r#"while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift; exec systemd-nspawn "$@""#;
+const ENTER_AND_BOOT: &str = r#"while [ "$1" != -- ]; do echo $$ >"$1" || exit; shift; done; shift; exec systemd-nspawn "$@""#;
 
 /// A container, which ends with the test.
 struct Container {

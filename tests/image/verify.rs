@@ -34,6 +34,11 @@ const SPOILINGS: &[Spoiling] = &[
         "/usr/local/bin/hello-birthday is missing, somebody else's, not of mode 0755, or was changed",
     ),
     (
+        "a script is missing",
+        |copy| fs::remove_dir_all(copy.path("/usr/local/libexec/hello-birthday")).unwrap(),
+        "/usr/local/libexec/hello-birthday/fetch-database-url is missing",
+    ),
+    (
         "the CA certificates are others",
         |copy| copy.write("/etc/hello-birthday/postgres-ca.pem", &authority(2001), 0o644),
         "/etc/hello-birthday/postgres-ca.pem is missing, somebody else's, not of mode 0644, or was changed",

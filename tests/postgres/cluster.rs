@@ -224,6 +224,12 @@ impl Cluster {
         format!("postgres://{name}:{password}@127.0.0.1:{}/{name}", self.port)
     }
 
+    /// The same, for a service that must start however busy this machine is.
+    #[allow(dead_code, reason = "no test target needs all of it")]
+    pub fn new_patient_database(&self) -> String {
+        self.new_database() + "?connect_timeout=60"
+    }
+
     /// Runs statements as the superuser; see [`Session::execute`].
     pub fn execute(&self, sql: &str) -> String {
         execute(&self.superuser(), sql)

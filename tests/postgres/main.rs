@@ -45,6 +45,7 @@ use std::sync::{LazyLock, Mutex};
 fn database_url(folder: &Path) -> Option<String> {
     static URLS: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::default);
     let mut urls = URLS.lock().unwrap();
-    let url = urls.entry(folder.to_owned()).or_insert_with(|| cluster::shared().new_database());
+    let url =
+        urls.entry(folder.to_owned()).or_insert_with(|| cluster::shared().new_patient_database());
     Some(url.clone())
 }

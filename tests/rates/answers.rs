@@ -200,7 +200,7 @@ fn a_port_that_moved_is_found_where_it_is_now() {
 fn rates_are_served_from_an_empty_folder_in_three_steps() {
     let folder = new_folder();
     std::fs::write(folder.path().join("rates.sql"), sample().to_dump()).unwrap();
-    let postgres = shared().new_database();
+    let postgres = shared().new_patient_database();
     for url in [None, Some(&postgres)] {
         let mut start = Command::new(BINARY);
         let mut load = Command::new(BINARY);

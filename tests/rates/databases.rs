@@ -32,7 +32,7 @@ impl Database {
     }
 
     pub fn postgres() -> Database {
-        Database { url: shared().new_database(), folder: new_folder() }
+        Database { url: shared().new_patient_database(), folder: new_folder() }
     }
 
     /// One of each kind.

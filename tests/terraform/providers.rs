@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{command, run, said};
 
 /// What terraform/versions.tf asks for.
@@ -22,8 +24,8 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Starts it by itself. Terraform otherwise starts it again for each plan of a test, only to
-    /// ask for its schema where it is mocked.
+    /// Starts it as a server of its own. Terraform otherwise starts it again for each plan of a
+    /// test, only to ask for its schema where it is mocked.
     pub fn start(&self) -> RunningProvider {
         let mut find = command("find");
         let found = run(find
@@ -31,29 +33,25 @@ impl Provider {
             .arg(&self.folder)
             .args(["-path", &format!("*/hashicorp/aws/{}/*", self.version)])
             .args(["-name", "terraform-provider-aws*", "-type", "f"]));
-        let mut process = Command::new(found.lines().next().expect("a mirror holds the provider"))
-            .arg("-debug")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut provider = command(found.lines().next().expect("a mirror holds the provider"));
+        let mut process =
+            provider.arg("-debug").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(process.stdout.take().unwrap());
         let mark = "TF_REATTACH_PROVIDERS='";
         let address =
             said.by_ref().lines().map(Result::unwrap).find_map(|line| {
                 Some(line.trim().strip_prefix(mark)?.strip_suffix('\'')?.to_owned())
             });
-        let address = address.expect("a provider that is to be debugged says where it is");
+        let address = address.expect("the provider prints its address");
         RunningProvider { process, _said: said, address }
     }
 }
 
-/// A provider that serves those who know where it is, until this is dropped.
+/// A provider that any Terraform can attach to, until this is dropped.
 /// <https://developer.hashicorp.com/terraform/plugin/debugging>
 pub struct RunningProvider {
     process: Child,
-    // Open, as it may say more.
+    // Kept open: later output would fail.
     _said: BufReader<ChildStdout>,
     address: String,
 }
@@ -67,8 +65,8 @@ impl RunningProvider {
 
 impl Drop for RunningProvider {
     fn drop(&mut self) {
-        // Ended already is as good.
-        let _ = self.process.kill();
+        // Passed on by what bounds its time. It may have ended already.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
         let _ = self.process.wait();
     }
 }

@@ -1,5 +1,5 @@
-//! Pools of connections that read. A pool replaces a connection that failed, and bounds how long
-//! that is waited for.
+//! Pools of connections that read. A pool replaces a connection that failed, and bounds the wait
+//! for it.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -15,7 +15,7 @@ use super::file::DatabaseFile;
 /// holds a lock.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Opens the connections of a file's pools. They fail so seldom that one thread does for all.
+/// Opens the connections of a file's pools. They fail so seldom that one thread is enough for all.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<ScheduledThreadPool>);
 
@@ -41,14 +41,14 @@ impl Connector {
             .build_unchecked(Connections { file: file.clone(), lock_wait })
     }
 
-    /// Once the pools have been dropped: blocks until the connection that was being opened for one
-    /// of them, if any, is closed. Dropping a pool does not wait for that.
+    /// Blocks until the connection that is being opened, if any, is closed, but no longer than a
+    /// batch may wait for one. Call it after the pools are dropped, which does not wait for that.
     pub fn finish(&self) {
         let (sender, finished) = channel::<()>();
-        // The thread does this after what it is doing.
+        // Runs after the job in progress.
         self.0.execute(move || drop(sender));
-        // Nothing is sent: this returns when the sender is dropped.
-        let _ = finished.recv();
+        // Nothing is sent: the wait ends when the sender is dropped.
+        let _ = finished.recv_timeout(CONNECT_TIMEOUT);
     }
 }
 

@@ -77,9 +77,11 @@ impl BlockingBackend<User, ()> for Writer {
     }
 
     /// The last connection to a file moves the write-ahead log into it. That is this one, once the
-    /// readers are closed and no connection is still being opened for them.
+    /// readers are closed and no connection is being opened for them.
     fn close(self) {
-        self.connector.finish();
+        if self.file.journal == Journal::Wal {
+            self.connector.finish();
+        }
         drop(self.connection);
     }
 }

@@ -12,7 +12,7 @@ use crate::store::batch::{Backend, BatchError};
 
 /// Executes batches where it may block. What fails or panics leaves nothing behind that the next
 /// batch would meet.
-pub(super) trait BlockingBackend<Q, A>: Send + 'static {
+pub(super) trait BlockingBackend<Q, A>: Sized + Send + 'static {
     /// Dropping it rolls it back.
     type Transaction;
 
@@ -30,11 +30,7 @@ pub(super) trait BlockingBackend<Q, A>: Send + 'static {
     ) -> Result<Vec<A>, BatchError>;
 
     /// Closes what it has open, after its last batch.
-    fn close(self)
-    where
-        Self: Sized,
-    {
-    }
+    fn close(self) {}
 }
 
 /// A thread with a backend of its own, which executes one batch at a time.
