@@ -34,9 +34,9 @@ const SPOILINGS: &[Spoiling] = &[
         "/usr/local/bin/hello-birthday is missing, somebody else's, not of mode 0755, or was changed",
     ),
     (
-        "a script is missing",
-        |copy| fs::remove_dir_all(copy.path("/usr/local/libexec/hello-birthday")).unwrap(),
-        "/usr/local/libexec/hello-birthday/fetch-database-url is missing",
+        "a unit is missing",
+        |copy| fs::remove_file(copy.path("/etc/systemd/system/srv-birthdays.mount")).unwrap(),
+        "/etc/systemd/system/srv-birthdays.mount is missing",
     ),
     (
         "the CA certificates are others",

@@ -1,8 +1,9 @@
 //! Batches on a stopped clock, each held until the test lets it go on.
 
+use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -94,27 +95,36 @@ impl Running {
     }
 }
 
+thread_local! {
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// What is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct Log;
 
 impl Log {
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let lines = tracing_subscriber::fmt().without_time().with_level(false).with_target(false);
-        let lines = lines.with_ansi(false).with_writer(move || log.clone());
-        tracing::subscriber::set_default(lines.finish())
+    /// All threads have one subscriber: an event that is reached first on a thread without one is
+    /// off for every thread.
+    fn start() -> Log {
+        static SUBSCRIBE: Once = Once::new();
+        SUBSCRIBE.call_once(|| {
+            let lines = tracing_subscriber::fmt().without_time().with_level(false);
+            let lines = lines.with_target(false).with_ansi(false).with_writer(|| Log);
+            tracing::subscriber::set_global_default(lines.finish()).expect("it is the only one");
+        });
+        LOGGED.take();
+        Log
     }
 
     fn lines(&self) -> Vec<String> {
-        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let log = String::from_utf8(LOGGED.with_borrow(Vec::clone)).unwrap();
         log.lines().map(|line| line.split(" store.kind").next().unwrap().to_owned()).collect()
     }
 }
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOGGED.with_borrow_mut(|log| log.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -320,8 +330,7 @@ async fn a_worker_that_hangs_holds_up_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_hangs_is_logged_once_while_another_works() {
-    let log = Log::default();
-    let _logging = log.start();
+    let log = Log::start();
     let (batcher, mut batches) = start(LIMITS, 2);
     let hanging = send(&batcher, 1);
     let batch = batches.next().await;
@@ -382,8 +391,7 @@ async fn a_batch_with_too_few_answers_leaves_nobody_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn one_request_more_than_may_wait_is_rejected_at_once() {
-    let log = Log::default();
-    let _logging = log.start();
+    let log = Log::start();
     let (batcher, mut batches) = start(LIMITS, 1);
     let first = send(&batcher, 0);
     let batch = batches.next().await;
