@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -47,9 +50,14 @@ class Terraform:
         self._backend = Path("environments") / f"{environment}.tfbackend"
         self._deadline = time.monotonic() + limit_seconds
         self._limit_seconds = limit_seconds
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._interruption: Interrupted | None = None
         self._is_told = False
+        # Python handles a signal between two steps of this program. One that arrives as a step
+        # begins to wait does not end the wait, but what it writes here does.
+        self._signalled, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
@@ -111,7 +119,6 @@ class Terraform:
             env={**os.environ, "TF_IN_AUTOMATION": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if show else None,
-            text=True,
             # A terminal's interrupt reaches only this process, which passes it on once: the
             # second one would have Terraform end without saving its state.
             start_new_session=True,
@@ -120,16 +127,32 @@ class Terraform:
         limit = threading.Timer(max(self._deadline - time.monotonic(), 0), self._on_limit)
         limit.start()
         said = ""
-        for line in self._process.stdout or ():
-            said += line
+        for text in self._printed(self._process):
+            said += text
             if show:
-                sys.stderr.write(line)
+                sys.stderr.write(text)
                 sys.stderr.flush()
         code = self._process.wait()
         limit.cancel()
         self._process = None
         self._stop_if_interrupted()
         return code, said
+
+    def _printed(self, process: subprocess.Popen[bytes]) -> Iterator[str]:
+        """What it prints, as soon as it does."""
+        assert process.stdout
+        output = process.stdout.fileno()
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while True:
+            ready, _, _ = select.select([output, self._signalled], [], [])
+            if self._signalled in ready:
+                os.read(self._signalled, 1024)
+            if output in ready:
+                printed = os.read(output, 65536)
+                yield decoder.decode(printed, final=not printed)
+                if not printed:
+                    process.stdout.close()
+                    return
 
     def _stop_if_interrupted(self) -> None:
         if self._interruption:

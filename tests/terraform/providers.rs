@@ -34,8 +34,14 @@ impl Provider {
             .args(["-path", &format!("*/hashicorp/aws/{}/*", self.version)])
             .args(["-name", "terraform-provider-aws*", "-type", "f"]));
         let mut provider = command(found.lines().next().expect("a mirror holds the provider"));
-        let mut process =
-            provider.arg("-debug").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = provider
+            .arg("-debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            // It traces every request there.
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut said = BufReader::new(process.stdout.take().unwrap());
         let mark = "TF_REATTACH_PROVIDERS='";
         let address =
