@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::cluster::{Session, programs, shared};
 use crate::dump::Rows;
-use crate::harness::{Answer, BINARY, Service, clean_environment, new_folder};
+use crate::harness::{Answer, BINARY, Service, clean_environment, new_folder, wait_until};
 
 /// A database that the service uses.
 pub struct Database {
@@ -103,8 +103,13 @@ impl Question<'_> {
         format!("/rates?date_from={from}&date_to={to}&orig_code={origin}&dest_code={destination}")
     }
 
+    /// Queries run while all others leave a processor idle, so on a busy machine the service may
+    /// say "try again in a moment" for a while.
     pub fn ask(&self, service: &Service) -> Answer {
-        service.get(&self.path())
+        wait_until("rates are answered", || {
+            let answer = service.get(&self.path());
+            (answer.status != 503).then_some(answer)
+        })
     }
 }
 
