@@ -71,7 +71,7 @@ impl Handler for OneByOne {
     }
 }
 
-/// Opens connections as the service does.
+/// Opens connections whose saves are as durable as the service's, with SQLite's defaults otherwise.
 pub struct File(PathBuf);
 
 impl r2d2::ManageConnection for File {

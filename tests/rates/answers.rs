@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::cluster::shared;
-use crate::databases::{Database, Question, Reference, expect};
+use crate::databases::{Database, Question, Reference, answered, expect};
 use crate::dump::{Rows, sample};
 use crate::harness::{BINARY, Service, clean_environment, new_folder};
 
@@ -76,14 +76,16 @@ fn until_something_is_loaded_it_is_404_that_says_how_to_load() {
     for database in Database::both() {
         let service = database.start(&[]);
         for path in [MONTH.path(), "/rates".to_owned(), "/rates?date_from=x".to_owned()] {
-            service.get(&path).expect_problem(404, "hello-birthday load-rates FILE");
+            let answer = answered(|| service.get(&path));
+            answer.expect_problem(404, "hello-birthday load-rates FILE");
         }
         // A load needs no restart.
         database.load_rows(&sample());
         MONTH.ask(&service).expect_status(200);
         service.get("/rates").expect_problem(400, "date_from is missing");
         // Nor does another instance.
-        database.start(&[]).get("/rates").expect_problem(400, "date_from is missing");
+        let other = database.start(&[]);
+        answered(|| other.get("/rates")).expect_problem(400, "date_from is missing");
     }
 }
 
@@ -105,10 +107,12 @@ fn a_bad_query_is_400_and_says_what_to_change() {
         ("EETLL", "%C3", "not UTF-8"),
         ("EETLL", "EE%00LL", "not UTF-8 or holds NUL"),
     ] {
-        service.get(&good.replace(old, new)).expect_problem(400, told);
+        let bad = good.replace(old, new);
+        answered(|| service.get(&bad)).expect_problem(400, told);
     }
-    let same = service.get(&(good.replace("CNGGZ", "CNG%47Z") + "&utm=1&a&=&&"));
-    assert_eq!(same.expect_status(200).body, service.get(&good).body);
+    let same = good.replace("CNGGZ", "CNG%47Z") + "&utm=1&a&=&&";
+    let same = answered(|| service.get(&same)).expect_status(200);
+    assert_eq!(same.body, MONTH.ask(&service).body);
 }
 
 #[test]
@@ -118,8 +122,8 @@ fn the_other_methods_are_as_of_other_paths() {
     let service = database.start(&[]);
     let answer = service.request("OPTIONS", "/rates", "").expect_status(204);
     assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"));
-    let head = service.request("HEAD", &MONTH.path(), "").expect_status(200);
-    let get = service.get(&MONTH.path());
+    let head = answered(|| service.request("HEAD", &MONTH.path(), "")).expect_status(200);
+    let get = MONTH.ask(&service);
     assert_eq!(
         (head.body.as_str(), head.header("content-length")),
         ("", get.header("content-length"))
@@ -130,7 +134,8 @@ fn the_other_methods_are_as_of_other_paths() {
         r#"hello_birthday_http_requests_total{method="GET",route="/rates",status="200"}"#;
     assert_eq!(service.metric(requests), 1.0);
     let batches = r#"hello_birthday_store_batch_requests_count{kind="rates"}"#;
-    assert_eq!(service.metric(batches), 2.0);
+    // More if one of them was asked again.
+    assert!(service.metric(batches) >= 2.0);
 }
 
 #[test]

@@ -98,11 +98,12 @@ impl BlockingBackend<RatesQuery, Option<DailyTotals>> for RatesReader {
     }
 }
 
-/// Has this thread run only while the others leave a processor idle: queries read thousands of rows,
-/// and the event loop and saves need a processor for microseconds, but at once. The lowest nice value
-/// is not enough, since Linux lets a thread that runs finish its slice of some milliseconds before
-/// one that wakes up; unless it is of SCHED_IDLE (sched(7)). Where that is not allowed, queries
-/// compete with the rest.
+/// Has this thread run only while the others leave a processor idle: those of this service, and
+/// unless it has a control group with a weight, those of the whole host. Queries read thousands of
+/// rows, and the event loop and saves need a processor for microseconds, but at once. The lowest
+/// nice value is not enough, since Linux lets a thread that runs finish its slice of some
+/// milliseconds before one that wakes up; unless it is of SCHED_IDLE (sched(7)). Where that is not
+/// allowed, queries compete with the rest.
 fn give_way() {
     let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
