@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Client, random, wait_until};
+use crate::harness::{Client, answered, random, wait_until};
 use crate::image::{Copy, UID};
 use crate::load::{BUSY, Clients, Load};
 use crate::machine::Machine;
@@ -27,14 +27,8 @@ fn it_serves_through_restarts_from_the_file_system_that_it_mounts_and_logs_no_na
     let greeting = client.send("GET", "/hello/Johannes", "").unwrap().expect_status(200).body;
     assert!(greeting.starts_with(r#"{"message":"Hello, Johannes! "#), "{greeting}");
     machine.ask_admin("/readyz");
-    // Its sandbox lets the thread that reads rates give way. On a busy machine it may do so for too
-    // long, and the service says that it is to be asked again.
-    let rates = wait_until("rates are answered", || {
-        let answer = client.send("GET", RATES, "").unwrap();
-        let too_late = answer.status == 503 && answer.body.contains("did not answer in time");
-        (!too_late).then_some(answer)
-    });
-    rates.expect_status(404);
+    // Its sandbox lets the thread that reads rates give way.
+    answered(|| client.send("GET", RATES, "").unwrap()).expect_status(404);
     let threads = machine.run(&["sh", "-c", "cat /proc/[0-9]*/task/*/stat"]);
     let policies: Vec<_> = threads.lines().filter_map(|stat| policy_of(stat, "rates")).collect();
     assert_eq!(policies, [SCHED_IDLE]);

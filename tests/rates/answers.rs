@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use crate::cluster::shared;
-use crate::databases::{Database, Question, Reference, answered, expect};
+use crate::databases::{Database, Question, Reference, expect};
 use crate::dump::{Rows, sample};
-use crate::harness::{BINARY, Service, clean_environment, new_folder};
+use crate::harness::{BINARY, Service, answered, clean_environment, new_folder};
 
 const MONTH: Question<'static> =
     Question { from: "2016-01-01", to: "2016-01-31", origin: "CNGGZ", destination: "EETLL" };
@@ -118,12 +118,13 @@ fn a_bad_query_is_400_and_says_what_to_change() {
 #[test]
 fn the_other_methods_are_as_of_other_paths() {
     let database = Database::sqlite("");
+    // With this journal queries do not wait for an idle processor, so that none comes too late.
+    let service = database.start(&["--sqlite-journal", "truncate"]);
     database.load_rows(&sample());
-    let service = database.start(&[]);
     let answer = service.request("OPTIONS", "/rates", "").expect_status(204);
     assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"));
-    let head = answered(|| service.request("HEAD", &MONTH.path(), "")).expect_status(200);
-    let get = MONTH.ask(&service);
+    let head = service.request("HEAD", &MONTH.path(), "").expect_status(200);
+    let get = service.get(&MONTH.path());
     assert_eq!(
         (head.body.as_str(), head.header("content-length")),
         ("", get.header("content-length"))
@@ -134,8 +135,7 @@ fn the_other_methods_are_as_of_other_paths() {
         r#"hello_birthday_http_requests_total{method="GET",route="/rates",status="200"}"#;
     assert_eq!(service.metric(requests), 1.0);
     let batches = r#"hello_birthday_store_batch_requests_count{kind="rates"}"#;
-    // More if one of them was asked again.
-    assert!(service.metric(batches) >= 2.0);
+    assert_eq!(service.metric(batches), 2.0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::cluster::{Session, programs, shared};
 use crate::dump::Rows;
-use crate::harness::{Answer, BINARY, Service, clean_environment, new_folder, wait_until};
+use crate::harness::{Answer, BINARY, Service, answered, clean_environment, new_folder};
 
 /// A database that the service uses.
 pub struct Database {
@@ -106,16 +106,6 @@ impl Question<'_> {
     pub fn ask(&self, service: &Service) -> Answer {
         answered(|| service.get(&self.path()))
     }
-}
-
-/// Asks again for as long as the answer comes too late. On a local SQLite file queries run only while
-/// all others leave a processor idle, which on a busy machine they seldom do.
-pub fn answered(ask: impl Fn() -> Answer) -> Answer {
-    wait_until("rates are answered", || {
-        let answer = ask();
-        let too_late = answer.status == 503 && answer.body.contains("did not answer in time");
-        (!too_late).then_some(answer)
-    })
 }
 
 /// A day, its number of prices and their sum.

@@ -194,8 +194,8 @@ fn saves_and_finds_go_on_through_whole_loads_with_either_journal() {
     let journal = ["--sqlite-journal", "truncate"];
     // A query of all pairs takes long enough to be overtaken by a load; on a busy machine too long
     // where queries wait for an idle processor, so that one asks for a single pair.
-    let pair = pair(5);
-    let (origin, destination) = (port(pair.0), port(pair.1));
+    let (origin, destination) = pair(5);
+    let [origin, destination] = [origin, destination].map(port);
     for (database, flags, [origin, destination]) in [
         (Database::sqlite(""), &[][..], [origin.as_str(), &destination]),
         (Database::sqlite(""), &journal, ["west", "east"]),
