@@ -496,17 +496,6 @@ pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Asks for rates, again for as long as the answer comes too late. On a local SQLite file queries run
-/// only while all others leave a processor idle, which on a busy machine they seldom do.
-#[allow(dead_code, reason = "no test target needs all of it")]
-pub fn answered(mut ask: impl FnMut() -> Answer) -> Answer {
-    wait_until("rates are answered", || {
-        let answer = ask();
-        let too_late = answer.status == 503 && answer.body.contains("did not answer in time");
-        (!too_late).then_some(answer)
-    })
-}
-
 /// A number below `limit`, another one each time.
 pub fn random(limit: u64) -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};

@@ -6,12 +6,14 @@ mod bulk;
 mod error;
 mod event_loop;
 mod file;
+mod idle_thread;
 mod journal;
 mod migrate;
 mod pool;
 mod queries;
 mod rates;
 mod rates_load;
+mod scan;
 mod turns;
 mod worker;
 
@@ -115,7 +117,8 @@ impl Threads {
         let readers = Reader::open(&file, readers(journal), &connector)?;
         let start = |reader| WorkerThread::start("reader", begin, reader);
         let readers = readers.into_iter().map(start).collect::<std::io::Result<_>>()?;
-        let rates = WorkerThread::start("rates", Begin::WithRun, RatesReader::new(file.clone()))?;
+        let rates = RatesReader::new(file.clone())?;
+        let rates = WorkerThread::start("rates", Begin::WithRun, rates)?;
         Ok(Threads { readers, writer, rates, file, connector })
     }
 }

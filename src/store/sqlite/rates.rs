@@ -1,42 +1,191 @@
-//! Reads rates, one query in a transaction.
+//! Executes queries for rates without keeping birthdays waiting.
 
-use anyhow::ensure;
+use std::time::Duration;
+
+use anyhow::{anyhow, ensure};
 use rusqlite::{Connection, OptionalExtension, Row};
-use thread_priority::unix::{
-    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
-};
-use thread_priority::{ThreadPriority, thread_native_id};
 use tokio::time::Instant;
 
+use super::SqliteError;
 use super::file::{DatabaseFile, execute};
+use super::idle_thread::IdleThread;
 use super::journal::Journal;
-use super::queries::finish;
+use super::scan::{Progress, Scan};
 use super::worker::BlockingBackend;
-use crate::domain::calendar::day_number;
 use crate::domain::rates::{Code, DailyTotals, Place, Places, RatesQuery};
 use crate::store::batch::BatchError;
 use crate::store::rates::LoadedPlaces;
 
-/// Destinations up to which each is looked up by itself, rather than reading all prices of an
-/// origin. A lookup takes as long as reading a dozen rows, and most origins have prices to a few
-/// destinations for months of days.
-const LOOKUPS_MAX: usize = 64;
+/// With a rollback journal a commit waits for all who read, and so do those who come after it. So
+/// a scan gives way to them as often as this.
+const SLICE: Duration = Duration::from_millis(20);
 
-/// Rows between two looks at the clock: a fraction of a millisecond.
-const ROWS_PER_CLOCK: usize = 4096;
+/// How long a scan may take on the idle thread. With a processor of its own the thread reads half a
+/// million rows meanwhile; after that there is most likely none idle.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Executes queries, on a connection of its own.
+/// While no processor is idle, how many times as long as a scan took here the next one may wait for
+/// one: so scans take about a tenth of a processor from those that have more urgent work.
+const IDLE_TIMEOUT_FACTOR: u32 = 9;
+
+/// Executes queries, each of which may read a hundred thousand rows, where the event loop and saves
+/// need a processor for microseconds, but at once. With a write-ahead log, which lets others read
+/// and save meanwhile, prices are read on a thread that runs while a processor is idle.
 pub(super) struct RatesReader {
     file: DatabaseFile,
-    /// Opened again after it failed.
-    connection: Option<Connection>,
+    /// Those that are open and in no transaction.
+    connections: Vec<Connection>,
     places: Option<LoadedPlaces>,
+    idle_thread: Option<IdleThread<IdleScan>>,
+    idle_timeout: Duration,
+    slice: Duration,
+}
+
+/// A scan in the transaction of its connection.
+struct IdleScan {
+    connection: Connection,
+    scan: Scan,
+    outcome: Option<rusqlite::Result<Progress>>,
 }
 
 impl RatesReader {
-    /// Opens the connection with the first query.
-    pub fn new(file: DatabaseFile) -> RatesReader {
-        RatesReader { file, connection: None, places: None }
+    /// Opens connections when queries need them.
+    pub fn new(file: DatabaseFile) -> std::io::Result<RatesReader> {
+        let start = || {
+            IdleThread::start("rates-idle", |IdleScan { connection, scan, outcome }| {
+                *outcome = Some(scan.read_all(connection));
+            })
+        };
+        let idle_thread = (file.journal == Journal::Wal).then(start).transpose()?;
+        Ok(RatesReader {
+            file,
+            connections: Vec::new(),
+            places: None,
+            idle_thread,
+            idle_timeout: IDLE_TIMEOUT,
+            slice: SLICE,
+        })
+    }
+
+    /// Begins a transaction that reads, on a connection that is in none.
+    fn begin_on_another(&mut self) -> Result<Connection, BatchError> {
+        // Taken out: a connection that failed does not come back.
+        let connection = match self.connections.pop() {
+            Some(connection) => connection,
+            None => self.file.reader()?,
+        };
+        self.begin_on(&connection)?;
+        Ok(connection)
+    }
+
+    /// Returns the load that it reads.
+    fn begin_on(&self, connection: &Connection) -> Result<Option<i64>, SqliteError> {
+        // For as long as it takes to lock the file, and not for the query: others may read
+        // meanwhile, and SQLite lets no new reader in while a commit waits.
+        let _turn = self.file.wait_for_turn();
+        execute(connection, "begin")
+            .and_then(|()| current_load(connection))
+            .map_err(|error| self.file.explain(error))
+    }
+
+    /// Finds what `query` asks for in the transaction of `connection` or, where that takes long, in
+    /// others. Returns a connection that is in one.
+    fn find(
+        &mut self,
+        connection: Connection,
+        query: &RatesQuery,
+        deadline: Instant,
+    ) -> Result<(Connection, Option<DailyTotals>), BatchError> {
+        let Some(scan) = self.start_scan(&connection, query, deadline)? else {
+            return Ok((connection, None));
+        };
+        if scan.is_short() || self.idle_thread.is_none() {
+            return self.read_here(connection, scan, query, deadline);
+        }
+        let (connection, read) = self.read_when_idle(connection, scan)?;
+        if let Some(scan) = read {
+            return Ok((connection, Some(scan.into_totals())));
+        }
+        let Some(scan) = self.start_scan(&connection, query, deadline)? else {
+            return Ok((connection, None));
+        };
+        let began = Instant::now();
+        let found = self.read_here(connection, scan, query, deadline);
+        self.idle_timeout = IDLE_TIMEOUT.min(began.elapsed() * IDLE_TIMEOUT_FACTOR);
+        found
+    }
+
+    /// Reads on the idle thread. Returns no scan if no processor is idle for long enough.
+    fn read_when_idle(
+        &mut self,
+        connection: Connection,
+        scan: Scan,
+    ) -> Result<(Connection, Option<Scan>), BatchError> {
+        let Some(thread) = &mut self.idle_thread else { return Ok((connection, None)) };
+        if thread.is_busy() {
+            // With a scan that has been done here instead.
+            let Some(late) = thread.finish(self.idle_timeout) else {
+                return Ok((connection, None));
+            };
+            if execute(&late.connection, "rollback").is_ok() {
+                self.connections.push(late.connection);
+            }
+        }
+        thread.begin(IdleScan { connection, scan, outcome: None });
+        let Some(IdleScan { connection, scan, outcome }) = thread.finish(self.idle_timeout) else {
+            return Ok((self.begin_on_another()?, None));
+        };
+        self.idle_timeout = IDLE_TIMEOUT;
+        let progress = outcome.ok_or_else(|| anyhow!("the scan panicked"))?;
+        ensure_in_time(progress.map_err(|error| self.file.explain(error))?)?;
+        Ok((connection, Some(scan)))
+    }
+
+    fn start_scan(
+        &mut self,
+        connection: &Connection,
+        query: &RatesQuery,
+        deadline: Instant,
+    ) -> Result<Option<Scan>, SqliteError> {
+        let explain = |error| self.file.explain(error);
+        let Some(load) = current_load(connection).map_err(explain)? else { return Ok(None) };
+        let places = match self.places.take_if(|places| places.version == load) {
+            Some(places) => places,
+            None => LoadedPlaces {
+                version: load,
+                places: read_places(connection, load).map_err(explain)?,
+            },
+        };
+        let LoadedPlaces { places, .. } = self.places.insert(places);
+        Ok(Some(Scan::new(load, places, query, deadline)))
+    }
+
+    /// Reads on this thread. Between slices it is in no transaction; should a load replace the rates
+    /// then, it starts again.
+    fn read_here(
+        &mut self,
+        connection: Connection,
+        mut scan: Scan,
+        query: &RatesQuery,
+        deadline: Instant,
+    ) -> Result<(Connection, Option<DailyTotals>), BatchError> {
+        loop {
+            let progress = scan
+                .read(&connection, Instant::now() + self.slice)
+                .map_err(|error| self.file.explain(error))?;
+            ensure_in_time(progress)?;
+            if progress == Progress::Complete {
+                return Ok((connection, Some(scan.into_totals())));
+            }
+            execute(&connection, "commit").map_err(|error| self.file.explain(error))?;
+            let load = self.begin_on(&connection)?;
+            if load != Some(scan.load()) {
+                let Some(anew) = self.start_scan(&connection, query, deadline)? else {
+                    return Ok((connection, None));
+                };
+                scan = anew;
+            }
+        }
     }
 }
 
@@ -45,85 +194,36 @@ impl BlockingBackend<RatesQuery, Option<DailyTotals>> for RatesReader {
 
     fn begin(&mut self) -> Result<Connection, BatchError> {
         self.file.ensure_not_replaced()?;
-        // Taken out: a connection that failed does not come back.
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                // With a rollback journal a commit waits for queries, which then must not wait
-                // for others.
-                if self.file.journal == Journal::Wal {
-                    give_way();
-                }
-                self.file.reader()?
-            }
-        };
-        // For as long as it takes to lock the file, and not for the query: others may read
-        // meanwhile, and SQLite lets no new reader in while a commit waits.
-        let _turn = self.file.wait_for_turn();
-        let explain = |error| self.file.explain(error);
-        execute(&connection, "begin").map_err(explain)?;
-        current_load(&connection).map_err(explain)?;
-        Ok(connection)
+        self.begin_on_another()
     }
 
     fn run(
         &mut self,
-        connection: Connection,
+        mut connection: Connection,
         queries: Vec<RatesQuery>,
         deadline: Instant,
     ) -> Result<Vec<Option<DailyTotals>>, BatchError> {
-        let mut too_late = false;
-        let places = &mut self.places;
-        let found = finish(&connection, |connection| {
-            let Some(load) = current_load(connection)? else {
-                return Ok(vec![None; queries.len()]);
-            };
-            if places.as_ref().is_none_or(|places| places.version != load) {
-                *places =
-                    Some(LoadedPlaces { version: load, places: read_places(connection, load)? });
-            }
-            let LoadedPlaces { places, .. } = places.as_ref().expect("they were just read");
-            let mut clock = Clock { deadline, rows: 0, is_late: false };
-            let found = queries
-                .iter()
-                .map(|query| find(connection, load, places, query, &mut clock).map(Some))
-                .collect();
-            too_late = clock.is_late;
-            found
-        });
-        ensure!(!too_late, "a query for rates took longer than a request may");
-        let found = found.map_err(|error| self.file.explain(error))?;
-        self.connection = Some(connection);
+        let mut found = Vec::with_capacity(queries.len());
+        for query in &queries {
+            let totals;
+            (connection, totals) = self.find(connection, query, deadline)?;
+            found.push(totals);
+        }
+        execute(&connection, "commit").map_err(|error| self.file.explain(error))?;
+        self.connections.push(connection);
         Ok(found)
     }
-}
 
-/// Has this thread run only while the others leave a processor idle: those of this service, and
-/// unless it has a control group with a weight, those of the whole host. Queries read thousands of
-/// rows, and the event loop and saves need a processor for microseconds, but at once. The lowest
-/// nice value is not enough, since Linux lets a thread that runs finish its slice of some
-/// milliseconds before one that wakes up; unless it is of SCHED_IDLE (sched(7)). Where that is not
-/// allowed, queries compete with the rest.
-fn give_way() {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-}
-
-/// Tells when a query has taken too long, at the cost of a counter for each row.
-struct Clock {
-    deadline: Instant,
-    rows: usize,
-    is_late: bool,
-}
-
-impl Clock {
-    fn ticks_on(&mut self) -> bool {
-        self.rows += 1;
-        if self.rows.is_multiple_of(ROWS_PER_CLOCK) {
-            self.is_late |= Instant::now() >= self.deadline;
+    fn close(self) {
+        if let Some(thread) = self.idle_thread {
+            thread.close();
         }
-        !self.is_late
     }
+}
+
+fn ensure_in_time(progress: Progress) -> Result<(), BatchError> {
+    ensure!(progress != Progress::TooLate, "a query for rates took longer than a request may");
+    Ok(())
 }
 
 /// The number of the load that is read.
@@ -150,84 +250,210 @@ fn read_places(connection: &Connection, load: i64) -> rusqlite::Result<Places> {
     Ok(places)
 }
 
-fn find(
-    connection: &Connection,
-    load: i64,
-    places: &Places,
-    query: &RatesQuery,
-    clock: &mut Clock,
-) -> rusqlite::Result<DailyTotals> {
-    let mut totals = DailyTotals::none(query.days);
-    let origins = places.ports_of(&query.origin);
-    let destinations = places.ports_of(&query.destination);
-    let days = (day_number(query.days.from()), day_number(query.days.to()));
-    for origin in origins {
-        if destinations.len() <= LOOKUPS_MAX {
-            for destination in &destinations {
-                let pair = (load, origin, *destination);
-                add_pair(connection, pair, days, &mut totals, clock)?;
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use jiff::civil::date;
+    use tempfile::TempDir;
+
+    use super::super::journal::JournalChoice;
+    use super::super::pool::Connector;
+    use super::super::queries::Writer;
+    use super::super::rates_load::SqliteRatesLoad;
+    use super::*;
+    use crate::domain::calendar::day_number;
+    use crate::domain::rates::Days;
+    use crate::domain::{DateOfBirth, Username};
+    use crate::store::database_url::SqliteUrl;
+    use crate::store::rates::{DailySum, NamedPlace, PlaceKind};
+    use crate::store::{Migrate, StoreOptions, User};
+
+    /// Longer than anything takes on the slowest machine.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    const ORIGINS: u32 = 20;
+    /// Regions with few enough ports to look up each, and with more.
+    const DESTINATIONS: [(&str, u32); 2] = [("near", 60), ("east", 70)];
+    const DAYS: i8 = 8;
+
+    fn prepare(path: &Path, journal: JournalChoice) -> DatabaseFile {
+        let url = SqliteUrl { path: path.to_owned(), may_create: true };
+        DatabaseFile::prepare(&url, journal, Migrate::Auto).unwrap()
+    }
+
+    /// Loads a price of `sum` from every origin to every destination on every day.
+    fn load(path: &Path, sum: i64) {
+        let url = SqliteUrl { path: path.to_owned(), may_create: false };
+        let mut load = SqliteRatesLoad::begin(&url, StoreOptions::default()).unwrap();
+        let code = |text: &str| Code::parse(text).unwrap();
+        let named = |code, parent| NamedPlace { place: Place { code, parent }, name: None };
+        let regions = ["west", "east", "near"].map(|region| named(code(region), None));
+        load.add_places(PlaceKind::Region, &regions).unwrap();
+        // Those of a region are not one after the other.
+        let region = |port| match port {
+            0..ORIGINS => "west",
+            port if port % 13 < 6 => "near",
+            _ => "east",
+        };
+        let destinations = ORIGINS..ORIGINS + 130;
+        let ports = 0..destinations.end;
+        let codes: Vec<Code> = ports.clone().map(|port| code(&format!("P{port:03}"))).collect();
+        let ports: Vec<NamedPlace> = ports
+            .map(|port| named(codes[port as usize].clone(), Some(code(region(port)))))
+            .collect();
+        load.add_places(PlaceKind::Port, &ports).unwrap();
+        let mut sums = Vec::new();
+        for origin in 0..ORIGINS {
+            for destination in destinations.clone() {
+                for day in 1..=DAYS {
+                    let day = day_number(date(2016, 1, day));
+                    sums.push(DailySum { origin, destination, day, count: 1, sum });
+                }
             }
-        } else {
-            add_origin(connection, (load, origin), &destinations, days, &mut totals, clock)?;
         }
-        if !clock.ticks_on() {
-            break;
+        load.add_prices(&codes, &sums).unwrap();
+        load.finish().unwrap();
+    }
+
+    fn query(destination: &str) -> RatesQuery {
+        RatesQuery {
+            days: Days::new(date(2016, 1, 1), date(2016, 1, DAYS)).unwrap(),
+            origin: Code::parse("west").unwrap(),
+            destination: Code::parse(destination).unwrap(),
         }
     }
-    Ok(totals)
-}
 
-/// Adds the prices from a port to another.
-fn add_pair(
-    connection: &Connection,
-    (load, origin, destination): (i64, &str, &str),
-    (from, to): (i32, i32),
-    totals: &mut DailyTotals,
-    clock: &mut Clock,
-) -> rusqlite::Result<()> {
-    let mut prices = connection.prepare_cached(
-        "select day, count, sum from prices
-         where load = ?1 and orig_code = ?2 and dest_code = ?3 and day between ?4 and ?5",
-    )?;
-    let mut rows = prices.query((load, origin, destination, from, to))?;
-    while let Some(row) = rows.next()?.filter(|_| clock.ticks_on()) {
-        add_row(row, totals)?;
-    }
-    Ok(())
-}
-
-/// Adds the prices from a port to all `destinations`, which are in order.
-fn add_origin(
-    connection: &Connection,
-    (load, origin): (i64, &str),
-    destinations: &[&str],
-    (from, to): (i32, i32),
-    totals: &mut DailyTotals,
-    clock: &mut Clock,
-) -> rusqlite::Result<()> {
-    let mut prices = connection.prepare_cached(
-        "select day, count, sum, dest_code from prices
-         where load = ?1 and orig_code = ?2 and day between ?3 and ?4",
-    )?;
-    let mut rows = prices.query((load, origin, from, to))?;
-    // Rows come in the order of their destinations, as these are.
-    let mut rest = destinations;
-    while let Some(row) = rows.next()?.filter(|_| clock.ticks_on()) {
-        let destination = row.get_ref(3)?.as_str()?;
-        while rest.first().is_some_and(|next| *next < destination) {
-            rest = &rest[1..];
+    /// What is found where each price is `sum`.
+    fn totals(destinations: u32, sum: i64) -> DailyTotals {
+        let mut totals = DailyTotals::none(query("east").days);
+        let count = u64::from(ORIGINS * destinations);
+        for day in 1..=DAYS {
+            totals.add(day_number(date(2016, 1, day)), count, i128::from(count) * i128::from(sum));
         }
-        match rest.first() {
-            Some(next) if *next == destination => add_row(row, totals)?,
-            Some(_) => {}
-            None => break,
+        totals
+    }
+
+    fn later() -> Instant {
+        Instant::now() + PATIENCE
+    }
+
+    fn find(reader: &mut RatesReader, region: &str) -> Option<DailyTotals> {
+        let connection = reader.begin().unwrap();
+        reader.run(connection, vec![query(region)], later()).unwrap().pop().unwrap()
+    }
+
+    #[test]
+    fn a_scan_that_pauses_reads_every_price_once() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rates.db");
+        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
+        load(&path, 7);
+        let connection = reader.begin().unwrap();
+        for (region, destinations) in DESTINATIONS {
+            let scan = reader.start_scan(&connection, &query(region), later()).unwrap();
+            let mut scan = scan.unwrap();
+            let mut pauses = 0;
+            while scan.read(&connection, Instant::now()).unwrap() == Progress::Paused {
+                pauses += 1;
+            }
+            assert!(pauses > 1, "{region}");
+            assert_eq!(scan.into_totals(), totals(destinations, 7), "{region}");
         }
     }
-    Ok(())
-}
 
-fn add_row(row: &Row<'_>, totals: &mut DailyTotals) -> rusqlite::Result<()> {
-    let [count, sum]: [i64; 2] = [row.get(1)?, row.get(2)?];
-    totals.add(row.get(0)?, count.unsigned_abs(), sum.into());
-    Ok(())
+    #[test]
+    fn a_scan_ends_at_its_deadline() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rates.db");
+        for journal in [JournalChoice::Wal, JournalChoice::Truncate] {
+            let mut reader = RatesReader::new(prepare(&path, journal)).unwrap();
+            load(&path, 7);
+            for (region, destinations) in DESTINATIONS {
+                let connection = reader.begin().unwrap();
+                let error = reader.run(connection, vec![query(region)], Instant::now());
+                let error = error.unwrap_err().to_string();
+                assert_eq!(error, "a query for rates took longer than a request may");
+                assert_eq!(find(&mut reader, region), Some(totals(destinations, 7)));
+            }
+        }
+    }
+
+    #[test]
+    fn with_a_rollback_journal_a_commit_passes_between_two_slices() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rates.db");
+        let file = prepare(&path, JournalChoice::Truncate);
+        load(&path, 7);
+        let mut reader = RatesReader::new(file.clone()).unwrap();
+        reader.slice = Duration::ZERO;
+        let connection = reader.begin().unwrap();
+        let mut writer = Writer::open(file.clone(), Connector::new()).unwrap();
+        let saving = thread::spawn(move || {
+            let write = writer.begin().unwrap();
+            let born = DateOfBirth::from_stored(date(1990, 5, 20));
+            let user = User { username: Username::parse("Ann").unwrap(), born };
+            writer.run(write, vec![user], later()).map(drop).unwrap();
+        });
+        let began = Instant::now();
+        while file.turns.asked() == 0 {
+            assert!(began.elapsed() < PATIENCE, "nobody saves");
+            thread::yield_now();
+        }
+        let (connection, found) = reader.find(connection, &query("east"), later()).unwrap();
+        // The reader is in a transaction, which nobody can commit beside.
+        let users: i64 =
+            connection.query_row("select count(*) from users", [], |row| row.get(0)).unwrap();
+        assert_eq!(users, 1);
+        assert_eq!(found, Some(totals(70, 7)));
+        drop(connection);
+        saving.join().unwrap();
+    }
+
+    #[test]
+    fn a_scan_starts_again_where_a_load_replaces_the_rates_between_two_slices() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rates.db");
+        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Truncate)).unwrap();
+        reader.slice = Duration::ZERO;
+        load(&path, 7);
+        let connection = reader.begin().unwrap();
+        let scan = reader.start_scan(&connection, &query("near"), later()).unwrap().unwrap();
+        execute(&connection, "commit").unwrap();
+        load(&path, 8);
+        reader.begin_on(&connection).unwrap();
+        let (_, found) = reader.read_here(connection, scan, &query("near"), later()).unwrap();
+        assert_eq!(found, Some(totals(60, 8)));
+    }
+
+    #[test]
+    fn a_scan_that_finds_no_idle_processor_is_done_on_another_thread() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rates.db");
+        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
+        load(&path, 7);
+        let (release, released) = channel::<()>();
+        let never_idle = IdleThread::start("never-idle", move |_: &mut IdleScan| {
+            // Until the sender is dropped.
+            let _ = released.recv();
+        });
+        reader.idle_thread = Some(never_idle.unwrap());
+        for timeout in [Duration::from_millis(1), Duration::ZERO] {
+            reader.idle_timeout = timeout;
+            assert_eq!(find(&mut reader, "east"), Some(totals(70, 7)));
+        }
+        assert!(reader.idle_thread.as_ref().unwrap().is_busy());
+        assert_eq!(reader.connections.len(), 1);
+
+        // Once a processor is idle, the thread gives its connection back and is used again.
+        drop(release);
+        reader.idle_timeout = PATIENCE;
+        let connection = reader.begin().unwrap();
+        let error = reader.run(connection, vec![query("east")], later()).unwrap_err();
+        assert_eq!(error.to_string(), "the scan panicked", "the thread reads nothing");
+        assert_eq!(reader.connections.len(), 1);
+        reader.close();
+    }
 }
