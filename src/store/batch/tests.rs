@@ -199,6 +199,7 @@ async fn a_lone_request_runs_at_once() {
 async fn a_request_behind_a_full_batch_of_a_slow_database_is_rejected() {
     // One slow batch may be held up by a lock; two tell how slow the database is.
     for (slow_batches, admitted) in [(1, LIMITS.queue_max), (2, LIMITS.batch_max.get())] {
+        let log = Log::start();
         let (batcher, mut batches) = start(LIMITS, 1);
         for _ in 0..slow_batches {
             let answer = send(&batcher, 0);
@@ -213,6 +214,7 @@ async fn a_request_behind_a_full_batch_of_a_slow_database_is_rejected() {
         let rejected = batcher.submit(0).now_or_never();
         assert_eq!(rejected, Some(Err(StoreError::Overloaded)), "{slow_batches} slow batches");
         assert_eq!(batches.metrics.overloaded.get(), 1);
+        assert_eq!(log.lines(), ["rejecting requests: the store is overloaded"]);
     }
 }
 
