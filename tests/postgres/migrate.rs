@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::cluster::{execute, shared};
+use crate::cluster::{Session, execute, shared};
 use crate::harness::{BINARY, Service, clean_environment, new_folder, wait, wait_until};
 use crate::outages::{sessions, waiting_for_locks};
 use crate::refusal::{failed, refusal};
@@ -44,6 +44,28 @@ fn an_engine_with_one_schema_change_in_a_transaction_and_no_advisory_locks_is_mi
         create event trigger refuse_more on ddl_command_start execute function refuse_more()";
     shared().session_in(role(&url)).execute(refuse_more);
     start_ten_at_once(&url);
+}
+
+#[test]
+fn a_step_that_conflicts_with_another_instance_s_in_serializable_transactions_is_repeated() {
+    let url = shared().new_database();
+    let serializable = "set default_transaction_isolation = 'serializable'";
+    shared().execute(&format!("alter database {} {serializable}", role(&url)));
+    let mut other = Session::open(&url);
+    other.execute(
+        "create table schema_versions (version integer primary key, works_with integer not null);
+         begin;
+         insert into schema_versions values (0, 0)",
+    );
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| Service::start(&["--database-url", &url]));
+        wait_until("its row waits for the other one", || {
+            (waiting_for_locks(shared(), &url) == 1).then_some(())
+        });
+        other.execute("commit");
+        starting.join().unwrap().save("John", "1990-05-20");
+    });
+    assert_eq!(execute(&url, VERSIONS), OURS);
 }
 
 fn start_ten_at_once(url: &str) {
