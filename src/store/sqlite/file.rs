@@ -157,11 +157,7 @@ impl DatabaseFile {
             if attempts == 0 {
                 began = Instant::now();
             }
-            let waits = began.elapsed() < LOCK_TIMEOUT;
-            if waits {
-                sleep(Duration::from_millis(rand::random_range(poll_ms.clone())));
-            }
-            waits
+            lock_pause(began.elapsed(), &poll_ms).map(sleep).is_some()
         }
     }
 
@@ -236,6 +232,13 @@ impl DatabaseFile {
     }
 }
 
+/// How long to pause before the next attempt to get a lock; `None` once that has been waited for
+/// long enough.
+fn lock_pause(waited: Duration, poll_ms: &RangeInclusive<u64>) -> Option<Duration> {
+    let is_in_time = waited < LOCK_TIMEOUT;
+    is_in_time.then(|| Duration::from_millis(rand::random_range(poll_ms.clone())))
+}
+
 /// The path without links, which may lead to another file system. A bare
 /// `:memory:` or `file:...` would also mean something else to SQLite.
 fn resolve(path: &Path) -> Result<PathBuf, SqliteError> {
@@ -290,9 +293,37 @@ pub(super) fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use tempfile::TempDir;
 
     use super::*;
+
+    #[test]
+    fn pauses_between_attempts_to_get_a_lock_are_random_and_never_grow() {
+        for (poll_ms, range) in [(LOCAL_LOCK_POLL_MS, 1..=3), (NETWORK_LOCK_POLL_MS, 5..=10)] {
+            for waited in [Duration::ZERO, LOCK_TIMEOUT - Duration::from_millis(1)] {
+                let pauses: BTreeSet<_> =
+                    (0..1000).map(|_| lock_pause(waited, &poll_ms).unwrap().as_millis()).collect();
+                assert!(pauses.iter().copied().eq(range.clone()), "{pauses:?} after {waited:?}");
+            }
+            assert_eq!(lock_pause(LOCK_TIMEOUT, &poll_ms), None);
+        }
+    }
+
+    #[test]
+    fn connections_wait_for_locks_with_these_pauses_and_not_with_those_of_sqlite() {
+        for choice in [JournalChoice::Wal, JournalChoice::Truncate] {
+            let folder = TempDir::new().unwrap();
+            let url = SqliteUrl { path: folder.path().join("users.db"), may_create: true };
+            let file = DatabaseFile::prepare(&url, choice, Migrate::Auto).unwrap();
+            for connection in [file.writer().unwrap(), file.reader().unwrap()] {
+                // It is zero as soon as another handler takes the place of SQLite's own.
+                let own = connection.pragma_query_value(None, "busy_timeout", |row| row.get(0));
+                assert_eq!(own, Ok(0));
+            }
+        }
+    }
 
     #[test]
     fn a_log_is_copied_back_after_16_mib_whatever_its_pages() {
