@@ -338,6 +338,7 @@ mod tests {
     use rustix::process::{Resource, getrlimit, setrlimit};
     use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
+    use tokio::sync::oneshot;
     use tokio::time::Instant;
 
     use super::super::connection::{LARGE_BYTES_MAX, UNFINISHED_BYTES_MAX};
@@ -642,6 +643,41 @@ mod tests {
         drop(other);
         sleep(SECOND).await;
         assert_eq!(server.metrics.connections.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_made_while_the_event_loop_is_stalled_are_served_at_the_stop() {
+        const CONNECTIONS: usize = 100;
+        let limits = ServerLimits {
+            connections_max: 4000,
+            keep_alive_timeout: 75 * SECOND,
+            drain_timeout: 75 * SECOND,
+        };
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.socket.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async { drop(stopped.await) };
+        let metrics = Metrics::new().listener("public");
+        let serving = tokio::spawn(serve(listener, Reading, metrics, limits, stopped));
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(GET.as_bytes()).await.unwrap();
+        first.read_exact(&mut [0; 1]).await.unwrap();
+
+        // The event loop has one thread, which does this and nothing else meanwhile.
+        let clients = [(); CONNECTIONS].map(|()| {
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            std::io::Write::write_all(&mut client, GET.as_bytes()).unwrap();
+            client.set_nonblocking(true).unwrap();
+            TcpStream::from_std(client).unwrap()
+        });
+        drop((stop, first));
+
+        for mut client in clients {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
+        }
+        assert_eq!(serving.await.unwrap(), 0);
     }
 
     #[test]
