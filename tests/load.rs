@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -64,7 +64,7 @@ pub const BUSY: Clients = Clients {
 };
 
 /// Part of the 5 s that the service gives a request, and no more than it gives the
-/// database to answer one.
+/// database to answer one. The rest is enough to find the database again.
 const MOST_OF_A_REQUESTS_TIME: Duration = Duration::from_secs(3);
 
 /// Clients at work, until they are stopped.
@@ -296,16 +296,19 @@ impl Seen {
         assert_eq!((self.unanswered, self.without_retry_after), (0, 0), "{self}");
     }
 
-    /// Fails if requests were refused. On a machine so slow, or so busy, that one waited for
-    /// most of its time before it was, that is right; then others need not have waited.
+    /// Fails if requests were refused although the database was never away for most of their
+    /// time, `longest_away`, as it may be on a slow or busy machine.
     #[track_caller]
-    pub fn expect_none_refused(&self, service: &Service) {
+    pub fn expect_none_refused(&self, service: &Service, longest_away: Duration) {
         self.expect_all_answered();
-        let right = self.slowest_refusal >= MOST_OF_A_REQUESTS_TIME;
-        assert!(self.retried == 0 || right, "{self}: {}", service.log());
-        if right {
-            println!("not shown, the machine is too slow: {self}: {}", service.log());
+        if self.retried == 0 {
+            return;
         }
+        let why = format!("{self}, the database away for {longest_away:.1?} at most");
+        assert!(longest_away >= MOST_OF_A_REQUESTS_TIME, "{why}: {}", service.log());
+        // Unlike what is printed, it is seen although the test passes.
+        let notice = format!("not shown, the machine is too slow: {why}\n");
+        io::stderr().write_all(notice.as_bytes()).unwrap();
     }
 
     /// Every one of `servers` must have all that was acknowledged.

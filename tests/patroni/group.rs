@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cluster::{self, free_port, programs};
+use crate::commits::Commits;
 use crate::harness::{Answer, PATIENCE};
 
 const DATABASE: &str = "hello";
@@ -129,6 +130,15 @@ impl Group {
     pub fn url(&self) -> String {
         let [one, two] = self.nodes.each_ref().map(|node| local(node.port));
         format!("postgres://{DATABASE}:{PASSWORD}@{one},{two}/{DATABASE}")
+    }
+
+    /// Attempts to commit on whichever server takes writes.
+    pub fn attempt_commits(&self) -> Commits {
+        let [one, two] = self.nodes.each_ref().map(|node| node.port);
+        Commits::start(format!(
+            "host=127.0.0.1,127.0.0.1 port={one},{two} user=postgres dbname=postgres \
+             target_session_attrs=read-write"
+        ))
     }
 
     /// Makes the standby the leader, as before maintenance of the other server. Returns

@@ -241,7 +241,7 @@ impl Cluster {
     }
 
     /// The connection string of the superuser on this machine.
-    fn superuser(&self) -> String {
+    pub fn superuser(&self) -> String {
         let folder = self.folder.display();
         format!("host={folder} port={} user=postgres dbname=postgres", self.port)
     }
@@ -262,6 +262,16 @@ impl Drop for Cluster {
 /// Runs statements in a session of their own; see [`Session::execute`].
 pub fn execute(database: &str, sql: &str) -> String {
     Session::open(database).execute(sql)
+}
+
+/// Whether a transaction that writes can be committed in `database` now.
+pub fn can_commit(database: &str) -> bool {
+    let mut psql = client_program("psql");
+    psql.args(["--no-psqlrc", "--quiet", "--dbname", database]);
+    psql.args(["--command", "select pg_logical_emit_message(true, '', '')"]);
+    // The shortest that libpq takes.
+    psql.env("PGCONNECT_TIMEOUT", "2");
+    run(&mut psql).is_ok()
 }
 
 /// Waits until a database has no other session.

@@ -1,6 +1,7 @@
 //! Statements that conflict with concurrent ones are repeated, and no request fails.
 
 use crate::cluster::{Cluster, execute, shared};
+use crate::commits::Commits;
 use crate::harness::{Service, wait_until};
 use crate::load::{BUSY, Clients, Load};
 use crate::outages::{count, sessions};
@@ -58,14 +59,19 @@ fn instances_that_save_the_same_users_in_serializable_transactions_refuse_no_req
     ));
     let services = [(); 2].map(|()| Service::start(&["--database-url", &url]));
     let same_users = Clients { shared: true, ..BUSY };
+    let commits = Commits::start(server.superuser());
     let loads = services.each_ref().map(|service| Load::start(service.address, same_users));
     for service in &services {
         wait_until("its saves conflict", || {
             (count(service, "retries", "write") >= 10.0).then_some(())
         });
     }
-    for (load, service) in loads.into_iter().zip(&services) {
+    for load in &loads {
         load.wait_for_round();
-        load.stop().expect_none_refused(service);
+    }
+    let seen = loads.map(Load::stop);
+    let longest_away = commits.stop();
+    for (seen, service) in seen.iter().zip(&services) {
+        seen.expect_none_refused(service, longest_away);
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cluster;
+mod commits;
 #[allow(dead_code, reason = "files and flags are tested elsewhere")]
 #[path = "../service/harness.rs"]
 mod harness;

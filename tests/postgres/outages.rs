@@ -5,6 +5,7 @@ use std::fs;
 use std::thread;
 
 use crate::cluster::{Cluster, Session, shared};
+use crate::commits::Commits;
 use crate::harness::{Answer, Service, wait_until};
 use crate::load::{BUSY, Clients, Load};
 use crate::proxy::Proxy;
@@ -64,9 +65,10 @@ fn outlast(begin: fn(&Proxy)) {
     let seen = load.stop();
     seen.expect_all_answered();
     assert!(seen.retried > 0, "no request met the outage");
+    let commits = Commits::start(shared().superuser());
     let load = Load::start(service.address, Clients { shared: true, ..BUSY });
     load.wait_for_round();
-    load.stop().expect_none_refused(&service);
+    load.stop().expect_none_refused(&service, commits.stop());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::cluster::{Cluster, execute, shared};
+use crate::commits::Commits;
 use crate::harness::{Service, new_folder, wait_until};
 use crate::load::{BUSY, Clients, Load};
 use crate::migrate::migrate;
@@ -50,6 +51,7 @@ fn a_replica_killed_under_load_costs_no_request_and_is_logged_once() {
     service.save("John", "1990-05-20");
     pair.wait_for_standby();
 
+    let commits = Commits::start(pair.primary.superuser());
     let load = Load::start(service.address, Clients { shared: true, ..BUSY });
     load.wait_for_round();
     assert_eq!(fallbacks(&service), 0.0);
@@ -59,7 +61,7 @@ fn a_replica_killed_under_load_costs_no_request_and_is_logged_once() {
     pair.standby.start_again();
     wait_until("the replica is back", || (times(&service, AGAIN) > 0).then_some(()));
     load.wait_for_round();
-    load.stop().expect_none_refused(&service);
+    load.stop().expect_none_refused(&service, commits.stop());
     let without = fallbacks(&service);
     println!("{without} batches went to the primary instead");
     assert_eq!((times(&service, GONE), times(&service, AGAIN)), (1, 1), "{}", service.log());

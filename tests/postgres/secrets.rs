@@ -4,11 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::cluster::shared;
+use crate::commits::Commits;
 use crate::harness::{Failed, Service, new_folder, random, wait_until};
 use crate::load::{BUSY, Clients, Load};
 use crate::outages::{count, expect_unavailable};
@@ -24,6 +26,8 @@ fn requests_wait_while_a_password_is_rotated() {
     let secret = Secret::new();
     let service = secret.start_service();
     let load = Load::start(service.address, Clients { shared: true, ..BUSY });
+    let commits = Commits::start(shared().superuser());
+    let mut longest_refused = Duration::ZERO;
     let retries = || count(&service, "retries", "write") + count(&service, "retries", "read");
     for number in 0..ROTATIONS {
         load.wait_for_round();
@@ -34,13 +38,15 @@ fn requests_wait_while_a_password_is_rotated() {
         }
         steps[0]();
         let before = retries();
+        let refused = Instant::now();
         secret.cut_connections();
         // Each of the three connections that died is one, and may be replaced at once.
         wait_until("connecting fails", || (retries() >= before + 4.0).then_some(()));
         steps[1]();
+        longest_refused = longest_refused.max(refused.elapsed());
         load.wait_for_round();
     }
-    load.stop().expect_none_refused(&service);
+    load.stop().expect_none_refused(&service, commits.stop().max(longest_refused));
     secret.expect_no_password(&service);
 }
 
