@@ -22,6 +22,7 @@ mod connections;
 mod documents;
 mod durability;
 mod erase;
+mod event_loop;
 mod files;
 mod hostile;
 mod lifecycle;
