@@ -5,6 +5,7 @@
 //! build of the service in turn with this one. `CHART=FILE` draws the requests per second of the
 //! parts `get` and `put`.
 
+mod alone;
 mod chart;
 #[path = "../postgres/cluster.rs"]
 mod cluster;
@@ -18,6 +19,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chart::Group;
@@ -52,12 +54,13 @@ fn main() {
     if let Some(file) = std::env::var_os("CHART") {
         std::fs::write(file, chart::draw(&groups, OURS)).expect("the chart is written");
     }
-    let parts: [(&str, fn()); 6] = [
+    let parts: [(&str, fn()); 7] = [
         ("mixed", mixed),
         ("postgres", on_postgres),
         ("memory", memory),
         ("start", start),
         ("million", million),
+        ("cold", cold),
         ("copy", copy),
     ];
     for (name, part) in parts {
@@ -104,7 +107,7 @@ fn on_sqlite(kind: Kind) -> Group {
     let ours = start_service(folder.path(), "users.db", &[]);
     fill(ours.address, USERS);
     drop(ours);
-    for copy in ["copy", "ones", "beside"] {
+    for copy in ["copy", "ones", "alone", "beside"] {
         for suffix in ["", "-wal"] {
             let [from, to] = ["users", copy].map(|name| format!("{name}.db{suffix}"));
             std::fs::copy(folder.path().join(from), folder.path().join(to)).expect("a copy");
@@ -119,6 +122,20 @@ fn on_sqlite(kind: Kind) -> Group {
     ];
     servers.extend(start_beside(folder.path(), "sqlite:beside.db", &[]));
     let per_second = side_by_side(kind, &servers);
+    let mut number = 0;
+    let alone = (0..ROUNDS).map(|_| {
+        alone::measure(&folder.path().join("alone.db"), kind.name == PUT.name, ROUND, || {
+            number += 1;
+            let (user, mut name) = (random(number) % USERS, Vec::new());
+            push_name(user, &mut name);
+            (String::from_utf8(name).expect("letters"), date(number))
+        })
+    });
+    println!(
+        "SQLite alone, {} requests in a transaction: {:.2} µs of CPU for each",
+        alone::BATCH,
+        median(&alone.collect::<Vec<_>>())
+    );
     let names = servers.iter().map(|(name, _)| name.to_string());
     Group { title: format!("{}s per second", kind.name), bars: names.zip(per_second).collect() }
 }
@@ -164,16 +181,19 @@ fn mixed_on(name: &str, folder: &Path, [url, beside_url]: [&str; 2], flags: &[&s
     println!("|---|---|---|---|---|---|");
     for ((server, _), rounds) in servers.iter().zip(&rounds) {
         for (kind, rounds) in [GET, PUT].iter().zip(rounds) {
-            println!(
-                "| {server} | {} | {:.0} | {:.2} | {:.2} | {:.1} |",
-                kind.name,
-                median(&rounds.per_second),
-                median(&rounds.p50_millis),
-                median(&rounds.p99_millis),
-                rounds.slowest_millis.iter().copied().fold(0.0, f64::max),
-            );
+            print_latencies(server, kind.name, rounds);
         }
     }
+}
+
+fn print_latencies(server: &str, requests: &str, rounds: &Rounds) {
+    println!(
+        "| {server} | {requests} | {:.0} | {:.2} | {:.2} | {:.1} |",
+        median(&rounds.per_second),
+        median(&rounds.p50_millis),
+        median(&rounds.p99_millis),
+        rounds.slowest_millis.iter().copied().fold(0.0, f64::max),
+    );
 }
 
 /// The server and its database share the processors.
@@ -293,6 +313,59 @@ fn million() {
     println!("of {MANY_USERS} users: {many:.2} µs CPU, ratio {:.2}", many / few);
 }
 
+/// A million users of whom the kernel forgets every page again and again, as where memory is short.
+/// `GET /` asks no database: its latency shows how long lookups hold up the event loop.
+fn cold() {
+    let folder = TempDir::new().expect("a folder");
+    let mut servers = vec![(OURS, "users.db", start_service(folder.path(), "users.db", &[]))];
+    if let Some((name, server)) = start_beside(folder.path(), "sqlite:beside.db", &[]) {
+        servers.push((name, "beside.db", server));
+    }
+    for (_, _, server) in &servers {
+        fill(server.address, MANY_USERS);
+    }
+    for forget_every in [Duration::from_millis(5), Duration::from_millis(50)] {
+        let mut rounds: Vec<[Rounds; 2]> = servers.iter().map(|_| Default::default()).collect();
+        for number in 0..ROUNDS {
+            for ((_, file, server), [gets, roots]) in servers.iter().zip(&mut rounds) {
+                let is_over = AtomicBool::new(false);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        while !is_over.load(Ordering::Relaxed) {
+                            forget(&folder.path().join(file));
+                            forget(&folder.path().join(format!("{file}-wal")));
+                            std::thread::sleep(forget_every);
+                        }
+                    });
+                    let until = Until::Elapsed(ROUND);
+                    let root = Arc::new(|_, request: &mut Vec<u8>| {
+                        request.extend(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+                    });
+                    scope.spawn(move || {
+                        roots.observe(&load::run(server.address, 1, until, "200", root))
+                    });
+                    let make = requests(GET, MANY_USERS, number as u64 * 1_000_003);
+                    gets.observe(&load::run(server.address, CONNECTIONS, until, "200", make));
+                    is_over.store(true, Ordering::Relaxed);
+                });
+            }
+        }
+        println!("\n{MANY_USERS} users, their pages forgotten every {forget_every:?}");
+        println!("| server | | requests/s | p50 ms | p99 ms | slowest ms |");
+        println!("|---|---|---|---|---|---|");
+        for ((server, _, _), [gets, roots]) in servers.iter().zip(&rounds) {
+            print_latencies(server, "GET", gets);
+            print_latencies(server, "GET /", roots);
+        }
+    }
+}
+
+/// Has the kernel drop the pages of a file that it need not write first (posix_fadvise(2)).
+fn forget(path: &Path) {
+    let file = std::fs::File::open(path).expect("a file of the database");
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
+}
+
 fn copy() {
     let folder = TempDir::new().expect("a folder");
     fill(start_service(folder.path(), "users.db", &[]).address, MANY_USERS);
@@ -349,12 +422,16 @@ fn fill(address: SocketAddr, users: u64) {
 fn requests(kind: Kind, users: u64, seed: u64) -> MakeRequest {
     Arc::new(move |number, request| {
         let number = number + seed;
-        // The finaliser of SplitMix64: every user is as likely.
-        let mut random = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        random = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        random = (random ^ (random >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (kind.make)((random ^ (random >> 31)) % users, number, request);
+        (kind.make)(random(number) % users, number, request);
     })
+}
+
+/// The finaliser of SplitMix64: every number is as likely.
+fn random(number: u64) -> u64 {
+    let mut random = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    random = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    random = (random ^ (random >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    random ^ (random >> 31)
 }
 
 fn make_get(user: u64, _: u64, request: &mut Vec<u8>) {
@@ -367,8 +444,12 @@ fn make_put(user: u64, number: u64, request: &mut Vec<u8>) {
     request.extend(b"PUT /hello/");
     push_name(user, request);
     request.extend(b" HTTP/1.1\r\nhost: localhost\r\ncontent-length: 28\r\n\r\n");
+    request.extend(format!(r#"{{"dateOfBirth":"{}"}}"#, date(number)).bytes());
+}
+
+fn date(number: u64) -> String {
     let (year, month, day) = (1920 + number % 97, 1 + number % 12, 1 + number % 28);
-    request.extend(format!(r#"{{"dateOfBirth":"{year}-{month:02}-{day:02}"}}"#).bytes());
+    format!("{year}-{month:02}-{day:02}")
 }
 
 fn push_name(user: u64, request: &mut Vec<u8>) {

@@ -49,14 +49,9 @@ impl Server {
         }
     }
 
-    /// Seconds of processor time used so far, in user and system mode.
+    /// Seconds of processor time used so far.
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = self.read("stat");
-        // The name, which may hold anything, ends with the last parenthesis.
-        let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
-        let ticks: f64 =
-            fields.skip(11).take(2).map(|field| field.parse::<f64>().expect("ticks")).sum();
-        ticks / rustix::param::clock_ticks_per_second() as f64
+        cpu_seconds(self.child.id())
     }
 
     /// MiB of memory in use now.
@@ -68,8 +63,22 @@ impl Server {
     }
 
     fn read(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).expect("it still runs")
+        read(self.child.id(), file)
     }
+}
+
+/// Seconds of processor time that a process has used so far, in user and system mode.
+pub fn cpu_seconds(process: u32) -> f64 {
+    let stat = read(process, "stat");
+    // The name, which may hold anything, ends with the last parenthesis.
+    let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+    let ticks: f64 =
+        fields.skip(11).take(2).map(|field| field.parse::<f64>().expect("ticks")).sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
+fn read(process: u32, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{process}/{file}")).expect("it still runs")
 }
 
 impl Drop for Server {
