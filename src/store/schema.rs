@@ -6,7 +6,7 @@
 /// What to do where the database lacks this release's schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Migrate {
-    /// Make it, then serve.
+    /// Create or update it, then serve.
     #[default]
     Auto,
     /// Refuse to serve.
@@ -21,14 +21,14 @@ pub(super) struct Migration {
     pub works_with: u32,
 }
 
-/// What a database says of its schema; all zero when it is new.
+/// The schema version that a database records; all zero when it is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct SchemaVersion {
     pub version: u32,
     pub works_with: u32,
 }
 
-/// The database belongs to a release that this one cannot work beside.
+/// The database was migrated by a newer release that is incompatible with this one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MadeByNewerRelease;
 

@@ -117,7 +117,7 @@ fn a_file_that_is_not_its_database_is_left_as_it_is() {
             },
             "other.db is the database of another program",
         ),
-        ("users.db", |file| prepare_newer(file, 9), "users.db was made by a newer release"),
+        ("users.db", |file| prepare_newer(file, 9), "users.db was migrated by a newer release"),
     ];
     for (name, prepare, complaint) in cases {
         let folder = new_folder();

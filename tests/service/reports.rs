@@ -183,7 +183,7 @@ fn a_failed_start_is_reported_before_the_process_exits() {
     let event = tracker.next().event();
     assert_eq!(event.environment.as_deref(), Some("production"));
     assert_eq!(event.exception[0].ty, "service failure");
-    assert_eq!(event.tags["store.cause"], "the folder is out of reach");
+    assert_eq!(event.tags["store.cause"], "the folder is inaccessible");
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub enum SqliteError {
     /// The path names a folder.
     #[error("{} is a folder: name a file in it, as in sqlite:{}/hello-birthday.db", .0.display(), .0.display())]
     IsAFolder(PathBuf),
-    /// The folder is missing or out of reach.
+    /// The folder is missing or inaccessible.
     #[error("cannot reach the folder {}: create it, or mount its file system, and allow this user into it", .0.display())]
     Folder(PathBuf, #[source] io::Error),
     /// A file cannot be opened, and SQLite does not say why.
@@ -23,23 +23,23 @@ pub enum SqliteError {
     /// This user may not write the file or its folder.
     #[error("cannot write {}: allow this user to write the file and its folder", .0.display())]
     ReadOnly(PathBuf),
-    /// Some other file.
-    #[error("{} is not a SQLite database: it was left as it is; name another file", .0.display())]
+    /// Not a SQLite file.
+    #[error("{} is not a SQLite database; it was not changed: name another file", .0.display())]
     NotADatabase(PathBuf),
-    /// A database whose pages do not fit together.
+    /// The database is corrupt.
     #[error("{} is damaged: restore it from a backup", .0.display())]
     Damaged(PathBuf),
     /// A database of another program.
-    #[error("{} is the database of another program: it was left as it is; name another file", .0.display())]
+    #[error("{} is the database of another program; it was not changed: name another file", .0.display())]
     NotOurs(PathBuf),
-    /// A database that this release must not touch.
-    #[error("{} was made by a newer release that this one cannot work beside: it was left as it is; run the newer release", .0.display())]
+    /// The schema is of a newer release with which this one is incompatible.
+    #[error("{} was migrated by a newer release that is incompatible with this one; it was not changed: run the newer release", .0.display())]
     MadeByNewerRelease(PathBuf),
-    /// There is no file, and none may be made.
-    #[error("there is no file {}: name one that is there, or make it with hello-birthday migrate and without mode=rw", .0.display())]
+    /// There is no file, and it must not be created.
+    #[error("there is no file {}: name one that exists, or create it with hello-birthday migrate and without mode=rw", .0.display())]
     Missing(PathBuf),
-    /// The schema is not there, and may not be made.
-    #[error("{} lacks this release's schema: make it with hello-birthday migrate", .0.display())]
+    /// The schema is missing or outdated, and must not be migrated.
+    #[error("{} lacks this release's schema: run hello-birthday migrate", .0.display())]
     NotMigrated(PathBuf),
     /// The journal cannot be opened or locked.
     #[error("cannot lock the journal of {}: allow this user to write it and its folder, on a file system with locks", .0.display())]
@@ -60,7 +60,7 @@ pub enum SqliteError {
     #[error("{} was moved, replaced or deleted while in use: put it back; or, if you mean to use the new file, stop the service, delete {}-wal and {}-shm, and start it again", .0.display(), .0.display(), .0.display())]
     Moved(PathBuf),
     /// Another load of rates began after this one.
-    #[error("another load of rates into {} has begun: this one was given up and changed nothing; load one dump at a time", .0.display())]
+    #[error("another load of rates into {} has begun: this one was stopped and changed nothing; load one dump at a time", .0.display())]
     LoadOvertaken(PathBuf),
     /// Anything else that SQLite reports.
     #[error("cannot use {}", .0.display())]
@@ -88,7 +88,7 @@ impl SqliteError {
     pub fn kind(&self) -> &'static str {
         match self {
             SqliteError::IsAFolder(_) => "the file is a folder",
-            SqliteError::Folder(..) => "the folder is out of reach",
+            SqliteError::Folder(..) => "the folder is inaccessible",
             SqliteError::CannotOpen(_) => "the file cannot be opened",
             SqliteError::ReadOnly(_) => "the file is read-only",
             SqliteError::NotADatabase(_) => "the file is not a database",
