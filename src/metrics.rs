@@ -1,4 +1,4 @@
-//! What the service counts, for Prometheus. No label holds a path, a username
+//! Metrics of the service, for Prometheus. No label holds a path, a username
 //! or a date: those are personal data.
 
 use std::sync::OnceLock;
@@ -23,12 +23,10 @@ const REQUESTS_BUCKETS: &[f64] =
 /// The statuses that the service answers with.
 const STATUSES: [u16; 11] = [200, 204, 400, 404, 405, 408, 413, 415, 500, 501, 503];
 
-/// Everything the service counts.
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
-    /// Requests being answered.
     pub in_flight: IntGauge,
     panics: IntCounterVec,
     connections: IntGaugeVec,
@@ -41,7 +39,7 @@ pub struct Metrics {
     rejected: IntCounterVec,
     store_errors: IntCounterVec,
     store_retries: IntCounterVec,
-    /// How long the store has left this instance without an answer.
+    /// How long the store has not answered this instance.
     pub store_outage_seconds: IntGauge,
     /// Batches read from the primary because the replica did not answer.
     pub replica_fallbacks: IntCounter,
@@ -50,37 +48,34 @@ pub struct Metrics {
     reports: IntCounterVec,
 }
 
-/// What becomes of error reports.
+/// Error reports by outcome.
 #[derive(Clone)]
 pub struct ReportMetrics {
-    /// Taken by the error tracker.
+    /// Accepted by the error tracker.
     pub sent: IntCounter,
-    /// Not taken: the tracker was out of reach, hung or refused.
+    /// Not accepted: the tracker was unreachable, hung or refused.
     pub failed: IntCounter,
-    /// Not sent, because one of its kind was lately, or the tracker asked for a pause.
+    /// Not sent, because one of the same kind was sent recently, or the tracker asked for a pause.
     pub suppressed: IntCounter,
     /// Not sent, because too many waited.
     pub dropped: IntCounter,
 }
 
-/// What a listener counts.
 #[derive(Clone)]
 pub struct ListenerMetrics {
-    /// Open connections.
     pub connections: IntGauge,
-    /// Connections that could not be accepted.
     pub accept_errors: IntCounter,
     /// Connections closed because a head arrived too slowly.
     pub timed_out_heads: IntCounter,
-    /// Requests given up to bound memory: incomplete or large ones.
+    /// Incomplete or large requests rejected to bound memory.
     pub shed_requests: IntCounter,
-    /// Connections closed because a response was taken too slowly.
+    /// Connections closed because the client read a response too slowly.
     pub timed_out_responses: IntCounter,
     /// Requests whose handler panicked.
     pub panics: IntCounter,
 }
 
-/// What the requests of one route and method count.
+/// Counters of one route and method.
 pub struct RouteMetrics {
     seconds: Histogram,
     // Beside `STATUSES`, so that an answer's counter is found without hashing.
@@ -89,18 +84,16 @@ pub struct RouteMetrics {
     labels: [&'static str; 2],
 }
 
-/// What one kind of batch counts.
 pub struct BatchMetrics {
     /// `read`, `write`, `ping` or `rates`.
     pub kind: &'static str,
     seconds: Histogram,
     requests: Histogram,
     queue_length: IntGauge,
-    /// Requests rejected because too many waited.
+    /// Requests rejected because too many waited, or the predicted delay was too long.
     pub overloaded: IntCounter,
     /// Requests not answered by their deadline.
     pub expired: IntCounter,
-    /// Batches that failed.
     pub errors: IntCounter,
 }
 
@@ -157,13 +150,13 @@ impl Metrics {
             timed_out: counters(
                 registry,
                 "http_connections_timed_out_total",
-                "Connections closed because a head arrived, or a response was taken, too slowly.",
+                "Connections closed because a request head arrived, or a response was read, too slowly.",
                 &["listener", "phase"],
             ),
             shed_requests: counters(
                 registry,
                 "http_requests_shed_total",
-                "Requests given up to bound memory: incomplete or large ones.",
+                "Incomplete or large requests rejected to bound memory.",
                 &["listener"],
             ),
             batch_seconds: histograms(
@@ -183,13 +176,13 @@ impl Metrics {
             queue_length: gauges(
                 registry,
                 "store_queue_length",
-                "Requests that wait for a batch.",
+                "Requests waiting for a batch.",
                 &["kind"],
             ),
             rejected: counters(
                 registry,
                 "store_rejected_total",
-                "Requests not served: too many waited, or the deadline passed.",
+                "Requests rejected because too many waited or would have waited too long, or not answered by their deadline.",
                 &["kind", "reason"],
             ),
             store_errors: counters(
@@ -201,7 +194,7 @@ impl Metrics {
             store_retries: counters(
                 registry,
                 "store_retries_total",
-                "Statements sent to Postgres again, after a lost connection or a conflict.",
+                "Statements retried on Postgres after a lost connection or a conflict.",
                 &["kind"],
             ),
             store_outage_seconds: gauges(
@@ -228,26 +221,26 @@ impl Metrics {
             reports: counters(
                 registry,
                 "error_reports_total",
-                "Errors to report to the error tracker, by what became of them.",
+                "Errors to report to the error tracker, by outcome.",
                 &["outcome"],
             ),
             registry: registry.clone(),
         }
     }
 
-    /// What `listener` counts, `public` or `admin`.
+    /// Counters of `listener`, `public` or `admin`.
     pub fn listener(&self, listener: &'static str) -> ListenerMetrics {
         ListenerMetrics {
             connections: self.connections.with_label_values(&[listener]),
             accept_errors: self.accept_errors.with_label_values(&[listener]),
             timed_out_heads: self.timed_out.with_label_values(&[listener, "head"]),
             shed_requests: self.shed_requests.with_label_values(&[listener]),
-            timed_out_responses: self.timed_out.with_label_values(&[listener, "answer"]),
+            timed_out_responses: self.timed_out.with_label_values(&[listener, "response"]),
             panics: self.panics.with_label_values(&[listener]),
         }
     }
 
-    /// What requests for `route`, a pattern, with `method` count.
+    /// Counters of requests for `route`, a pattern, with `method`.
     pub fn requests(&self, route: &'static str, method: &'static str) -> RouteMetrics {
         RouteMetrics {
             seconds: self.request_seconds.with_label_values(&[route, method]),
@@ -257,12 +250,12 @@ impl Metrics {
         }
     }
 
-    /// Statements of `kind` sent again.
+    /// Retried statements of `kind`.
     pub fn retries(&self, kind: &'static str) -> IntCounter {
         self.store_retries.with_label_values(&[kind])
     }
 
-    /// What batches of `kind`, `read`, `write`, `ping` or `rates`, count.
+    /// Counters of batches of `kind`: `read`, `write`, `ping` or `rates`.
     pub fn batches(&self, kind: &'static str) -> BatchMetrics {
         BatchMetrics {
             kind,
@@ -275,7 +268,7 @@ impl Metrics {
         }
     }
 
-    /// What becomes of error reports.
+    /// Counters of error reports.
     pub fn reports(&self) -> ReportMetrics {
         let outcome = |outcome| self.reports.with_label_values(&[outcome]);
         ReportMetrics {
@@ -286,7 +279,7 @@ impl Metrics {
         }
     }
 
-    /// All of it, in Prometheus's text format.
+    /// All metrics in Prometheus's text format.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -309,13 +302,13 @@ impl RouteMetrics {
 
 impl BatchMetrics {
     pub(crate) fn set_queue_length(&self, requests: usize) {
-        // A queue is far shorter than the numbers end.
+        // A queue is far shorter than `i64::MAX`.
         self.queue_length.set(i64::try_from(requests).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn observe_batch(&self, elapsed: Duration, requests: usize) {
         self.seconds.observe(elapsed.as_secs_f64());
-        // Batches are far smaller than where an f64 loses count.
+        // An `f64` holds the size of every batch exactly.
         self.requests.observe(requests as f64);
     }
 }

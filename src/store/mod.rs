@@ -29,7 +29,8 @@ pub(crate) use bulk::{Bulk, OnConflict, is_one_file};
 pub(crate) use database_url::DatabaseUrl;
 pub use database_url::UrlSource;
 use postgres::PostgresError;
-pub use rates::RATES_QUEUE_MAX;
+#[cfg(test)]
+pub(crate) use rates::RATES_QUEUE_MAX;
 pub(crate) use rates::{DailySum, NamedPlace, PlaceKind, RatesLoad};
 pub(crate) use schema::Migrate;
 pub use sqlite::JournalChoice;
@@ -109,7 +110,7 @@ pub(crate) struct User {
     pub born: DateOfBirth,
 }
 
-/// The kind of an error, in words of this program, for reports that must quote nothing else.
+/// The kind of an error in words that quote nothing, for error reports.
 pub(crate) fn cause_of(error: &anyhow::Error) -> Option<&'static str> {
     let sqlite = error.chain().find_map(|error| error.downcast_ref::<SqliteError>());
     let postgres = error.chain().find_map(|error| error.downcast_ref::<PostgresError>());
@@ -119,8 +120,8 @@ pub(crate) fn cause_of(error: &anyhow::Error) -> Option<&'static str> {
 /// Why the store could not serve a request. The cause is logged once, where it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// As many requests wait as may.
-    #[error("too many requests wait for the store")]
+    /// Too many requests wait, or this one would wait too long.
+    #[error("too many requests wait for the store, or would wait too long")]
     Overloaded,
     /// Not answered in time. A save may still be carried out.
     #[error("the store did not answer in time")]
@@ -212,8 +213,8 @@ impl Store {
         }
     }
 
-    /// Has batches that start from now on use new connections, where the database is a server, with
-    /// the URL as it is then.
+    /// Makes batches that start from now on use new connections, where the database is a server. The
+    /// URL is read again for these.
     pub fn reconnect(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
@@ -229,12 +230,12 @@ impl Store {
         self.writes.close().await;
     }
 
-    /// The kind of database, for people.
+    /// The kind of database, for the log.
     pub fn database(&self) -> &'static str {
         self.database
     }
 
-    /// How a SQLite file makes a save durable, for people. A server decides that itself.
+    /// How a SQLite file makes a save durable, for the log. A server decides that itself.
     pub fn journal(&self) -> Option<&'static str> {
         self.journal
     }

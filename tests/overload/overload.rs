@@ -26,7 +26,7 @@ const SLOW: [(Slow, usize, &str); 3] = [
     (
         Slow::Reader,
         300,
-        r#"hello_birthday_http_connections_timed_out_total{listener="public",phase="answer"}"#,
+        r#"hello_birthday_http_connections_timed_out_total{listener="public",phase="response"}"#,
     ),
 ];
 

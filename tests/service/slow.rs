@@ -20,7 +20,7 @@ const SHED_REQUESTS: &str = r#"hello_birthday_http_requests_shed_total{listener=
 const SLOW_BODIES: &str =
     r#"hello_birthday_http_requests_total{method="PUT",route="/hello/{username}",status="408"}"#;
 const SLOW_ANSWERS: &str =
-    r#"hello_birthday_http_connections_timed_out_total{listener="public",phase="answer"}"#;
+    r#"hello_birthday_http_connections_timed_out_total{listener="public",phase="response"}"#;
 const OPEN: &str = r#"hello_birthday_http_connections{listener="public"}"#;
 
 /// Slow clients are given 10 s; half of it allows for the coarse clock that connections are
