@@ -60,7 +60,7 @@ pub(super) struct Connection {
 /// Parameters of a statement.
 pub(super) type Values<'a> = [&'a (dyn ToSql + Sync)];
 
-/// The URL that is there now; it named a Postgres database at the start.
+/// Reads the current URL, which named a Postgres database at the start.
 fn read(source: &UrlSource) -> Result<PostgresUrl, PostgresError> {
     match source.read()? {
         DatabaseUrl::Postgres(url) => Ok(url),
@@ -82,7 +82,7 @@ impl Connector {
         }
     }
 
-    /// What to change to have connections replaced.
+    /// Changing it replaces all connections before their next use.
     pub fn generation(&self) -> Arc<AtomicU64> {
         self.generation.clone()
     }
@@ -93,19 +93,19 @@ impl Connector {
             && connection.generation == self.generation.load(Ordering::Relaxed)
     }
 
-    /// Has the server cancel statements after `timeout`, so that abandoned ones neither
+    /// Makes the server cancel statements after `timeout`, so that abandoned ones neither
     /// accumulate there nor take effect later than newer ones.
     pub fn with_statement_timeout(&self, timeout: Duration) -> Connector {
         Connector { statement_timeout: Some(timeout), ..self.clone() }
     }
 
-    /// Has the server plan a statement for the values of each execution, and execute it in one
+    /// Makes the server plan a statement for the values of each execution, and execute it in one
     /// process, which leaves the others to short statements.
     pub fn for_large_queries(&self) -> Connector {
         Connector { large_queries: true, ..self.clone() }
     }
 
-    /// Connects to the one at `replica` instead. What its URL lacks is taken from the
+    /// Connects to the database at `replica` instead. What its URL lacks is taken from the
     /// primary's.
     pub fn to_replica(&self, replica: UrlSource) -> Connector {
         Connector { replica: Some(replica.into()), preferred_host: Arc::default(), ..self.clone() }
@@ -149,6 +149,18 @@ impl Connector {
         Ok(primary)
     }
 
+    /// The statements that set up a connection, in one round trip.
+    fn settings(&self) -> String {
+        let mut statements = vec![SET_SYNCHRONOUS_COMMIT.to_owned()];
+        if let Some(timeout) = self.statement_timeout {
+            statements.push(format!("set statement_timeout = {}", timeout.as_millis()));
+        }
+        if self.large_queries {
+            statements.push(SET_FOR_LARGE_QUERIES.to_owned());
+        }
+        statements.join(";")
+    }
+
     async fn connect_to(
         &self,
         server: &Server,
@@ -159,14 +171,7 @@ impl Connector {
         let connecting = timeout(connect_timeout, async {
             let (client, connection) = server.config.connect(tls.clone()).await?;
             let task = ConnectionTask::spawn(connection);
-            client.batch_execute(SET_SYNCHRONOUS_COMMIT).await?;
-            if let Some(timeout) = self.statement_timeout {
-                let timeout = timeout.as_millis();
-                client.batch_execute(&format!("set statement_timeout = {timeout}")).await?;
-            }
-            if self.large_queries {
-                client.batch_execute(SET_FOR_LARGE_QUERIES).await?;
-            }
+            client.batch_execute(&self.settings()).await?;
             Ok((client, task))
         });
         match connecting.await {

@@ -38,7 +38,6 @@ pub enum PostgresError {
     ConnectTimeout {
         /// Its host and port.
         server: String,
-        /// The timeout.
         after: Duration,
     },
     /// A statement failed.
