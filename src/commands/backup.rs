@@ -13,7 +13,7 @@ use crate::cli::BackupPlan;
 use crate::store::{DatabaseUrl, backup_sqlite};
 
 /// How long to wait for another host's backup, which most likely makes this one unnecessary.
-const LOCK_TIMEOUT: Duration = Duration::from_mins(15);
+const BACKUP_LOCK_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// Carries out `plan`. Returns a sentence about the result.
 pub fn backup(plan: &BackupPlan) -> anyhow::Result<String> {
@@ -21,7 +21,7 @@ pub fn backup(plan: &BackupPlan) -> anyhow::Result<String> {
         bail!("backup copies a SQLite file: use pg_dump for a Postgres database");
     };
     let file = &plan.file;
-    // Over NFS it is for all hosts. A process that dies releases it.
+    // On NFS it excludes all hosts. A process that dies releases it.
     let _lock = lock(&beside(file, ".lock"))?;
     if let Some(age) = plan.unless_newer
         && is_newer(file, age)
@@ -32,7 +32,7 @@ pub fn backup(plan: &BackupPlan) -> anyhow::Result<String> {
     remove_left_over(&new)?;
     let copied = backup_sqlite(&database, &new).and_then(|()| replace(file, &new));
     if copied.is_err() {
-        // What is left is of no use. The first error is the one to tell.
+        // The incomplete copy is of no use. The first error is the one to report.
         let _ = remove_left_over(&new);
     }
     let bytes = copied?;
@@ -53,11 +53,11 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_TIMEOUT => {
+            Err(TryLockError::WouldBlock) if began.elapsed() < BACKUP_LOCK_TIMEOUT => {
                 sleep(Duration::from_millis(100));
             }
             Err(TryLockError::WouldBlock) => {
-                bail!("another backup holds {shown} for {LOCK_TIMEOUT:?}: stop it")
+                bail!("another backup has held {shown} for {BACKUP_LOCK_TIMEOUT:?}: stop it")
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock {shown}"));

@@ -208,7 +208,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{self, Cli, Defaults};
-    use crate::logging::FLUSH_TIMEOUT;
+    use crate::logging::LOG_FLUSH_TIMEOUT;
 
     const UNIT: &str = include_str!("../../systemd/hello-birthday.service");
 
@@ -218,8 +218,8 @@ mod tests {
         let drain = options.drain_delay
             + options.drain_timeout
             + STORE_CLOSE_TIMEOUT
-            + reporting::FLUSH_TIMEOUT
-            + FLUSH_TIMEOUT;
+            + reporting::REPORT_FLUSH_TIMEOUT
+            + LOG_FLUSH_TIMEOUT;
         let patience = seconds("TimeoutStopSec");
         assert!(patience > drain, "killed after {patience:?}, done after {drain:?}");
     }

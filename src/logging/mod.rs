@@ -30,7 +30,7 @@ pub const ACCESS_LOG_TARGET: &str = "access";
 
 /// How long the end of the process waits for stderr to take the last lines: longer than a
 /// busy machine keeps the thread that writes them from running.
-pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// As global as stderr and the subscriber are.
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
@@ -160,7 +160,7 @@ pub struct Flush;
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        flush(FLUSH_TIMEOUT);
+        flush(LOG_FLUSH_TIMEOUT);
     }
 }
 

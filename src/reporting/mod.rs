@@ -4,7 +4,7 @@
 //! it: never the message of a panic that was formatted, an error's text, or a field of a log line,
 //! which may hold a name or a date. It is small, unlike the tracker's own client, which also would
 //! send all of these. Reporting holds nothing up: reports beyond a short queue are dropped, as are
-//! those that the tracker does not take.
+//! those that the tracker does not accept.
 
 mod dsn;
 mod envelope;
@@ -28,7 +28,7 @@ pub use self::dsn::{Dsn, DsnError};
 /// Reports that may wait to be sent. There is one of a kind a minute, and there are few kinds.
 const QUEUE_MAX: usize = 32;
 
-/// How often a failure of one kind at one place is reported: what fails again and again should not
+/// How often a failure of one kind at one place is reported: a repeated failure should not
 /// use up the tracker's quota.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
@@ -37,12 +37,12 @@ const KINDS_MAX: usize = 1000;
 
 /// How long the end of the process waits for reports to be sent. Less than the stop may take
 /// altogether, and long enough for an exchange with a tracker that works.
-pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+pub const REPORT_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// As global as panics are. Absent unless there is a DSN.
 static REPORTER: OnceLock<Reporter> = OnceLock::new();
 
-/// Where reports go, and what they say of where they come from.
+/// Where reports go, and the environment that they name.
 pub struct Settings {
     pub dsn: Dsn,
     /// As in `production`.
@@ -52,7 +52,7 @@ pub struct Settings {
 /// A failure to report.
 #[derive(Debug, Clone)]
 struct Failure {
-    /// What failures of this kind are listed as.
+    /// The title of failures of this kind in the tracker.
     kind: &'static str,
     message: &'static str,
     file: String,
@@ -134,11 +134,11 @@ fn report(failure: impl FnOnce() -> Failure) {
     }
 }
 
-/// Waits until what was reported before is sent, at most for [`FLUSH_TIMEOUT`].
+/// Waits until what was reported before is sent, at most for [`REPORT_FLUSH_TIMEOUT`].
 pub async fn flush() {
     if let Some(reporter) = REPORTER.get() {
         // What is not sent by then is lost.
-        let _ = timeout(FLUSH_TIMEOUT, reporter.flush()).await;
+        let _ = timeout(REPORT_FLUSH_TIMEOUT, reporter.flush()).await;
     }
 }
 
@@ -165,7 +165,7 @@ impl Reporter {
         }
     }
 
-    /// Whether no failure of this kind was reported lately; takes note of this one.
+    /// Whether no failure of this kind was reported recently; records this one.
     fn is_due(&self, failure: &Failure) -> bool {
         let key = format!("{} {} {:?}", failure.kind, failure.place(), failure.store_kind);
         let now = Instant::now();
@@ -195,9 +195,9 @@ struct Sender {
     transport: Transport,
     environment: String,
     metrics: ReportMetrics,
-    /// Until then the tracker wants no reports.
+    /// Until then no reports are sent, as the tracker asked.
     resume_at: Instant,
-    /// Whether the last report was not taken: the log tells when that changes.
+    /// Whether the last report was not accepted: a change is logged.
     is_failing: bool,
 }
 

@@ -24,11 +24,11 @@ use crate::authorities;
 /// How long sending one report may take. Others wait meanwhile, in a bounded queue.
 pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a tracker that says 429 and not for how long is left alone, as its own clients do.
-const PAUSE_DEFAULT: Duration = Duration::from_secs(60);
+/// How long to send nothing after a 429 without a time, as the tracker's own clients do.
+const TRACKER_PAUSE_DEFAULT: Duration = Duration::from_secs(60);
 
-/// No tracker is left alone for longer, whatever it says.
-const PAUSE_MAX: Duration = Duration::from_hours(1);
+/// Longest pause that a tracker may ask for.
+const TRACKER_PAUSE_MAX: Duration = Duration::from_hours(1);
 
 /// An error tracker's limits, as in `60:error;default:organization, 2700::project`
 /// (<https://develop.sentry.dev/sdk/expected-features/rate-limiting/>).
@@ -40,7 +40,7 @@ pub(super) struct Transport {
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
-/// What the tracker made of a report.
+/// The tracker's answer to a report.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub is_accepted: bool,
@@ -107,7 +107,7 @@ fn read<B>(response: &Response<B>) -> anyhow::Result<Answer> {
     let pause = match (limit(response.headers()), response.status()) {
         (Some(pause), _) => Some(pause),
         (None, StatusCode::TOO_MANY_REQUESTS) => {
-            Some(seconds(response.headers().get(RETRY_AFTER)).unwrap_or(PAUSE_DEFAULT))
+            Some(seconds(response.headers().get(RETRY_AFTER)).unwrap_or(TRACKER_PAUSE_DEFAULT))
         }
         (None, _) => None,
     };
@@ -128,7 +128,7 @@ fn limit(headers: &HeaderMap) -> Option<Duration> {
             let categories = fields.next()?;
             // None means all.
             let is_ours = categories.is_empty() || categories.split(';').any(|it| it == "error");
-            is_ours.then(|| Duration::from_secs(seconds).min(PAUSE_MAX))
+            is_ours.then(|| Duration::from_secs(seconds).min(TRACKER_PAUSE_MAX))
         })
         .max()
 }
@@ -136,7 +136,7 @@ fn limit(headers: &HeaderMap) -> Option<Duration> {
 /// A number of seconds; a date is not read.
 fn seconds(value: Option<&HeaderValue>) -> Option<Duration> {
     let seconds = value?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).min(PAUSE_MAX))
+    Some(Duration::from_secs(seconds).min(TRACKER_PAUSE_MAX))
 }
 
 #[cfg(test)]
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tracker_is_left_alone_for_as_long_as_it_says() {
+    fn nothing_is_sent_for_as_long_as_the_tracker_asks() {
         for (status, headers, is_accepted, pause) in [
             (200, &[][..], true, None),
             (200, &[(RATE_LIMITS, "7:error:key")], true, Some(7)),

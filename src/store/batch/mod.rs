@@ -150,7 +150,7 @@ impl<Q: Send, A: Send, B: Backend<Q, A>> Worker<Q, A, B> {
         let begin = self.backend.begin();
         let (begun, expired_waiting) =
             self.queue.expire_during(begin, waiters, &mut self.failing).await;
-        // A request that was given up is not carried out.
+        // An expired request is not carried out.
         requests.drain(..expired_waiting);
         let (outcome, expired_running) = match begun {
             Ok(()) => {

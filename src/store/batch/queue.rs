@@ -20,18 +20,18 @@ use crate::store::{StoreError, cause_of};
 pub(super) struct Queue<Q, A> {
     limits: BatchLimits,
     metrics: BatchMetrics,
-    state: Mutex<State<Q, A>>,
+    state: Mutex<QueueState<Q, A>>,
     arrived: Notify,
     /// Batches that may run at once.
     workers: u32,
 }
 
-struct State<Q, A> {
+struct QueueState<Q, A> {
     waiting: Batch<Q, A>,
     closed: bool,
-    /// Whether requests were rejected since the queue was last empty: the log tells the first.
+    /// Whether requests were rejected since the queue was last empty: only the first is logged.
     rejecting: bool,
-    /// Workers whose last batch failed: the log tells the first that does, and when none does.
+    /// Workers whose last batch failed. Logged when the first one fails, and when none does.
     failing_workers: usize,
     /// How long the last two batches took.
     recent_batch_times: [Duration; 2],
@@ -44,7 +44,7 @@ pub(super) struct Batch<Q, A> {
     pub waiters: VecDeque<Waiter<A>>,
 }
 
-/// One that waits for an answer.
+/// A request's end of a batch: it receives the answer, or expires.
 pub(super) struct Waiter<A> {
     deadline: Instant,
     response: ResponseSender<A>,
@@ -54,7 +54,7 @@ type ResponseSender<A> = oneshot::Sender<Result<A, StoreError>>;
 
 impl<A> Waiter<A> {
     pub fn answer(self, answer: Result<A, StoreError>) {
-        // A client that went away does not wait for its answer.
+        // The client may have closed the connection.
         let _ = self.response.send(answer);
     }
 
@@ -68,7 +68,7 @@ impl<Q, A> Queue<Q, A> {
         Queue {
             limits,
             metrics,
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 waiting: Batch::with_capacity(0),
                 closed: false,
                 rejecting: false,
@@ -136,7 +136,7 @@ impl<Q, A> Queue<Q, A> {
 
     /// Whether a full batch already waits and, at the recent pace, one more request would wait
     /// longer than the limit.
-    fn would_wait_too_long(&self, state: &State<Q, A>) -> bool {
+    fn would_wait_too_long(&self, state: &QueueState<Q, A>) -> bool {
         let waiting = state.waiting.len() / self.limits.batch_max.get();
         // The shorter time counts, since one batch may be held up once, as by a lock.
         let [one, other] = state.recent_batch_times;
@@ -181,10 +181,10 @@ impl<Q, A> Queue<Q, A> {
     }
 
     /// Moves waiting requests into `batch`, as many as there is room for. Drops those whose callers
-    /// have gone: a save that was given up must not overtake a later one elsewhere.
+    /// have gone: an abandoned save must not overtake a later one elsewhere.
     pub fn join(&self, batch: &mut Batch<Q, A>) {
         let room = self.limits.batch_max.get() - batch.len();
-        self.dequeue(|State { waiting, .. }| {
+        self.dequeue(|QueueState { waiting, .. }| {
             let joining = room.min(waiting.len());
             batch.requests.extend(waiting.requests.drain(..joining));
             batch.waiters.extend(waiting.waiters.drain(..joining));
@@ -196,7 +196,7 @@ impl<Q, A> Queue<Q, A> {
         }
     }
 
-    fn dequeue<T>(&self, take: impl FnOnce(&mut State<Q, A>) -> T) -> T {
+    fn dequeue<T>(&self, take: impl FnOnce(&mut QueueState<Q, A>) -> T) -> T {
         let mut state = self.state();
         let taken = take(&mut state);
         let left = state.waiting.len();
@@ -267,7 +267,7 @@ impl<Q, A> Queue<Q, A> {
         any
     }
 
-    /// Takes note of how a batch ended.
+    /// Records how a batch ended.
     pub fn record<T>(
         &self,
         outcome: &Result<T, BatchError>,
@@ -319,13 +319,13 @@ impl<Q, A> Queue<Q, A> {
         state.failing_workers == 0
     }
 
-    fn state(&self) -> MutexGuard<'_, State<Q, A>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<Q, A>> {
         // Nothing panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<Q, A> State<Q, A> {
+impl<Q, A> QueueState<Q, A> {
     fn note_batch_time(&mut self, elapsed: Duration) {
         self.recent_batch_times = [self.recent_batch_times[1], elapsed];
     }

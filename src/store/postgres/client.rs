@@ -21,11 +21,11 @@ const _: () = assert!(ANSWER_TIMEOUT.as_millis() < STORE_TIMEOUT.as_millis());
 
 /// Longest pause between two attempts to connect. Together with the time that one may take,
 /// it stays below the 2 s within which a database that is back is found.
-const PAUSE_MAX: Duration = Duration::from_millis(400);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// Pause after the second failure in a row. There is none after the first: most lost
 /// connections can be replaced at once.
-const PAUSE_MIN: Duration = Duration::from_millis(25);
+const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(25);
 
 /// Longest pause before a statement that conflicted is retried. The other statement has most
 /// likely ended by then, and hundreds of attempts fit into a request's time.
@@ -137,7 +137,8 @@ fn pause(failures: u32) -> Duration {
     let Some(doublings) = failures.checked_sub(2) else {
         return Duration::ZERO;
     };
-    let longest = PAUSE_MIN.saturating_mul(1 << doublings.min(16)).min(PAUSE_MAX);
+    let longest =
+        RECONNECT_PAUSE_MIN.saturating_mul(1 << doublings.min(16)).min(RECONNECT_PAUSE_MAX);
     longest.mul_f64(rand::random_range(0.5..=1.0))
 }
 
@@ -201,7 +202,8 @@ mod tests {
     fn pauses_grow_to_their_limit_and_differ() {
         assert_eq!(pause(1), Duration::ZERO);
         for failures in 2..100 {
-            let longest = PAUSE_MAX.min(PAUSE_MIN * 2_u32.saturating_pow(failures - 2).min(1000));
+            let longest = RECONNECT_PAUSE_MAX
+                .min(RECONNECT_PAUSE_MIN * 2_u32.saturating_pow(failures - 2).min(1000));
             let pauses: Vec<Duration> = (0..20).map(|_| pause(failures)).collect();
             assert!(pauses.iter().all(|pause| (longest / 2..=longest).contains(pause)));
             assert!(pauses.iter().any(|pause| *pause != pauses[0]), "all alike");

@@ -5,8 +5,8 @@
 //! that dies leaves nothing to clean up. An advisory lock would do as well, but not every
 //! engine that speaks Postgres's protocol has them.
 //!
-//! Every step is one statement in its own transaction, because some engines (Aurora DSQL)
-//! allow one schema change in a transaction, and no data with it. Every step can be executed
+//! Every step is one statement in its own transaction, because some engines that speak
+//! Postgres's protocol allow only one schema change in a transaction, and no data with it. Every step can be executed
 //! twice: an instance may die between two steps, the server may still execute the last
 //! statement of an instance that died, and with optimistic concurrency a row lock excludes
 //! nobody. A step that loses such a race is retried.
@@ -38,7 +38,7 @@ const CREATE_VERSIONS: &str = "create table if not exists schema_versions (
     )";
 const LOCK: &str = "select version from schema_versions where version = 0 for update";
 
-/// Has the server notice within a minute, rather than two hours, that the host of an instance
+/// Makes the server notice within a minute, rather than two hours, that the host of an instance
 /// that migrates is gone. Does nothing on a server without these settings.
 ///
 /// The transaction that holds the lock is idle while the steps run, so no timeout must end it.
@@ -51,14 +51,14 @@ const LOCK_CONNECTION_SETTINGS: &str = "select set_config(
     where name in ('tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count',
         'idle_in_transaction_session_timeout')";
 
-/// How long to wait for another instance's lock without a word in the log.
+/// How long to wait for another instance's lock before logging it.
 const QUIET_LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// Attempts at a step that other instances execute too; in each round one of them succeeds.
 const ATTEMPTS_MAX: u32 = 50;
 
-/// Longest pause between two attempts.
-const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// Longest pause between two attempts at a step.
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// Executes the missing steps, if `how` allows that.
 pub(super) async fn migrate(connector: &Connector, how: Migrate) -> Result<(), PostgresError> {
@@ -121,7 +121,7 @@ async fn execute_step(client: &Client, sql: &str) -> Result<(), PostgresError> {
             _ => return Err(error.into()),
         };
         tracing::debug!(error = %PostgresError::from(error), "another instance migrates at the same time");
-        sleep(PAUSE_MAX.mul_f64(rand::random_range(0.0..=1.0))).await;
+        sleep(RETRY_PAUSE_MAX.mul_f64(rand::random_range(0.0..=1.0))).await;
     }
 }
 

@@ -23,13 +23,13 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Replica {
     connector: Connector,
     sql: &'static str,
-    state: State,
+    state: ReplicaState,
     status: Arc<ReplicaStatus>,
 }
 
-enum State {
+enum ReplicaState {
     Connected(Connection),
-    /// A task that connects, however often that fails.
+    /// A task that retries until it is connected.
     Reconnecting(JoinHandle<Connection>),
 }
 
@@ -56,10 +56,10 @@ impl Replica {
         status: Arc<ReplicaStatus>,
     ) -> Replica {
         let state = match connect(&connector, sql).await {
-            Ok(connection) => State::Connected(connection),
+            Ok(connection) => ReplicaState::Connected(connection),
             Err(error) => {
                 status.mark_down(&error);
-                State::reconnect(&connector, sql)
+                ReplicaState::reconnect(&connector, sql)
             }
         };
         Replica { connector, sql, state, status }
@@ -70,7 +70,7 @@ impl Replica {
     pub async fn find(&mut self, usernames: &[&str]) -> Option<Vec<Row>> {
         self.poll_reconnect().await;
         self.replace_if_outdated();
-        if let State::Connected(connection) = &mut self.state {
+        if let ReplicaState::Connected(connection) = &mut self.state {
             match find(connection, self.sql, usernames).await {
                 Ok(rows) => return Some(rows),
                 // A standby cancels lookups that keep it from replaying changes.
@@ -84,33 +84,34 @@ impl Replica {
 
     fn mark_down(&mut self, error: &PostgresError) {
         self.status.mark_down(error);
-        let lost = std::mem::replace(&mut self.state, State::reconnect(&self.connector, self.sql));
-        if let State::Connected(connection) = lost {
+        let lost =
+            std::mem::replace(&mut self.state, ReplicaState::reconnect(&self.connector, self.sql));
+        if let ReplicaState::Connected(connection) = lost {
             connection.abandon();
         }
     }
 
     /// Connects again where connections are to be replaced; meanwhile the primary is read.
     fn replace_if_outdated(&mut self) {
-        let is_outdated = matches!(&self.state, State::Connected(connection)
+        let is_outdated = matches!(&self.state, ReplicaState::Connected(connection)
             if !connection.client.is_closed() && !self.connector.is_current(connection));
         if is_outdated {
             self.status.disconnected.fetch_add(1, Ordering::Relaxed);
-            self.state = State::reconnect(&self.connector, self.sql);
+            self.state = ReplicaState::reconnect(&self.connector, self.sql);
         }
     }
 
     async fn poll_reconnect(&mut self) {
-        let State::Reconnecting(reconnecting) = &mut self.state else { return };
+        let ReplicaState::Reconnecting(reconnecting) = &mut self.state else { return };
         if !reconnecting.is_finished() {
             return;
         }
         self.state = match reconnecting.await {
             Ok(connection) => {
                 self.status.mark_up();
-                State::Connected(connection)
+                ReplicaState::Connected(connection)
             }
-            Err(_) => State::reconnect(&self.connector, self.sql),
+            Err(_) => ReplicaState::reconnect(&self.connector, self.sql),
         };
     }
 }
@@ -136,16 +137,16 @@ async fn find(
 
 impl Drop for Replica {
     fn drop(&mut self) {
-        if let State::Reconnecting(reconnecting) = &self.state {
+        if let ReplicaState::Reconnecting(reconnecting) = &self.state {
             reconnecting.abort();
         }
     }
 }
 
-impl State {
-    fn reconnect(connector: &Connector, sql: &'static str) -> State {
+impl ReplicaState {
+    fn reconnect(connector: &Connector, sql: &'static str) -> ReplicaState {
         let connector = connector.clone();
-        State::Reconnecting(tokio::spawn(async move {
+        ReplicaState::Reconnecting(tokio::spawn(async move {
             loop {
                 sleep(RECONNECT_PAUSE.mul_f64(rand::random_range(0.5..=1.0))).await;
                 if let Ok(connection) = connect(&connector, sql).await {
@@ -184,7 +185,7 @@ mod tests {
             // Nothing listens there.
             connector: Connector::to_ports(&[1], ""),
             sql: "select 1",
-            state: State::Connected(Connection::with_silent_server().await),
+            state: ReplicaState::Connected(Connection::with_silent_server().await),
             status: Arc::new(ReplicaStatus::new(fallbacks.clone())),
         };
         for waited in [REPLICA_TIMEOUT, Duration::ZERO, Duration::ZERO] {

@@ -15,7 +15,7 @@ use super::file::{DatabaseFile, set};
 use crate::store::database_url::SqliteUrl;
 
 /// How long to wait for writers. Each of them holds the lock for milliseconds.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+const WRITER_WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Copies the database to `new`, which must not exist, and checks the copy. Saves go on meanwhile
 /// with a write-ahead log; with a rollback journal they wait until the file is read.
@@ -35,7 +35,7 @@ pub fn backup(url: &SqliteUrl, new: &Path) -> anyhow::Result<()> {
     let backup = Backup::new(&source, &mut copy)?;
     // All pages at once: a backup in steps starts again whenever another process writes.
     while backup.step(-1).map_err(|error| file.explain(error))? != StepResult::Done {
-        ensure!(began.elapsed() < LOCK_TIMEOUT, "the database stayed locked: try again");
+        ensure!(began.elapsed() < WRITER_WAIT_TIMEOUT, "the database stayed locked: try again");
         sleep(Duration::from_millis(10));
     }
     drop(backup);

@@ -13,7 +13,7 @@ use super::file::DatabaseFile;
 
 /// How long a batch may wait for a connection, which takes a millisecond unless another process
 /// holds a lock.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+const POOL_CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Opens the connections of a file's pools. They fail so seldom that one thread is enough for all.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Connector {
             .max_lifetime(None)
             .idle_timeout(None)
             .thread_pool(self.0.clone())
-            .connection_timeout(CONNECT_TIMEOUT)
+            .connection_timeout(POOL_CONNECT_TIMEOUT)
             // The error that matters is the one that `get` returns.
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(Connections { file: file.clone(), lock_wait })
@@ -48,7 +48,7 @@ impl Connector {
         // Runs after the job in progress.
         self.0.execute(move || drop(sender));
         // Nothing is sent: the wait ends when the sender is dropped.
-        let _ = finished.recv_timeout(CONNECT_TIMEOUT);
+        let _ = finished.recv_timeout(POOL_CONNECT_TIMEOUT);
     }
 }
 
