@@ -71,21 +71,21 @@ pub enum Command {
     /// --replace before serving from the destination. If a URL holds a password, pass it in
     /// its environment variable, which no process list shows.
     Copy(CopyArgs),
-    /// Replace all rates by those of a dump that pg_dump made, while the service runs or not
+    /// Replace all rates with those of a dump that pg_dump made, while the service runs or not
     ///
     /// The dump is plain text with the tables regions, ports and prices. Readers find the earlier
-    /// rates until all new ones are there. If anything in the dump is wrong, its line is named and
-    /// nothing changes. On Postgres, run this as the role that owns the tables.
+    /// rates until all new ones are loaded. If anything in the dump is invalid, the error names the
+    /// line and nothing changes. On Postgres, run this as the role that owns the tables.
     LoadRates(LoadRatesArgs),
-    /// Erase the data of users at their request, also while the service runs
+    /// Erase the data of users at their request; the service may be running
     ///
-    /// Prints how many there were, and names nobody. Users who are not there are no error, so
-    /// that it can be run again. Backups hold erased users for as long as they are kept. A role
-    /// of Postgres needs the privilege delete, as the owner of the tables has.
+    /// Prints how many were erased, and no names. A user who does not exist is not an error, so
+    /// the command can be run again. Backups keep erased users until the backups are deleted. A
+    /// Postgres role needs the privilege delete, which the owner of the tables has.
     Erase(EraseArgs),
-    /// Copy the SQLite file to another one, also while the service runs
+    /// Copy the SQLite file to another one; the service may be running
     ///
-    /// The copy is consistent and checked, and takes the place of FILE once it is whole. Only one
+    /// The copy is consistent and checked, and replaces FILE once it is complete. Only one
     /// process at a time makes a copy of FILE. For Postgres use pg_dump.
     Backup(BackupArgs),
     /// Print a shell completion script
@@ -364,7 +364,7 @@ pub struct DatabaseArgs {
         help_heading = "Database"
     )]
     postgres_ca_file: Option<PathBuf>,
-    /// SQLite journal mode; auto: wal on a local disk, truncate on a network file system
+    /// SQLite journal mode; auto: wal on a known local file system, truncate on any other
     #[arg(
         long,
         value_name = "JOURNAL",
@@ -482,7 +482,7 @@ impl DatabaseArgs {
 }
 
 impl LoggingArgs {
-    /// The minimum log level that is wanted now.
+    /// The current minimum log level.
     pub fn level(&self) -> Result<LogLevel, clap::Error> {
         let Some(file) = &self.log_level_file else { return Ok(self.log_level) };
         logging::read_level(file)
@@ -512,7 +512,7 @@ impl EraseArgs {
 /// What to back up, and where to.
 pub struct BackupPlan {
     pub database: UrlSource,
-    /// Replaced once the copy is whole.
+    /// Replaced once the copy is complete.
     pub file: PathBuf,
     /// Nothing is done if the file is newer.
     pub unless_newer: Option<Duration>,
@@ -528,9 +528,8 @@ impl BackupArgs {
 
 /// What to copy, and how.
 pub struct CopyPlan {
-    /// Where the users are.
     pub from: UrlSource,
-    /// Where they shall be. Users that are only here stay.
+    /// Users that are only in this one stay.
     pub to: UrlSource,
     /// What happens to users that are in both with different dates.
     pub on_conflict: OnConflict,
@@ -599,10 +598,10 @@ impl ValueEnum for JournalChoice {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             JournalChoice::Auto => {
-                PossibleValue::new("auto").help("The one that suits the file system")
+                PossibleValue::new("auto").help("wal on a known local file system, else truncate")
             }
             JournalChoice::Wal => PossibleValue::new("wal")
-                .help("A write-ahead log; refused on a network file system"),
+                .help("A write-ahead log; refused on file systems not known to be local"),
             JournalChoice::Truncate => {
                 PossibleValue::new("truncate").help("A rollback journal, truncated at each commit")
             }
@@ -646,12 +645,13 @@ pub fn parse() -> Cli {
     })
 }
 
-/// Logs which variables look like this program's and are not, most likely for a typo.
+/// Logs a warning for each variable that looks like this program's but is unknown, most likely
+/// because of a typo.
 pub fn warn_of_unknown_variables() {
     for (variable, nearest) in Given::to_this_process().unknown(&command(Defaults::default())) {
         match nearest {
-            Some(nearest) => tracing::warn!(variable, nearest, "unknown variable: is it another?"),
-            None => tracing::warn!(variable, "unknown variable: no flag has it"),
+            Some(nearest) => tracing::warn!(variable, did_you_mean = nearest, "unknown variable"),
+            None => tracing::warn!(variable, "unknown variable"),
         }
     }
 }
@@ -714,7 +714,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_tells_its_default_and_its_variable() {
+    fn every_flag_states_its_default_and_its_variable() {
         let command = command(Defaults::default());
         let commands = command.get_subcommands().flat_map(clap::Command::get_arguments);
         let args = command.get_arguments().chain(commands.filter(|arg| arg.get_long().is_some()));
@@ -726,10 +726,10 @@ mod tests {
             let variable = format!("HELLO_BIRTHDAY_{}", flag.replace('-', "_").to_uppercase());
             assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(&*variable), "{flag}");
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            let tells_default = arg.is_required_set()
+            let states_default = arg.is_required_set()
                 || !arg.get_default_values().is_empty()
                 || help.contains("[default:");
-            assert!(tells_default, "{flag}");
+            assert!(states_default, "{flag}");
         }
         for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
             let is_ours = !["help", "version"].contains(&arg.get_id().as_str());
@@ -738,13 +738,13 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_tells_the_defaults_of_the_flags_that_it_names() {
+    fn the_readme_states_the_defaults_of_the_flags_that_it_names() {
         let readme = include_str!("../../README.md");
         let command = command(Defaults::default());
         let mut rows = 0;
         for row in readme.lines().filter_map(|line| line.strip_prefix("| `--")) {
             let (flag, rest) = row.split_once([' ', '`']).unwrap();
-            let told = rest.split('|').nth(1).unwrap().trim().trim_matches('`');
+            let stated = rest.split('|').nth(1).unwrap().trim().trim_matches('`');
             let found = |arg: &&clap::Arg| arg.get_long() == Some(flag);
             let arg = command.get_arguments().find(found);
             let arg = arg.unwrap_or_else(|| panic!("there is no --{flag}"));
@@ -753,9 +753,9 @@ mod tests {
                 ArgAction::SetTrue => "off",
                 _ => "",
             });
-            assert_eq!(told, default, "--{flag}");
+            assert_eq!(stated, default, "--{flag}");
             rows += 1;
         }
-        assert!(rows > 5, "{rows} flags are told");
+        assert!(rows > 5, "the README states {rows} defaults");
     }
 }

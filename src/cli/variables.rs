@@ -1,4 +1,4 @@
-//! The environment: which variable a value came from, and which ones nothing reads.
+//! The environment: which variable a value came from, and which ones are unknown.
 
 use std::ffi::OsString;
 
@@ -25,7 +25,7 @@ impl Given {
         Given { arguments: std::env::args_os().collect(), variables: std::env::vars_os().collect() }
     }
 
-    /// The value of a variable. One that is empty, as compose files make it, is as good as none.
+    /// The value of a variable. An empty one, as compose files set it, counts as unset.
     pub fn variable(&self, name: &str) -> Option<OsString> {
         let found = self.variables.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
@@ -65,15 +65,15 @@ impl Given {
         }
     }
 
-    /// Has clap ignore variables that are empty.
+    /// Makes clap ignore empty variables.
     pub fn without_empty(&self, arg: Arg) -> Arg {
         let is_empty =
             |name| self.variables.iter().any(|(it, value)| it == name && value.is_empty());
         if arg.get_env().is_some_and(is_empty) { arg.env(None::<&str>) } else { arg }
     }
 
-    /// The variables that look like this program's and that no flag of `command` reads, each with
-    /// the nearest that one does.
+    /// The variables that start with `PREFIX` and that no flag of `command` reads, each with the
+    /// most similar known one.
     pub fn unknown(&self, command: &Command) -> Vec<(String, Option<String>)> {
         let commands = std::iter::once(command).chain(command.get_subcommands());
         let known: Vec<String> = commands

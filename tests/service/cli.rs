@@ -255,7 +255,7 @@ fn an_empty_variable_is_as_none() {
 }
 
 #[test]
-fn a_variable_that_no_flag_has_is_warned_of_with_the_nearest_one() {
+fn an_unknown_variable_is_warned_of_with_the_most_similar_one() {
     let mut command = Command::new("env");
     command.args([
         "HELLO_BIRTHDAY_LISTN=hunter2",
@@ -267,8 +267,8 @@ fn a_variable_that_no_flag_has_is_warned_of_with_the_nearest_one() {
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let about = |variable: &str| lines.iter().find(|line| line["variable"] == variable).unwrap();
     assert_eq!(about("HELLO_BIRTHDAY_LISTN")["level"], "WARN");
-    assert_eq!(about("HELLO_BIRTHDAY_LISTN")["nearest"], "HELLO_BIRTHDAY_LISTEN");
-    assert_eq!(about("HELLO_BIRTHDAY_FAVOURITE_COLOUR").get("nearest"), None);
+    assert_eq!(about("HELLO_BIRTHDAY_LISTN")["did_you_mean"], "HELLO_BIRTHDAY_LISTEN");
+    assert_eq!(about("HELLO_BIRTHDAY_FAVOURITE_COLOUR").get("did_you_mean"), None);
     assert!(!log.contains("hunter2"), "{log}");
     let known = Service::start(&[]).wait_for_log("serving on");
     assert!(!known.contains("unknown variable"), "{known}");

@@ -18,13 +18,13 @@ pub enum Journal {
     Truncate,
 }
 
-/// The journal that a user asks for.
+/// The value of `--sqlite-journal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JournalChoice {
     /// The one that suits the file system.
     #[default]
     Auto,
-    /// A write-ahead log; refused on a network file system.
+    /// A write-ahead log; refused where the file system is not known to be local.
     Wal,
     /// A rollback journal, truncated at commit.
     Truncate,
@@ -40,7 +40,7 @@ impl Journal {
         }
     }
 
-    /// The name SQLite knows it by.
+    /// Its name in SQLite.
     pub fn as_str(self) -> &'static str {
         match self {
             Journal::Wal => "wal",
@@ -57,7 +57,7 @@ pub(super) fn is_local(file: &Path) -> Result<bool, SqliteError> {
     }
 }
 
-/// The numbers are those of statfs(2). What is not known here counts as a network file system,
+/// The numbers are those of statfs(2). An unknown one counts as a network file system,
 /// where the rollback journal is right and WAL may lose data.
 fn is_local_type(file_system_type: rustix::fs::FsWord) -> bool {
     const LOCAL: [i64; 8] = [
