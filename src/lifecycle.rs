@@ -11,7 +11,7 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Notes that the process is stopping.
+    /// Records that the process is stopping.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! Notifications to systemd, and sockets from its socket activation. Without systemd, none
-//! of it does anything.
+//! Notifications to systemd, and sockets from its socket activation. Without systemd,
+//! these functions do nothing.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -47,7 +47,7 @@ impl Sockets {
     }
 }
 
-/// What to do about an address that cannot be listened on.
+/// Advice for an address that cannot be listened on.
 fn bind_advice(error: ErrorKind) -> &'static str {
     match error {
         ErrorKind::AddrInUse => ": choose an address that is free",

@@ -1,4 +1,4 @@
-//! What SIGHUP has the service read again.
+//! Reads settings again on SIGHUP.
 
 use std::sync::Arc;
 
@@ -20,7 +20,9 @@ pub(super) async fn reload_on(
         if let Some(file) = &logging.log_level_file {
             match logging::read_level(file) {
                 Ok(level) => logging::set_level(level),
-                Err(error) => tracing::warn!(error, "the log level stays as it is"),
+                Err(error) => {
+                    tracing::warn!(error, "cannot read the log level: keeping the current one")
+                }
             }
         }
         match database.read() {

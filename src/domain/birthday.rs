@@ -52,7 +52,7 @@ mod tests {
     const FIRST: Date = date(1896, 1, 1);
     const LAST: Date = date(2104, 12, 31);
 
-    /// The rules of the calendar once more, as one asks them of a single day.
+    /// Whether `day` is a birthday, by the rules of the calendar.
     fn celebrates(born: Date, day: Date, leap_day: LeapDayBirthday) -> bool {
         let celebrated = match (born.month(), born.day(), leap_day) {
             (2, 29, LeapDayBirthday::Feb28) if !day.in_leap_year() => (2, 28),
@@ -100,8 +100,8 @@ mod tests {
     }
 
     /// Counts down to every birthday, day by day and backwards, from every day around 1900, 2000 and
-    /// 2100, of which only 2000 is a leap year. Only the month and the day of birth matter, which
-    /// the next test holds.
+    /// 2100, of which only 2000 is a leap year. Only the month and the day of birth matter, as
+    /// the next test shows.
     #[test]
     fn every_birthday_counts_down_day_by_day() {
         for century in [1900, 2000, 2100] {

@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-/// Why a text is no day.
+/// Why a text is not a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DateError {
     /// Not ten bytes `YYYY-MM-DD`.

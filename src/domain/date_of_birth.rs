@@ -10,7 +10,7 @@ use super::calendar::{DateError, parse_date};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DateOfBirth(Date);
 
-/// Why a text is no date of birth. It quotes nothing of the text.
+/// Why a text is not a date of birth. It quotes nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DateOfBirthError {
     /// Not ten bytes `YYYY-MM-DD`.
@@ -50,7 +50,6 @@ impl DateOfBirth {
         parse_date(text).ok().map(DateOfBirth)
     }
 
-    /// The day itself.
     pub fn date(self) -> Date {
         self.0
     }

@@ -5,9 +5,11 @@
 mod birthday;
 pub(crate) mod calendar;
 mod date_of_birth;
-pub mod rates;
+pub(crate) mod rates;
 mod username;
 
-pub use birthday::LeapDayBirthday;
-pub use date_of_birth::{DateOfBirth, DateOfBirthError};
-pub use username::{Username, UsernameError};
+pub(crate) use birthday::LeapDayBirthday;
+pub use date_of_birth::DateOfBirth;
+pub(crate) use date_of_birth::DateOfBirthError;
+pub use username::Username;
+pub(crate) use username::UsernameError;

@@ -15,7 +15,7 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Username(Arc<str>);
 
-/// Why a text is no username. It quotes nothing of the text.
+/// Why a text is not a username. It quotes nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UsernameError {
     /// A `%` without two hexadecimal digits, or bytes that are not UTF-8.
@@ -27,7 +27,6 @@ pub enum UsernameError {
     /// More than [`Username::LEN_MAX`].
     #[error("the username is longer than {max} characters, marks included", max = Username::LEN_MAX)]
     TooLong,
-    /// No letter at all.
     #[error("the username is empty")]
     Empty,
 }

@@ -20,7 +20,7 @@ pub struct Admin {
     store: Arc<Store>,
     /// An instance is not ready once the store has not answered it for this long.
     outage_max: Duration,
-    /// Whether that was so at the last probe: the log tells when it changes.
+    /// Whether that was so at the last probe: a change is logged.
     cut_off: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -93,7 +93,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> Result<Response, Problem> {
-        // No process is up for longer than the number can tell.
+        // No process runs for longer than the type can hold.
         let outage = i64::try_from(self.store.outage().as_secs()).unwrap_or(i64::MAX);
         self.metrics.store_outage_seconds.set(outage);
         let metrics = self.metrics.render().map_err(|error| {

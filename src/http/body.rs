@@ -9,8 +9,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::connection::ConnectionState;
 
-/// A body that tells its connection when it is read to its end. Until then its request may be
-/// shed, in the middle of what its handler does.
+/// A body that notifies its connection when it is read to its end. Until then its request may be
+/// shed, even while its handler runs.
 pub struct RequestBody {
     incoming: Incoming,
     /// `None` once it is complete.
@@ -23,7 +23,7 @@ impl RequestBody {
         RequestBody { incoming, connection }
     }
 
-    /// Whether there is none, or it is read to its end. `is_end_stream` is not enough to tell: it
+    /// Whether it is empty or read to its end. `is_end_stream` does not say so reliably: it
     /// stays false after the last chunk of a body without a length.
     pub(super) fn is_complete(&self) -> bool {
         self.connection.is_none()

@@ -38,7 +38,7 @@ pub const LARGE_BYTES_MAX: usize = UNFINISHED_BYTES_MAX / 2;
 /// The buffer for a large one is a second one of twice the size.
 pub const LARGE_REQUEST_BYTES: usize = 8 * 1024;
 
-/// How long a response may wait for the client to take it.
+/// How long a response may wait for the client to read it.
 pub const RESPONSE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long after a response to look for the start of the next request among the bytes
@@ -93,7 +93,7 @@ struct SharedState {
 /// Requests that have arrived in part.
 #[derive(Default)]
 struct UnfinishedRequests {
-    /// With those of large requests.
+    /// Of all unfinished requests, large ones included.
     bytes: usize,
     large_bytes: usize,
     /// By sequence number, so that the oldest comes first.
@@ -197,7 +197,7 @@ impl ConnectionState {
         self.request_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether its unfinished request is given up to make room for others.
+    /// Whether its unfinished request was shed to make room for others.
     pub fn is_shed(&self) -> bool {
         self.is_shed.load(Ordering::Relaxed)
     }

@@ -50,7 +50,7 @@ pub struct Api {
     pub lifecycle: Arc<Lifecycle>,
     /// Counts and logs each request.
     pub metrics: RequestMetrics,
-    /// Answers for the other noun.
+    /// Answers `/rates`.
     pub rates: RatesApi,
 }
 
@@ -72,7 +72,7 @@ impl Handler for Api {
                 Err(problem) => Err(problem),
             };
             let mut response = answer.unwrap_or_else(Response::from);
-            if route.is_of_the_moment() {
+            if route.is_uncacheable() {
                 response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
             }
             close_unless_read(&mut response, &body);

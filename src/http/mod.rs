@@ -12,7 +12,7 @@ pub(crate) mod rates;
 mod request_ids;
 mod router;
 pub mod server;
-pub mod telemetry;
+pub(crate) mod telemetry;
 
 use bytes::Bytes;
 use http_body_util::Full;

@@ -16,7 +16,7 @@ use crate::store::StoreError;
 /// unavailable database is not queried too often.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// What is wrong now may be right in a moment, such as a user who is not saved yet.
+/// An error may be gone a moment later, such as a 404 once the user is saved.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// An error response that tells the client what to do. No other type maps errors to status
@@ -43,7 +43,7 @@ impl Problem {
         Problem { status, detail: detail.into(), instead: None, retry: false }
     }
 
-    /// 400: the request itself is wrong.
+    /// 400: the request is invalid.
     pub fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }
@@ -98,7 +98,7 @@ impl Problem {
         )
     }
 
-    /// 415: the body is compressed, for example.
+    /// 415: the body has a content coding, such as gzip.
     pub fn unknown_content_coding() -> Problem {
         let detail = "the body has a Content-Encoding: send plain JSON, without that header";
         // RFC 9110, section 12.5.3.
@@ -106,7 +106,7 @@ impl Problem {
         Problem { instead, ..Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }
     }
 
-    /// 501: the body is sent in a way that is not known.
+    /// 501: the body has an unsupported transfer coding.
     pub fn unknown_transfer_coding() -> Problem {
         Problem::new(
             StatusCode::NOT_IMPLEMENTED,

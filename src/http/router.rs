@@ -73,9 +73,9 @@ impl Route<'_> {
         }
     }
 
-    /// Whether an answer is about a person or the state of the service. Caches may store
-    /// others without asking, even a 404 (RFC 9110, section 15.1).
-    pub fn is_of_the_moment(self) -> bool {
+    /// Whether caches must not store a response, because it is about a person or the state of the
+    /// service. Without `no-store` they may, even a 404 (RFC 9110, section 15.1).
+    pub fn is_uncacheable(self) -> bool {
         matches!(self, Route::Hello(_) | Route::Health)
     }
 

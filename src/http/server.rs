@@ -39,8 +39,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Headers of a request. Clients send a dozen; proxies in front add some to each.
 pub const HEADERS_MAX: usize = 128;
 
-/// What a client gets that speaks HTTP/2 without asking first: the frames with which a server
-/// refuses it in a way that the client can show (RFC 9113, sections 6.5, 6.8 and 7).
+/// The response to a client that speaks HTTP/2 without negotiation: frames that refuse it with
+/// an error that the client can show (RFC 9113, sections 6.5, 6.8 and 7).
 const HTTP2_REFUSAL: &[u8] = b"\
     \0\0\0\x04\0\0\0\0\0\
     \0\0\x22\x07\0\0\0\0\0\
@@ -302,8 +302,8 @@ fn is_about_one_peer(error: &std::io::Error) -> bool {
 
 /// Sends a response without hyper, then closes the connection.
 async fn send_last(mut stream: TcpStream, response: &[u8]) {
-    // The client has taken all earlier responses, so the kernel has room for this one. If
-    // the client is gone, nobody misses it.
+    // The client has read all earlier responses, so the kernel has room for this one. An error
+    // means that the client has closed the connection.
     let _ = timeout(LINGER_TIMEOUT, stream.write_all(response)).await;
     linger(stream).await;
 }
@@ -610,13 +610,13 @@ mod tests {
             assert!(end.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{end}");
             assert!(end.contains("\r\nretry-after: 1\r\n"), "{end}");
         }
-        // Others are none of it.
+        // Requests that are not large do not count.
         clients.extend(send_starts(&server, &head(7 * 1024), 10).await);
         server.handler.0.add_permits(1);
         for client in &mut clients {
             expect_answers(client, 1).await;
         }
-        // Now there is room again, on old connections and new ones.
+        // Now large requests are admitted again, on old connections and new ones.
         for client in &mut clients {
             send(client, &large).await;
             expect_answers(client, 1).await;

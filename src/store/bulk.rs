@@ -24,17 +24,13 @@ pub fn is_one_file(one: &UrlSource, other: &UrlSource) -> anyhow::Result<bool> {
 /// What to do about users that exist already, with another date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Keeps the date that is there.
     Keep,
-    /// Overwrites it.
     Replace,
 }
 
 /// A database, open for copying or erasing. Blocks its caller where that is a file.
 pub enum Bulk {
-    /// A file.
     Sqlite(SqliteBulk),
-    /// A server.
     Postgres(PostgresBulk),
 }
 
@@ -54,7 +50,6 @@ impl Bulk {
         })
     }
 
-    /// Counts the users.
     pub async fn count(&mut self) -> anyhow::Result<u64> {
         match self {
             Bulk::Sqlite(sqlite) => Ok(sqlite.count()?),
@@ -72,7 +67,7 @@ impl Bulk {
         }
     }
 
-    /// Finds when those in `users` were born, whatever the dates there say.
+    /// Finds when `users` were born; the dates in `users` do not matter.
     pub async fn find(&mut self, users: &[User]) -> anyhow::Result<Vec<Option<DateOfBirth>>> {
         match self {
             Bulk::Sqlite(sqlite) => Ok(sqlite.find(users)?),
@@ -80,7 +75,7 @@ impl Bulk {
         }
     }
 
-    /// Erases those of `usernames` that are there, all or none, and tells how many that were.
+    /// Erases those of `usernames` that exist, all or none, and returns how many did.
     pub async fn erase(&mut self, usernames: &[Username]) -> anyhow::Result<u64> {
         match self {
             Bulk::Sqlite(sqlite) => Ok(sqlite.erase(usernames)?),
@@ -88,7 +83,7 @@ impl Bulk {
         }
     }
 
-    /// Saves `users`, none of them twice, all or none.
+    /// Saves `users`, all or none. They must have different names.
     pub async fn save(&mut self, users: &[User], on_conflict: OnConflict) -> anyhow::Result<()> {
         match self {
             Bulk::Sqlite(sqlite) => Ok(sqlite.save(users, on_conflict)?),

@@ -1,8 +1,8 @@
 //! What the databases share in reading and loading rates.
 //!
 //! A query for rates may read a hundred thousand rows, where a lookup of a user reads one. So they
-//! have a queue and a worker of their own, and no transaction with others: nobody who asks for a
-//! user waits for a batch of them.
+//! have a queue and a worker of their own, and no transaction with others: no lookup of a user waits for
+//! one of them.
 
 use std::num::NonZeroUsize;
 
@@ -14,7 +14,7 @@ use crate::domain::rates::{Code, Place, Places};
 
 /// Queries for rates that may wait. The fastest take a tenth of a millisecond, so that this many
 /// are soon answered; of slower ones fewer wait, as `QUEUE_DELAY_MAX` bounds how long.
-pub const RATES_QUEUE_MAX: usize = 256;
+pub(crate) const RATES_QUEUE_MAX: usize = 256;
 
 /// One worker carries one query at a time.
 pub(super) const RATES_LIMITS: BatchLimits = BatchLimits {
@@ -114,7 +114,7 @@ impl RatesLoad {
         }
     }
 
-    /// Lets readers find what was added, and nothing else, from one moment to the next.
+    /// Switches readers to what was added, atomically.
     pub async fn finish(self) -> anyhow::Result<()> {
         match self {
             RatesLoad::Sqlite(sqlite) => Ok(sqlite.finish()?),

@@ -1,14 +1,13 @@
 use std::borrow::Borrow;
 use std::fmt;
 
-/// The code of a port or the slug of a region. Upper and lower case are told apart.
+/// The code of a port or the slug of a region. Case-sensitive.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code(Box<str>);
 
-/// Why a text is no code.
+/// Why a text is not a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CodeError {
-    /// No character.
     #[error("is empty: name a port's code or a region's slug")]
     Empty,
     /// More than [`Code::LEN_MAX`] characters.

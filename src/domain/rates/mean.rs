@@ -8,7 +8,6 @@ pub struct DailyTotal {
     pub sum: i128,
 }
 
-/// A mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mean {
     /// Exactly this.
@@ -18,7 +17,7 @@ pub enum Mean {
 }
 
 impl DailyTotal {
-    /// Prices that make an average; fewer would tell single offers.
+    /// Fewest prices to average; a mean of fewer would disclose single offers.
     pub const COUNT_MIN: u64 = 3;
 
     /// Adds `count` prices with this sum.
@@ -45,7 +44,7 @@ impl DailyTotal {
 fn divide(sum: i128, count: u64) -> f64 {
     let magnitude = sum.unsigned_abs();
     // The quotient then has at least 63 bits, of which a double keeps 53, so that the last one is
-    // free to tell whether anything follows.
+    // free to record whether anything follows.
     let shift = magnitude.leading_zeros();
     let scaled = magnitude << shift;
     let count = u128::from(count);

@@ -6,7 +6,7 @@ mod mean;
 mod places;
 mod query;
 
-pub use code::{Code, CodeError};
+pub use code::Code;
 pub use mean::{DailyTotal, Mean};
 pub use places::{Place, Places};
-pub use query::{DailyTotals, Days, DaysError, RatesQuery};
+pub use query::{DailyTotals, Days, RatesQuery};

@@ -26,7 +26,6 @@ struct Region {
 }
 
 impl Places {
-    /// Adds a port.
     pub fn add_port(&mut self, port: Place) {
         if let Some(parent) = port.parent {
             self.regions.entry(parent).or_default().ports.push(port.code.clone());
@@ -34,7 +33,6 @@ impl Places {
         self.ports.insert(port.code);
     }
 
-    /// Adds a region.
     pub fn add_region(&mut self, region: Place) {
         if let Some(parent) = region.parent {
             self.regions.entry(parent).or_default().regions.push(region.code.clone());

@@ -1,4 +1,4 @@
-//! What is asked for, and what is found.
+//! A query for rates, and its result.
 
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -13,10 +13,9 @@ pub struct Days {
     to: Date,
 }
 
-/// Why two days are no range.
+/// Why two days are not a valid range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DaysError {
-    /// The first day is after the last.
     #[error("date_from is after date_to: exchange them")]
     Reversed,
     /// More than [`Days::MAX`] days.
@@ -53,13 +52,10 @@ impl Days {
     }
 }
 
-/// Which rates to average.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RatesQuery {
     pub days: Days,
-    /// Where the freight comes from.
     pub origin: Code,
-    /// Where it goes.
     pub destination: Code,
 }
 
@@ -80,7 +76,7 @@ pub struct DailyTotals {
 }
 
 impl DailyTotals {
-    /// No price on any of `days`.
+    /// Totals without prices.
     pub fn none(days: Days) -> DailyTotals {
         DailyTotals { days, totals: vec![DailyTotal::default(); days.count()] }
     }
@@ -93,12 +89,10 @@ impl DailyTotals {
         }
     }
 
-    /// The range.
     pub fn days(&self) -> Days {
         self.days
     }
 
-    /// Each day with its total, the last day first.
     pub fn newest_first(&self) -> impl Iterator<Item = (Date, DailyTotal)> {
         let days = std::iter::successors(Some(self.days.to), |day| day.checked_sub(1.day()).ok());
         days.zip(self.totals.iter().rev().copied())

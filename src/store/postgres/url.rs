@@ -45,23 +45,18 @@ pub(super) struct Server {
 /// Why a text is not a Postgres URL. It quotes nothing of the text but the name of an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostgresUrlError {
-    /// It does not parse.
     #[error(
         "not a Postgres URL: write postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, with other characters than letters and digits as %XX"
     )]
     Malformed,
-    /// An unknown option.
     #[error("the Postgres URL has an unknown option{0}: remove it")]
     Option(OptionName),
-    /// An unknown value of an option.
     #[error("the option{0} of the Postgres URL has an unknown value: correct it")]
     Value(OptionName),
-    /// Several hosts where there should be one.
     #[error(
         "an option of the Postgres URL names several hosts, or another address than its host: name several as in postgres://USER@HOST1,HOST2/DATABASE"
     )]
     SeveralHosts,
-    /// No host.
     #[error("the Postgres URL names no host: write postgres://USER:PASSWORD@HOST/DATABASE")]
     NoHost,
     /// An `sslmode` that is unknown, or that protects against nothing.

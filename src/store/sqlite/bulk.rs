@@ -63,7 +63,7 @@ impl SqliteBulk {
         self.file.ensure_not_replaced()
     }
 
-    /// Erases those of `usernames` that are there, and tells how many that were. Their bytes are
+    /// Erases those of `usernames` that exist, and returns how many did. Their bytes are
     /// overwritten, in the log too unless somebody reads it right now.
     pub fn erase(&self, usernames: &[Username]) -> Result<u64, SqliteError> {
         self.explain(set(&self.connection, "secure_delete", true))?;
