@@ -217,8 +217,8 @@ resource "aws_cloudwatch_metric_alarm" "store_errors" {
   ok_actions    = local.urgent
 }
 
-resource "aws_cloudwatch_metric_alarm" "store_refusals" {
-  alarm_name        = "${local.name}-store-refusals"
+resource "aws_cloudwatch_metric_alarm" "store_rejections" {
+  alarm_name        = "${local.name}-store-rejections"
   alarm_description = "The service rejects requests with 503 because the database does not keep up. Open the dashboard to see whether the database is busy or slow; more instances do not help a database that is full."
 
   comparison_operator = "GreaterThanThreshold"
@@ -384,8 +384,8 @@ resource "aws_cloudwatch_metric_alarm" "cpu" {
   alarm_actions = local.routine
 }
 
-# An instance without memory, or whose disk is full, fails by itself and is replaced, of which
-# the alarms above tell. These two come before that.
+# An instance without memory, or whose disk is full, fails by itself and is replaced, which the
+# alarms above report. These two go off before that.
 
 resource "aws_cloudwatch_metric_alarm" "memory" {
   alarm_name        = "${local.name}-memory"

@@ -1,5 +1,5 @@
 # Alarms of the databases and their backups. Clients' view of a database, store-errors and
-# store-refusals, is in alarms.tf.
+# store-rejections, is in alarms.tf.
 
 locals {
   aurora = length(module.postgres) > 0

@@ -14,7 +14,7 @@ locals {
         aws_cloudwatch_metric_alarm.unhealthy,
         aws_cloudwatch_metric_alarm.none_healthy,
         aws_cloudwatch_metric_alarm.store_errors,
-        aws_cloudwatch_metric_alarm.store_refusals,
+        aws_cloudwatch_metric_alarm.store_rejections,
       ],
       aws_cloudwatch_metric_alarm.aurora_memory,
     )

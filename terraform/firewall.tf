@@ -3,7 +3,7 @@
 
 resource "aws_wafv2_web_acl" "this" {
   #checkov:skip=CKV_AWS_192: There is no Java here, so no Log4j.
-  #checkov:skip=CKV2_AWS_31: Its log would hold usernames, and its metrics tell how many requests it blocks.
+  #checkov:skip=CKV2_AWS_31: Its log would hold usernames, and its metrics show how many requests it blocks.
 
   count = var.rate_limit == null ? 0 : 1
 

@@ -43,7 +43,7 @@ locals {
       EOT
     } : {},
     contains(local.databases, "postgres") ? {
-      # Each host signs in by IAM authentication, so that it is told no secret.
+      # Each host signs in by IAM authentication, so that it gets no secret.
       "/etc/hello-birthday/rds" = join("", [for name, value in merge(
         {
           AWS_REGION = var.region

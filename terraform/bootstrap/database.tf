@@ -114,7 +114,7 @@ data "aws_iam_policy_document" "database" {
     }
   }
 
-  # Neither KMS nor AWS Backup tells tags on creation from later ones, so what has no tag may
+  # Neither KMS nor AWS Backup distinguishes tags on creation from later ones, so what has no tag may
   # be given one; what has another environment's may not.
   statement {
     sid       = "TagNewKeysAndPlans"

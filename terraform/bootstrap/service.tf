@@ -131,7 +131,7 @@ data "aws_iam_policy_document" "service" {
     }
   }
 
-  # Neither service tells tags on creation from later ones, so what has no tag may be given
+  # Neither service distinguishes tags on creation from later ones, so what has no tag may be given
   # one; what has another environment's may not.
   statement {
     sid       = "TagByTag"

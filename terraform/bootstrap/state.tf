@@ -123,7 +123,7 @@ data "aws_iam_policy_document" "state" {
     }
   }
 
-  # Terraform asks for S3's own key, and gets it, where it is told to encrypt and not with what.
+  # Terraform asks for S3's own key, and gets it, where encryption is set without a key.
   statement {
     sid       = "KmsOnly"
     effect    = "Deny"

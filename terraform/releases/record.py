@@ -1,4 +1,4 @@
-"""The releases of an environment, as the history of one parameter tells them.
+"""The releases of an environment, as recorded in the history of one parameter.
 
 Terraform sets the parameter to an image's id once the image runs, so that its versions, of
 which AWS keeps 100, are the releases.
@@ -58,7 +58,7 @@ def way_back(history: list[Release]) -> list[str]:
 
 
 def moment(value: str | float) -> datetime:
-    """Version 1 of the AWS CLI gives seconds where version 2 gives a time, unless it is told."""
+    """Version 1 of the AWS CLI gives seconds where version 2 gives a time, unless it is set."""
     if isinstance(value, str):
         return images.time(value).astimezone(timezone.utc)
     return datetime.fromtimestamp(value, timezone.utc)

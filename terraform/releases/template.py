@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from releases import aws, images
 
-# Besides the versions in use; nothing starts from them, but they tell what ran.
+# Besides the versions in use; nothing starts from them, but they show what ran.
 OLD_VERSIONS_KEPT = 5
 
 # AWS's limit on one call

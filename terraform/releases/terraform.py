@@ -62,12 +62,12 @@ class Terraform:
             signal.signal(number, self._on_signal)
 
     def init(self) -> None:
-        """Takes the state of the environment, if a file here tells where it is."""
+        """Takes the state of the environment, if a file here says where it is."""
         if (FOLDER / self._backend).exists():
             self._run("init", "-reconfigure", f"-backend-config={self._backend}")
 
     def plan(self, file: Path, *arguments: str) -> bool:
-        """Writes a plan to a file, and tells whether it changes anything. Its text is shown
+        """Writes a plan to a file, and returns whether it changes anything. Its text is shown
         nowhere, as it may hold secrets."""
         options = [f"-out={file}", "-detailed-exitcode", f"-var-file={self.settings}"]
         code, _ = self._start("plan", *options, *arguments, show=False)
@@ -86,7 +86,7 @@ class Terraform:
 
     def plan_as_json(self, file: Path) -> bool:
         """Takes no lock, so that the role that only reads can plan."""
-        # A file that is there already keeps its mode unless it is told.
+        # A file that exists already keeps its mode unless it is changed.
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.fchmod(descriptor, 0o600)
         with os.fdopen(descriptor, "w") as into, tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-# Known before it is created, so that a plan shows what instances are told.
+# Known before it is created, so that a plan shows what instances are configured with.
 override_resource {
   target = module.postgres[0].aws_rds_cluster.this
   values = {
@@ -85,7 +85,7 @@ run "a_stack_on_sqlite" {
 
   assert {
     condition     = strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_DRAIN_TIMEOUT=45s\n")
-    error_message = "The instance is not told how long it may drain."
+    error_message = "The instance lacks the drain timeout."
   }
 
   assert {
@@ -115,7 +115,7 @@ run "a_stack_on_sqlite" {
 
   assert {
     condition     = strcontains(output.roll_command, " --max-healthy-percent 200 ") && strcontains(output.roll_command, " --bake-seconds 600 ")
-    error_message = "The roll is not told what was set."
+    error_message = "The roll lacks a setting."
   }
 
   assert {
@@ -130,7 +130,7 @@ run "a_stack_on_sqlite" {
 
   assert {
     condition     = !contains(keys(local.host_files), "/etc/hello-birthday/secret") && !strcontains(local.host_files["/etc/hello-birthday/host"], "DATABASE_URL")
-    error_message = "The instance is told of Postgres."
+    error_message = "The instance has settings of Postgres."
   }
 
   assert {
@@ -157,7 +157,7 @@ run "a_stack_on_sqlite" {
 
   assert {
     condition     = !strcontains(local.host_files["/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d/stack.json"], "@STACK@") && can(jsondecode(local.host_files["/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d/stack.json"]))
-    error_message = "The agent is not told the stack's name."
+    error_message = "The agent lacks the stack's name."
   }
 
   assert {
@@ -276,7 +276,7 @@ run "a_rollback_is_stopped_by_no_alarm" {
 
   assert {
     condition     = strcontains(local.roll_command_now, " --alarms '' ")
-    error_message = "An alarm that is on stops the way back."
+    error_message = "An alarm that is on stops the rollback."
   }
 
   assert {
@@ -317,7 +317,7 @@ run "errors_are_reported_where_a_parameter_says" {
 
   assert {
     condition     = strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_SENTRY_DSN_FILE=${local.sentry_dsn_file}\n") && strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_SENTRY_ENVIRONMENT=test\n")
-    error_message = "The service is not told where to report errors."
+    error_message = "The service lacks the DSN to report errors to."
   }
 
   assert {
@@ -389,7 +389,7 @@ run "postgres_alone_leaves_no_sqlite" {
 
   assert {
     condition     = strcontains(local.host_files["/etc/hello-birthday/host"], "HELLO_BIRTHDAY_DATABASE_URL_FILE=/run/hello-birthday/database-url\n")
-    error_message = "The instance is not told where the URL is."
+    error_message = "The instance lacks the name of the URL's secret."
   }
 
   assert {
@@ -399,7 +399,7 @@ run "postgres_alone_leaves_no_sqlite" {
 
   assert {
     condition     = local.host_files["/etc/hello-birthday/rds"] == "AWS_REGION=eu-central-1\nDATABASE=hello\nHOST=writer.example.com\nOWNER=hello_owner\nPORT=5432\nUSER=hello\n"
-    error_message = "The instance is not told how to sign in, or is told more."
+    error_message = "The instance lacks how to sign in, or has more than that."
   }
 
   assert {

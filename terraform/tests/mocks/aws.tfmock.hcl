@@ -63,7 +63,7 @@ mock_data "aws_partition" {
   }
 }
 
-# What other things are told of, and a test looks at.
+# What other resources refer to, and a test looks at.
 
 mock_resource "aws_security_group" {
   override_during = plan
