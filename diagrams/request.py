@@ -40,7 +40,7 @@ with Picture("request", 940, 480):
     caption(130, 132, "TLS")
     arrow(balancer, public)
     arrow(corner(196, 180), corner(196, 234), probes, color=GREY, dashed=True)
-    caption(250, 224, "asks /readyz", GREY)
+    caption(243, 224, "probes /readyz", GREY)
     arrow(public, http)
     arrow(probes, ready, color=GREY, dashed=True)
     for queue, y, method in ((read, 116, "GET"), (write, 168, "PUT")):
@@ -54,7 +54,7 @@ with Picture("request", 940, 480):
     steps = [
         icon(Rust, 70, 366, "cargo static:\none binary"),
         icon(Ansible, 206, 366, "Packer, Ansible:\na host, sealed"),
-        icon(EC2Ami, 342, 366, "Image, booted\nand asked first"),
+        icon(EC2Ami, 342, 366, "Image, booted\nand tested first"),
         icon(Github, 478, 366, "deploy, of one\nenvironment"),
         icon(Terraform, 614, 366, "terraform apply\nstarts a roll, waits"),
         icon(EC2AutoScaling, 742, 366, "Instance refresh:\nnew before old", "aws_autoscaling_group.this"),

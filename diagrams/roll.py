@@ -141,7 +141,7 @@ def axis(y):
 
 
 for left, state, meaning in (
-    (16, "starting", "starts, mounts, is asked for /readyz"),
+    (16, "starting", "starts, mounts, is probed at /readyz"),
     (272, "warming", f"serves, warms up: {WARM} s"),
     (462, "serving", "serves"),
     (556, "draining", f"let go within {LET_GO} s, drained within {DRAIN} s"),
