@@ -12,7 +12,7 @@ SECONDS_MAX = 30
 
 
 class Failed(Exception):
-    """GitHub did not do it. `status` is 0 if it did not answer."""
+    """A request failed. `status` is 0 if GitHub did not answer."""
 
     def __init__(self, what: str, status: int = 0) -> None:
         super().__init__(what)
@@ -20,7 +20,7 @@ class Failed(Exception):
 
 
 def call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Asks for what is below the repository, as in /environments/staging."""
+    """Requests a path below the repository, as in /environments/staging."""
     try:
         url = f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}{path}"
         token = os.environ["GITHUB_TOKEN"]

@@ -103,7 +103,7 @@ fn scripts_say_how_they_are_used_and_refuse_what_they_do_not_understand() {
 }
 
 #[test]
-fn coverage_below_its_floor_fails_and_is_told_by_folder() {
+fn coverage_below_its_floor_fails_and_is_listed_by_folder() {
     let lines = |file: &str, covered: u32, count: u32| {
         let lines = json!({ "covered": covered, "count": count, "percent": 0 });
         json!({ "filename": file, "summary": { "lines": lines } })

@@ -1,4 +1,4 @@
-//! Who is told what, by chats and by mail.
+//! Who is notified of what, by chats and by mail.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -94,7 +94,7 @@ fn set<'a>(command: &'a mut Command, variables: &[(&str, &str)]) -> &'a mut Comm
 }
 
 #[test]
-fn both_chats_are_told_what_happened_and_where_to_look() {
+fn both_chats_are_notified_of_what_happened_and_where_to_look() {
     let (channel, told) = chat(200);
     let (owners, owners_told) = chat(200);
     let output = notify(
@@ -157,12 +157,12 @@ fn a_release_does_not_fail_for_a_chat_that_does() {
     let output = notify(&["failed", "staging"], &variables);
     assert!(output.status.success());
     let said = said(&output);
-    assert_eq!(said.matches("was not told").count(), 3, "{said}");
+    assert_eq!(said.matches("was not notified").count(), 3, "{said}");
     assert!(!said.contains("s3cret"), "an address is a secret: {said}");
 }
 
 #[test]
-fn what_nobody_can_be_told_of_is_refused() {
+fn an_unknown_event_or_a_missing_argument_is_refused() {
     for arguments in [&["exploded", "staging"][..], &["started"], &[]] {
         assert_eq!(notify(arguments, &[]).status.code(), Some(2), "{arguments:?}");
     }

@@ -26,7 +26,7 @@ fn change(address: &str, actions: &[&str]) -> Value {
 }
 
 #[test]
-fn a_plan_is_told_by_addresses_and_actions_alone() {
+fn a_plan_is_summarized_by_addresses_and_actions_alone() {
     let plan = json!({
         "variables": { "password": { "value": "hunter2" } },
         "planned_values": { "outputs": { "url": { "value": "hunter2" } } },

@@ -61,7 +61,7 @@ impl Project {
 }
 
 #[test]
-fn a_release_ends_in_one_of_the_outcomes_that_are_told() {
+fn a_release_ends_in_one_of_the_documented_outcomes() {
     for (deploys, smokes, outcome, code) in [
         (&[0][..], &[0][..], "released", 0),
         (&[0, 0], &[1, 0], "undone", 1),

@@ -20,7 +20,7 @@ fn a_bad_release_undoes_itself_and_all_other_ways_end_as_they_should() {
     walk.two_merges_at_once_wait_for_approval_while_the_window_is_closed();
     walk.a_failing_smoke_test_stops_before_production();
     walk.a_rollback_goes_to_a_version_while_an_alarm_is_on();
-    walk.a_pull_request_is_told_what_it_would_change();
+    walk.a_pull_request_gets_a_comment_on_its_changes();
     walk.a_fork_gets_no_credentials();
     walk.a_night_tells_of_drift_and_removes_what_nothing_needs();
 }
@@ -149,7 +149,7 @@ impl Walk {
     }
 
     /// In one comment, which is updated.
-    fn a_pull_request_is_told_what_it_would_change(&mut self) {
+    fn a_pull_request_gets_a_comment_on_its_changes(&mut self) {
         let run = self.account.github.start_run("pull-request.yml", "pull_request");
         let runs = self.account.github.settle();
         for job in ["test", "coverage", "crates", "secrets", "plan", "comment"] {
@@ -274,13 +274,13 @@ impl Walk {
         tags.map(|tag| (tag["Key"].as_str().unwrap().to_owned(), tag["Value"].clone())).collect()
     }
 
-    /// Expects that both chats were told of these events since the last time, in this order.
+    /// Expects that both chats were notified of these events since the last time, in this order.
     #[track_caller]
     fn expect_told(&mut self, events: &[&str]) {
         assert_eq!(self.told_now(), events);
     }
 
-    /// What both chats were told since the last time.
+    /// The events that both chats were notified of since the last time.
     #[track_caller]
     fn told_now(&mut self) -> Vec<String> {
         let messages = self.account.github.seen("messages");
@@ -301,7 +301,7 @@ impl Walk {
     }
 }
 
-/// The event and the environment that a message tells of.
+/// The event and the environment of a message.
 fn event_of(message: &Value) -> String {
     let first = message["text"].as_str().unwrap().lines().next().unwrap();
     let known = [
