@@ -12,7 +12,7 @@ locals {
   instance_type = var.architecture == "arm64" ? "t4g.small" : "t3.small"
 
   # HEAD holds a commit, or "ref:" and the name of a file that does. Where there is no
-  # such file, the variable must tell.
+  # such file, the variable must be set.
   head   = split(" ", try(trimspace(file(abspath("${path.root}/../.git/HEAD"))), "ref: none"))
   branch = length(local.head) > 1 ? local.head[1] : ""
   commit = var.commit != "" ? var.commit : local.branch == "" ? local.head[0] : trimspace(file("${local.project}/.git/${local.branch}"))

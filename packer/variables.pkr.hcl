@@ -30,7 +30,7 @@ variable "commit" {
 variable "committed" {
   type        = string
   default     = ""
-  description = "Time of that commit, such as 2026-01-31T12:00:00Z, by which images are told older from newer. Without it the time of the bake."
+  description = "Time of that commit, such as 2026-01-31T12:00:00Z, which decides which of two images is older. Without it the time of the bake."
 
   validation {
     condition     = var.committed == "" || can(timeadd(var.committed, "0s"))
@@ -115,5 +115,5 @@ variable "settings" {
 variable "manifest" {
   type        = string
   default     = "target/image.json"
-  description = "File that tells what was baked, for the next step of a pipeline."
+  description = "File that describes what was baked, for the next step of a pipeline."
 }

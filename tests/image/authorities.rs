@@ -40,7 +40,7 @@ fn no_ca_certificates_but_the_pinned_ones_are_downloaded_into_an_image() {
 }
 
 #[test]
-fn only_hosts_that_use_postgres_are_told_where_the_ca_certificates_are() {
+fn only_hosts_that_use_postgres_have_the_setting_of_the_ca_file() {
     let line = format!("HELLO_BIRTHDAY_POSTGRES_CA_FILE={INSTALLED}\n");
     let cases = [
         (json!({}), false),

@@ -71,7 +71,7 @@ impl Machine {
             assert!(ended.is_none() && Instant::now() < deadline, "no boot: {}", console());
         }
         let leader = told.lines().find_map(|line| line.strip_prefix("X_NSPAWN_LEADER_PID="));
-        let leader = leader.expect("nspawn tells what it started").to_owned();
+        let leader = leader.expect("nspawn names what it started").to_owned();
         // The test goes to where the machine is this one, on its loopback device.
         let network = File::open(format!("/proc/{leader}/ns/net")).unwrap();
         move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();

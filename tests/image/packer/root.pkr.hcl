@@ -20,7 +20,7 @@ variable "settings" {
 variable "manifest" {
   type        = string
   default     = "target/root.json"
-  description = "File that tells what was baked, for the next step of a pipeline."
+  description = "File that describes what was baked, for the next step of a pipeline."
 }
 
 locals {
