@@ -77,7 +77,7 @@ mod tests {
                 LARGE_BYTES_MAX / 1024 / 1024
             ),
             format!("| body | {body_kib} KiB, {body} s |"),
-            format!("| an answer the client does not take | {answer} s |"),
+            format!("| an answer the client does not read | {answer} s |"),
             format!("| requests waiting for the store | {queue} reads, {queue} writes |"),
             format!(
                 "| queries for rates waiting for the store | {}, answered one at a time |",
