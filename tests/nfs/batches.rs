@@ -82,7 +82,7 @@ fn send_at_once(client: &ShareClient, service: &Service<'_>, kind: Kind, attempt
         wait_for("http_requests_in_flight", 1, &sent);
         sent.extend((1..REQUESTS).map(send));
         wait_for(&queued, REQUESTS - 1, &sent);
-        client.share.mend();
+        client.share.repair();
         sent.into_iter().map(|sent| sent.join().unwrap()).collect()
     })
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The first process of a guest. Sets it up as the kernel's command line says, then
-# runs what the test sends, line by line, and tells how each line ended.
+# runs what the test sends, line by line, and reports how each line ended.
 # shellcheck disable=SC2154 # The line's settings are its environment.
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys

@@ -5,7 +5,7 @@ use crate::share::{Server, Service, ShareClients};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
-/// Tells which journal a file has.
+/// Finds which journal a file has.
 const MODE: &str = "pragma journal_mode";
 
 pub fn choose(_: &mut Server, [client, other, _]: &ShareClients) {

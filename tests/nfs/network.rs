@@ -73,7 +73,7 @@ impl Cable {
         ip(&format!("link set {} nomaster", self.device));
     }
 
-    pub fn mend(&self) {
+    pub fn repair(&self) {
         ip(&format!("link set {} master {}", self.device, self.switch));
     }
 }

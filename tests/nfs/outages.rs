@@ -35,7 +35,7 @@ pub fn cut_off(server: &mut Server, [one, other, _]: &ShareClients) {
             // What it had sent before has arrived by the second look.
             let is_cut_off = is_there() && is_there();
             if !is_cut_off {
-                one.share.mend();
+                one.share.repair();
             }
             is_cut_off.then_some(())
         });
@@ -48,10 +48,10 @@ pub fn cut_off(server: &mut Server, [one, other, _]: &ShareClients) {
         cut_load.wait_for_retry();
         // It stays away until the other has gone on for a while.
         load.wait_for_saves(1);
-        one.share.mend();
-        let mended = Instant::now();
+        one.share.repair();
+        let repaired = Instant::now();
         cut_load.wait_for_saves(1);
-        let back = mended.elapsed();
+        let back = repaired.elapsed();
         load.wait_for_saves(1);
         println!(
             "cut off when it was {commit:?}: the other saved after {saved:?}, the cut off {back:?} \
@@ -73,7 +73,7 @@ pub fn hang(_: &mut Server, [one, other, _]: &ShareClients) {
     wait_until("it is not ready", || (hanging.readiness() == 503).then_some(()));
     assert!(hanging.metric("store_outage_seconds") >= 1.0);
     assert!(other.is_ready());
-    one.share.mend();
+    one.share.repair();
     wait_until("it is ready again", || hanging.is_ready().then_some(()));
     [hanging, other].into_iter().for_each(Service::stop);
 }

@@ -41,7 +41,7 @@ impl Heads {
         }
     }
 
-    /// Waits for all answers, which must be those of a service that is in order or overloaded.
+    /// Waits for all answers, which must be those of a service that works or is overloaded.
     pub fn read_answers(self) {
         for stream in self.0 {
             let answer = Answer::read(&mut BufReader::new(stream)).unwrap();

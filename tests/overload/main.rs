@@ -103,7 +103,7 @@ fn wait_with_heads(bytes: usize, headers: usize) -> bool {
     waiting + refused == WAITING
 }
 
-/// All clients are served in the end, while they retry as they are told.
+/// All clients are served in the end, while they retry as `Retry-After` says.
 fn expect_to_withstand(service: &Service, during: impl FnOnce(&Load)) {
     let Overload { seen, peak_mib, normal_after } = withstand(service, BUSY, during);
     println!("{seen}; {peak_mib:.0} MiB; normal after {normal_after:.1?}");

@@ -112,7 +112,7 @@ fn a_bad_query_is_400_and_says_what_to_change() {
 }
 
 #[test]
-fn the_other_methods_are_as_of_other_paths() {
+fn options_head_and_405_work_as_for_other_paths() {
     let database = Database::sqlite("");
     database.load_rows(&sample());
     let service = database.start(&[]);

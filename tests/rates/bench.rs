@@ -1,4 +1,4 @@
-//! Measures loads of rates and queries for them, and what these cost who asks for birthdays:
+//! Measures loads of rates and queries for them, and what these cost requests for birthdays:
 //! `cargo bench --bench rates`, or with the names of some parts. `BINARY=FILE` measures another build
 //! of the service. Nothing is asserted.
 

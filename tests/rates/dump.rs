@@ -1,4 +1,4 @@
-//! Rates of nobody: made by the same rule each time, and written as pg_dump writes them.
+//! Synthetic rates: made by the same rule each time, and written as pg_dump writes them.
 
 #![allow(dead_code, reason = "no test target needs all of it")]
 

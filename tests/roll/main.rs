@@ -113,7 +113,7 @@ fn a_short_outage_of_the_shared_store_takes_no_instance_out() {
     seen.expect_all_answered();
 }
 
-/// Clients that retry as they are told notice nothing.
+/// Clients that retry as `Retry-After` says notice nothing.
 fn expect_to_survive(blow: Blow, network: Option<&Network>) {
     on_both_databases(|database| {
         let death = scenarios::strike(&SCALE, blow, database, network);

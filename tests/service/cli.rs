@@ -240,7 +240,7 @@ fn an_error_names_the_flag_or_the_variable_that_a_value_came_from() {
 }
 
 #[test]
-fn an_empty_variable_is_as_none() {
+fn an_empty_variable_counts_as_unset() {
     let folder = new_folder();
     let mut command = Command::new("env");
     command.args(["DATABASE_URL=", "SENTRY_DSN=", "SENTRY_ENVIRONMENT="]);
@@ -374,7 +374,7 @@ fn migrate_makes_the_schema_and_exits() {
 }
 
 #[test]
-fn commands_do_not_mind_the_settings_for_serving() {
+fn commands_ignore_invalid_settings_for_serving() {
     let service = Service::start(&[]);
     let address = service.address.to_string();
     for args in [&["health", "--listen", &address][..], &["man"], &["completions", "bash"]] {

@@ -22,16 +22,16 @@ use crate::harness::{PATIENCE, Service};
 const CHECKS: [&str; 12] = [
     "greets the world",
     "is healthy",
-    "offers what it describes",
+    "offers the methods that it describes",
     "saves a date",
-    "greets whom it saved",
+    "greets the saved user",
     "answers head without a body",
-    "knows no one else",
-    "refuses what is no date",
-    "refuses what is no name",
-    "refuses what is no json",
-    "names the methods that it has",
-    "keeps what is not public to itself",
+    "answers 404 for an unknown user",
+    "refuses invalid dates",
+    "refuses invalid names",
+    "refuses invalid json",
+    "lists the methods in allow",
+    "does not serve admin paths",
 ];
 
 #[test]
@@ -65,7 +65,7 @@ fn the_days_to_the_birthday_are_checked() {
     assert_eq!(output.status.code(), Some(1));
     let failed: Vec<_> =
         told(&output).lines().filter(|line| line.starts_with("FAIL")).map(str::to_owned).collect();
-    assert_eq!(failed, ["FAIL greets whom it saved: the days to the birthday are wrong"]);
+    assert_eq!(failed, ["FAIL greets the saved user: the days to the birthday are wrong"]);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn over_tls_the_certificate_and_the_redirect_are_checked_too() {
     for (days, redirects, failed) in [
         (90, redirect, &[][..]),
         (13, redirect, &["FAIL has a certificate that lasts: it ends in "][..]),
-        (90, service.address, &["FAIL sends plain http to https: status 200"][..]),
+        (90, service.address, &["FAIL redirects http to https: status 200"][..]),
     ] {
         let (authority, address) = terminator(&folder, days, service.address);
         let mut smoke = smoke(&format!("https://localhost:{}", address.port()));

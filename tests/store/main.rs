@@ -39,10 +39,10 @@ trait Database {
 
     async fn lock_writes(&self) -> Self::WriteLock;
 
-    /// Makes every batch fail until `mend`.
+    /// Makes every batch fail until `repair`.
     async fn break_down(&self);
 
-    async fn mend(&self);
+    async fn repair(&self);
 
     /// Makes every batch fail that saves this user.
     async fn refuse(&self, username: &Username);
@@ -240,7 +240,7 @@ async fn a_database_that_comes_back_needs_no_restart(database: impl Database) {
         assert_eq!(instance.save(user(1), born(year)).await, Err(StoreError::Unavailable));
         assert_eq!(instance.find(user(1)).await, Err(StoreError::Unavailable));
         assert_eq!(within(instance.store.ping()).await, Err(StoreError::Unavailable));
-        database.mend().await;
+        database.repair().await;
         assert_eq!(within(instance.store.ping()).await, Ok(()));
         assert_eq!(instance.save(user(1), born(year)).await, Ok(()));
         assert_eq!(instance.find(user(1)).await, Ok(Some(born(year))));
@@ -414,7 +414,7 @@ impl Database for Sqlite {
         self.connect().execute_batch("alter table users rename to lost").unwrap();
     }
 
-    async fn mend(&self) {
+    async fn repair(&self) {
         self.connect().execute_batch("alter table lost rename to users").unwrap();
     }
 
@@ -548,7 +548,7 @@ impl Database for Postgres {
         self.execute("alter table users rename to lost");
     }
 
-    async fn mend(&self) {
+    async fn repair(&self) {
         self.execute("alter table lost rename to users");
     }
 

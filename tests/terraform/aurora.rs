@@ -27,7 +27,7 @@ fn roles_are_made_as_soon_as_the_cluster_has_an_instance() {
 }
 
 #[test]
-fn what_waiting_does_not_change_is_told_at_once() {
+fn an_error_that_waiting_does_not_change_is_reported_at_once() {
     let emulator = Emulator::start();
     let cluster = make_cluster(&emulator);
     add_instance(&emulator);

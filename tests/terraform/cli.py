@@ -99,7 +99,7 @@ def main():
     folder, parent = Path(sys.argv[1]), os.getppid()
     read_models_once()
     gc.freeze()
-    # Nobody waits for a call but who made it.
+    # The kernel reaps the calls' processes: only their clients wait for them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "socket"))

@@ -1,4 +1,4 @@
-//! The script that releases an image: what it refuses, and what it does of what Terraform tells.
+//! The script that releases an image: what it refuses, and how it acts on Terraform's outcome.
 //! A stand-in plays Terraform here; that the script releases and goes back for real is seen
 //! where stacks are applied.
 
@@ -202,7 +202,7 @@ fn old_versions_of_the_launch_template_are_deleted_but_those_in_use() {
 }
 
 #[test]
-fn wrong_arguments_are_told_apart_and_help_lists_the_exit_codes() {
+fn wrong_arguments_are_distinguished_and_help_lists_the_exit_codes() {
     let environment = Environment::new("wrong");
     for (arguments, told) in [
         (&[][..], "required"),
@@ -224,7 +224,7 @@ fn wrong_arguments_are_told_apart_and_help_lists_the_exit_codes() {
 
 static EMULATOR: LazyLock<Emulator> = LazyLock::new(Emulator::start);
 
-/// Notes how it is called. The file `applies` tells how each apply ends, one after the other:
+/// Records how it is called. The file `applies` says how each apply ends, one after the other:
 /// as `roll` does with an exit code, or only when it is interrupted.
 const TERRAFORM: &str = r#"
     cd "$STAND_IN"

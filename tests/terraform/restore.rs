@@ -92,7 +92,7 @@ fn a_sqlite_backup_is_put_beside_the_file_and_copied() {
 }
 
 #[test]
-fn backups_of_both_databases_are_told_apart() {
+fn backups_of_both_databases_are_distinguished() {
     let stack = Stack::new("both", REGION, 1);
     stack.make_cluster("15.4");
     stack.back_up();
@@ -230,7 +230,7 @@ fn a_restore_finds_what_terraform_makes() {
 }
 
 #[test]
-fn what_is_not_there_is_told() {
+fn missing_backups_and_wrong_arguments_are_reported() {
     let stack = Stack::new("empty", REGION, 1);
     let cases = [
         (vec!["--recovery-point", "latest"], 1, "no backup in the vault hello-birthday-empty"),
@@ -317,7 +317,7 @@ fn copies_once_it_knows_its_database(told: &Told) {
     assert_eq!(host.users("data/used.db"), users.map(own));
     host.expect_clean();
 
-    // Another date is kept, and told.
+    // Another date is kept, and reported.
     host.make_database(&host.path("data/used.db"), &[("ann", "2001-01-01")]);
     let outcome = host.run(told, 1);
     assert!(outcome.contains("1 of 2 users have a different date"), "{outcome}");

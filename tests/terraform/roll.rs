@@ -65,15 +65,15 @@ fn a_version_that_does_not_exist_is_an_error() {
 }
 
 #[test]
-fn a_failed_rollback_is_told_and_a_roll_mends_it() {
-    for (name, mend) in [("stays", 2), ("stays-and-reverts", LIKE_FIRST)] {
+fn a_failed_rollback_is_reported_and_a_roll_fixes_it() {
+    for (name, fix) in [("stays", 2), ("stays-and-reverts", LIKE_FIRST)] {
         let group = Group::new(name, 2);
         group.plan("alarms", "fails");
         group.roll(2, 1).expect("so did the rollback");
         // One instance is of version 2, so that taking the release back replaces it too.
-        group.roll(mend, 0);
+        group.roll(fix, 0);
         assert_eq!(group.calls("StartInstanceRefresh").len(), 2);
-        group.expect_version(mend);
+        group.expect_version(fix);
     }
 }
 
@@ -167,7 +167,7 @@ fn a_roll_whose_start_is_not_answered_is_followed() {
 }
 
 #[test]
-fn a_refused_start_is_told_and_alarms_are_blamed_only_if_they_are_on() {
+fn a_refused_start_is_reported_and_alarms_are_blamed_only_if_they_are_on() {
     let group = Group::new("refused", 1);
     group.plan_start("refused");
     let refused = group.roll(2, 4);
@@ -187,7 +187,7 @@ fn a_refused_start_is_told_and_alarms_are_blamed_only_if_they_are_on() {
 }
 
 #[test]
-fn an_aws_cli_that_is_missing_or_too_old_is_told_and_starts_nothing() {
+fn an_aws_cli_that_is_missing_or_too_old_is_reported_and_starts_nothing() {
     let group = Group::new("old-cli", 1);
     let tools = Tools::new(&["bash", "env", "mktemp", "rm", "sort", "timeout", "tr"]);
     let roll = || {
@@ -233,7 +233,7 @@ fn a_roll_that_does_not_reach_aws_has_started_nothing() {
 }
 
 #[test]
-fn wrong_arguments_are_told_apart_and_help_lists_the_exit_codes() {
+fn wrong_arguments_are_distinguished_and_help_lists_the_exit_codes() {
     let roll = |arguments: &[&str], code| {
         let mut roll = command("terraform/roll");
         roll.args(arguments);

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_change_rows_is_told() {
+    fn statements_that_may_change_rows_are_recognized() {
         for (statement, expected) in [
             ("COPY prices (a) FROM stdin;", Effect::Copy),
             ("insert into prices values (1);", Effect::Inserts),
