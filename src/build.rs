@@ -1,4 +1,4 @@
-//! Tells the program which commit it is built from: in `HELLO_BIRTHDAY_COMMIT`, or else
+//! Sets the commit that the program is built from: `HELLO_BIRTHDAY_COMMIT`, or else
 //! the one that is checked out; "unknown" where there is no repository.
 
 use std::env;

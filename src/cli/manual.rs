@@ -8,11 +8,11 @@ use clap_mangen::Man;
 
 use super::{Defaults, command};
 
-/// Sections that the flags do not tell, in roff.
+/// Sections beyond the flags, in roff.
 const MORE: &str = r#".SH "EXIT STATUS"
 .TP
 .B 0
-The command succeeded, or the service stopped as it was asked to.
+The command succeeded, or the service stopped after a signal.
 .TP
 .B 1
 The service could not start, or the command failed: a sentence on stderr says what to do.
@@ -23,7 +23,7 @@ A flag or a variable is invalid.
 .BR 130 ", " 143
 A second SIGINT or SIGTERM ended the service at once.
 .SH ENVIRONMENT
-Every flag has a variable, which is named beside it. A variable without a value is as good as none.
+Every flag has a variable, named beside it. An empty variable counts as unset.
 These are read too, if neither the flag nor its own variable is set:
 .TP
 .B DATABASE_URL

@@ -1,4 +1,4 @@
-//! Removes people's data at their request.
+//! Erases people's data at their request.
 
 use std::io::{self, BufRead};
 
@@ -13,7 +13,7 @@ use crate::cli::ErasePlan;
 /// Users per transaction, so that the service's own saves wait for a moment only.
 const BATCH_USERS: usize = 1000;
 
-/// Carries out `plan`. Returns a sentence about the result, which names nobody.
+/// Carries out `plan`. Returns a sentence about the result, without names.
 pub async fn erase(plan: ErasePlan) -> anyhow::Result<String> {
     let mut usernames = parse(plan.usernames)?;
     usernames.sort_by(|one, other| one.as_str().cmp(other.as_str()));
@@ -24,7 +24,7 @@ pub async fn erase(plan: ErasePlan) -> anyhow::Result<String> {
     let mut erased = 0;
     for batch in usernames.chunks(BATCH_USERS) {
         erased += database.erase(batch).await.context(
-            "cannot erase users; a role of Postgres needs the privilege delete, as the owner of the tables has",
+            "cannot erase users; a Postgres role needs the privilege delete, which the owner of the tables has",
         )?;
     }
     let absent = usernames.len() as u64 - erased;

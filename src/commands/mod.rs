@@ -23,7 +23,8 @@ use crate::cli::{self, Cli, Command, LoggingArgs};
 use crate::logging;
 use crate::metrics::Metrics;
 
-/// Does what the process's arguments say. Bad ones exit with 2, a failure returns 1.
+/// Runs the command that the process's arguments name. Invalid arguments exit with 2, a failure
+/// returns 1.
 pub fn main() -> ExitCode {
     let _flush = logging::Flush;
     match run(cli::parse()) {

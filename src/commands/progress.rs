@@ -31,7 +31,7 @@ impl Progress {
         self.set(self.bar.position() + more);
     }
 
-    /// Says that so much is done.
+    /// Shows how much is done.
     pub fn set(&self, position: u64) {
         let length = self.bar.length().unwrap_or(0);
         let tenth = |position| position * 10 / length.max(1);
@@ -40,7 +40,7 @@ impl Progress {
         if self.bar.is_hidden() && length > 0 && tenth(position) > before {
             let [position, length] = [position, length].map(HumanCount);
             let Progress { done, unit, .. } = self;
-            // If stderr is closed there is nobody to tell.
+            // If stderr is closed, progress cannot be shown.
             let _ = io::Write::write_fmt(
                 &mut io::stderr(),
                 format_args!("{done} {position} of {length} {unit}\n"),

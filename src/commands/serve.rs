@@ -29,16 +29,15 @@ use crate::systemd::{self, Sockets};
 /// connections, and for the database, which reopens its journal again and again.
 const RESERVED_FDS: usize = ADMIN_CONNECTIONS_MAX + 64;
 
-/// How long a probe's or scraper's connection may be idle. There are few, so those that are not used
-/// must not keep others out for long.
+/// How long a probe's or scraper's connection may be idle. Few are allowed, so idle
+/// ones must not keep others out for long.
 const ADMIN_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long the database may take to commit what is queued and to close. Longer than
 /// a batch waits for another process's lock.
 const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a second signal waits for log lines to be written: as short as at once is for a
-/// person.
+/// How long a second signal waits for log lines to be written: too short to be noticed.
 const SECOND_SIGNAL_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Serves until a signal, then drains. Returns once every acknowledged save is durable, the
@@ -144,7 +143,7 @@ async fn drain(
     store: &Store,
 ) -> anyhow::Result<()> {
     systemd::stopping("draining");
-    // No delay is longer than the number can tell.
+    // A delay is at most an hour.
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(delay_ms, "shutting down: readiness probes now fail");
     sleep(delay).await;

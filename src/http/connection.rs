@@ -61,7 +61,7 @@ pub(super) enum Phase {
     /// Writing the response.
     WritingResponse,
     /// The response is written. hyper may have read the start of the next request along
-    /// with the last one, and tells only when its connection is taken apart.
+    /// with the last one, and shows it only when its connection is taken apart.
     ResponseSent,
 }
 

@@ -142,7 +142,7 @@ pub fn print(sentence: &str) {
     let line = format!("hello-birthday: {sentence}\n");
     match WRITER.get() {
         Some(writer) => writer.push(Level::ERROR, line.as_bytes()),
-        // If stderr is closed there is nobody to tell.
+        // If stderr is closed, the sentence cannot be shown.
         None => drop(std::io::stderr().write_all(line.as_bytes())),
     }
 }

@@ -1,5 +1,5 @@
-//! Writes log lines to stderr from a thread of its own: where stderr is a pipe that nobody
-//! reads, or a journal whose disk stalls, only that thread waits. Lines beyond a bound are
+//! Writes log lines to stderr from a thread of its own: where stderr is a pipe without a
+//! reader, or a journal whose disk stalls, only that thread waits. Lines beyond a bound are
 //! dropped and counted.
 
 use std::io::{self, Write};
@@ -171,7 +171,7 @@ mod tests {
     /// Longer than any machine needs.
     const PATIENCE: Duration = Duration::from_secs(120);
 
-    /// An output that takes nothing until it is told to, and passes on what it takes.
+    /// An output that accepts nothing until a signal, and passes on what it accepts.
     struct Gate {
         open: Receiver<()>,
         written: Sender<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! For how long the store has not answered this instance.
+//! How long the store has not answered this instance.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ struct Batches {
 }
 
 impl Outage {
-    /// A store that answers.
+    /// No outage.
     pub fn new() -> Outage {
         Outage(Mutex::new(Batches { running: 0, tried: None, succeeded: Instant::now() }))
     }

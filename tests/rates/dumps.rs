@@ -56,11 +56,11 @@ fn a_refused_dump_changes_nothing_and_its_line_is_named() {
         // References, which are checked at the end.
         (
             with("Guanggang\tchina", "Guanggang\tasia"),
-            "line 5: port CNGGZ is in region asia, which is not there",
+            "line 5: port CNGGZ is in region asia, which the dump lacks",
         ),
         (
             with("China\t\\N", "China\tasia"),
-            "line 2: region china is in region asia, which is not there",
+            "line 2: region china is in region asia, which the dump lacks",
         ),
         (with("China\t\\N", "China\tchina"), "line 2: region china is its own ancestor"),
         (
@@ -69,7 +69,7 @@ fn a_refused_dump_changes_nothing_and_its_line_is_named() {
         ),
         (
             with(price, "XXXXX\tCNSGH\t2016-01-01\t1"),
-            "line 9: a price of port XXXXX, which is not there",
+            "line 9: a price of port XXXXX, which the dump lacks",
         ),
         (
             with("\tCNSGH\t2016-01-01\t1001", "\tchina\t2016-01-01\t1"),

@@ -82,7 +82,9 @@ fn probes_tell_of_the_stop_while_requests_are_still_served() {
     early.send("PUT", "/hello/John", BORN).unwrap().expect_status(204);
     service.signal(Signal::TERM);
     service.wait_for_notification("STOPPING=1");
-    wait_until("the probe reports it", || (service.ask_admin("/readyz").status == 503).then_some(()));
+    wait_until("the probe reports it", || {
+        (service.ask_admin("/readyz").status == 503).then_some(())
+    });
     service.ask_admin("/readyz").expect_problem(503, "stopping");
     service.ask_admin("/livez").expect_status(200);
     service.get("/health").expect_problem(503, "stopping");

@@ -1,7 +1,7 @@
 //! A plain dump of `pg_dump`, line by line.
 //!
 //! Only `COPY` blocks hold rows. What else is in a dump changes no rows and is skipped; what could
-//! change some is refused, since to skip it would load other data than the dump describes.
+//! change some is refused, since skipping it would load other data than the dump describes.
 
 use std::io::{BufRead, Read};
 
@@ -14,7 +14,7 @@ use super::statement::{Statement, Statements, Token};
 use super::table::{Table, order_of};
 
 /// Bytes of a line. A row of these tables takes a few hundred, and the longest statements of
-/// pg_dump some thousands; more are no dump.
+/// pg_dump some thousands; a longer line is not from a dump.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A row of a dump.
@@ -280,5 +280,5 @@ fn first_words(tokens: &[Token]) -> String {
         _ => None,
     });
     let words: Vec<String> = words.take(2).collect();
-    if words.is_empty() { "what is here".to_owned() } else { words.join(" ") }
+    if words.is_empty() { "this statement".to_owned() } else { words.join(" ") }
 }

@@ -1,4 +1,4 @@
-//! Files that are no plain dump, and what to do with them.
+//! Files that are not plain dumps, and what to do with them.
 
 /// The format of a file that begins with `head`, unless that may be a plain dump.
 pub fn other_format(head: &[u8]) -> Option<&'static str> {

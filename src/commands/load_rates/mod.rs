@@ -1,8 +1,8 @@
-//! Replaces all rates by those of a dump.
+//! Replaces all rates with those of a dump.
 //!
 //! The dump is read once, since it may come from a pipe, and its prices are summed by day and pair
 //! of ports on the way. References are checked at its end, because a dump has the rows of a table
-//! before those that they refer to. Until then nobody sees what was written.
+//! before those that they refer to. Until then readers do not see what was written.
 
 mod copy_text;
 mod dump;

@@ -1,4 +1,4 @@
-//! What a dump says, checked and made smaller.
+//! The rows of a dump, checked and summed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -69,7 +69,7 @@ impl Rates {
             return Ok(false);
         }
         self.merge()?;
-        // As long as half of the room is won, it pays to go on.
+        // While summing frees half of the room or more, it pays to go on.
         Ok(self.sums.len() > SUMS_MAX / 2)
     }
 
@@ -79,7 +79,7 @@ impl Rates {
         Ok((std::mem::take(&mut self.sums), &self.codes.codes))
     }
 
-    /// Brings the prices of each day between two ports together.
+    /// Sums the prices of each day between two ports.
     fn merge(&mut self) -> anyhow::Result<()> {
         let ranks = self.codes.ranks();
         let rank = |port: u32| ranks[port as usize];
@@ -107,14 +107,14 @@ impl Rates {
         Ok(())
     }
 
-    /// Checks that everything refers to what is there. The error names the first line that does
-    /// not.
+    /// Checks that all regions and ports that rows refer to are in the dump. The error names the
+    /// first line with a missing one.
     pub fn check(&self) -> anyhow::Result<()> {
         for (kind, list) in [("region", &self.regions), ("port", &self.ports)] {
             for NamedPlace { place: Place { code, parent }, .. } in &list.places {
                 let line = list.lines[code];
                 if let Some(parent) = parent.as_ref().filter(|it| !self.regions.has(it)) {
-                    bail!("line {line}: {kind} {code} is in region {parent}, which is not there");
+                    bail!("line {line}: {kind} {code} is in region {parent}, which the dump lacks");
                 }
             }
         }
@@ -122,7 +122,7 @@ impl Rates {
         let named = self.codes.codes.iter().zip(&self.codes.lines);
         for (code, line) in named {
             if !self.ports.has(code) {
-                bail!("line {line}: a price of port {code}, which is not there");
+                bail!("line {line}: a price of port {code}, which the dump lacks");
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! SQL statements, read far enough to tell what they do and where they end.
+//! SQL statements, parsed far enough to know what they do and where they end.
 
 /// A part of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Token {
     }
 }
 
-/// Tokens that are kept of one statement. No statement that has more is told by the rest.
+/// Tokens that are kept of one statement. The first ones show what a longer statement does.
 const TOKENS_MAX: usize = 4096;
 
 /// Bytes that are kept of a text or a name, for the same reason.

@@ -1,10 +1,10 @@
 //! Loads rates beside those that are read, and switches from one to the other in one transaction.
 //!
-//! One transaction for all of it would keep everybody from saving for as long as it takes, and with
-//! a rollback journal from reading while it is written to disk. So the rows of a load are written
-//! in short transactions under a number that no reader asks for, with pauses in which others get
-//! the write lock. Then the number is switched, and the rows of earlier loads are removed, in short
-//! transactions again. What a load that failed has left is removed by the next one.
+//! A single transaction would block all saves for as long as it takes, and with a rollback journal
+//! all reads while it is written to disk. So the rows of a load are written in short transactions
+//! under a number that no reader uses yet, with pauses in which others get the write lock. Then the
+//! number is switched, and the rows of earlier loads are removed, in short transactions again. What a failed
+//! load has left is removed by the next one.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
