@@ -33,7 +33,7 @@ fn an_image_that_is_not_the_services_or_older_than_what_runs_is_refused() {
     for (image, told) in [
         (&*older, "is older than"),
         (&*before, "is older than"),
-        (&*other, "is no image of hello-birthday"),
+        (&*other, "is not an image of hello-birthday"),
         ("ami-0123456789abcdef0", "there is no image"),
     ] {
         let refused = environment.deploy(&["--image", image], 4);

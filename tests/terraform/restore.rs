@@ -100,7 +100,7 @@ fn backups_of_both_databases_are_distinguished() {
     stack.back_up();
     // Where each is asked for, it is found: see the lost region.
     let outcome = stack.restore(&["--recovery-point", "latest"], 1);
-    assert!(outcome.contains("say --from sqlite or --from postgres"), "{outcome}");
+    assert!(outcome.contains("add --from sqlite or --from postgres"), "{outcome}");
 }
 
 #[test]
