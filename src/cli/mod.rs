@@ -71,7 +71,7 @@ pub enum Command {
     /// --replace before serving from the destination. If a URL holds a password, pass it in
     /// its environment variable, which no process list shows.
     Copy(CopyArgs),
-    /// Replace all rates with those of a dump that pg_dump made, while the service runs or not
+    /// Replace all rates with those of a pg_dump file; the service may be running
     ///
     /// The dump is plain text with the tables regions, ports and prices. Readers find the earlier
     /// rates until all new ones are loaded. If anything in the dump is invalid, the error names the
@@ -79,7 +79,7 @@ pub enum Command {
     LoadRates(LoadRatesArgs),
     /// Erase the data of users at their request; the service may be running
     ///
-    /// Prints how many were erased, and no names. A user who does not exist is not an error, so
+    /// Prints how many were erased, without names. A user who does not exist is not an error, so
     /// the command can be run again. Backups keep erased users until the backups are deleted. A
     /// Postgres role needs the privilege delete, which the owner of the tables has.
     Erase(EraseArgs),
@@ -598,7 +598,7 @@ impl ValueEnum for JournalChoice {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
             JournalChoice::Auto => {
-                PossibleValue::new("auto").help("wal on a known local file system, else truncate")
+                PossibleValue::new("auto").help("The one that suits the file system")
             }
             JournalChoice::Wal => PossibleValue::new("wal")
                 .help("A write-ahead log; refused on file systems not known to be local"),

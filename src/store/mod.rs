@@ -121,7 +121,7 @@ pub(crate) fn cause_of(error: &anyhow::Error) -> Option<&'static str> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Too many requests wait, or this one would wait too long.
-    #[error("too many requests wait for the store, or would wait too long")]
+    #[error("too many requests wait for the store, or this one would wait too long")]
     Overloaded,
     /// Not answered in time. A save may still be carried out.
     #[error("the store did not answer in time")]

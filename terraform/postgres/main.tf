@@ -144,7 +144,7 @@ resource "aws_rds_cluster" "this" {
   tags = { Name = var.name }
 
   lifecycle {
-    # Has Terraform change what uses the database before it deletes it, not afterwards.
+    # Makes Terraform change what uses the database before it deletes it, not afterwards.
     create_before_destroy = true
   }
 

@@ -169,7 +169,7 @@ class Terraform:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Has Terraform stop in order: a killed one would leave its lock."""
+        """Makes Terraform stop cleanly: a killed one would leave its lock."""
         if self._interruption and self._process and not self._is_told:
             self._is_told = True
             self._process.send_signal(signal.SIGINT)

@@ -152,7 +152,7 @@ resource "terraform_data" "last_backup" {
   }
 
   lifecycle {
-    # Has Terraform change what uses the file system before it deletes it, not afterwards.
+    # Makes Terraform change what uses the file system before it deletes it, not afterwards.
     create_before_destroy = true
   }
 

@@ -87,7 +87,7 @@ signature=$(cat /etc/signature) || exit 255
 echo "$4:$6/?Action=connect&DBUser=$8&X-Amz-Security-Token=a%2Bb%2F&X-Amz-Signature=$signature"
 "#;
 
-/// Has the URL fetched. In a container systemd sometimes finds no cgroup for a unit that has
+/// Fetches the URL. In a container systemd sometimes finds no cgroup for a unit that has
 /// just ended; it then tries again by itself, as the unit says.
 fn fetch(machine: &Machine) {
     wait_until("the URL is fetched", || {

@@ -1,5 +1,5 @@
 //! From the binary to a machine that serves: the units, the role, and an image made
-//! with them that is booted and asked.
+//! with them that is booted and tested.
 //!
 //! Packer makes the image of a Debian with its own systemd, which boots in a container.
 //! That needs root.

@@ -1,4 +1,4 @@
-//! Instances that share the file are replaced one after the other, and nobody notices.
+//! Instances that share the file are replaced one after the other, without a failed request.
 
 use crate::load::{BUSY, Clients, Load};
 use crate::share::{Server, Service, ShareClients};

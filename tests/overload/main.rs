@@ -75,7 +75,7 @@ fn heads_that_wait_for_a_blocked_database_are_no_reason_to_grow() {
     }
 }
 
-/// Has clients wait whose heads have so many bytes and headers. Returns whether the last of them
+/// Makes clients wait whose heads have so many bytes and headers. Returns whether the last of them
 /// waited, or was refused, before the first ran out of time.
 fn wait_with_heads(bytes: usize, headers: usize) -> bool {
     let database = cluster::shared().new_database();

@@ -1,4 +1,4 @@
-//! A service with thousands of busy clients and slow ones, and what it takes up.
+//! A service with thousands of busy clients and slow ones, and how much memory it takes.
 
 use std::fs;
 use std::process::Command;

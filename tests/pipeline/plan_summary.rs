@@ -1,4 +1,4 @@
-//! What is said of a plan on a pull request: no value of it.
+//! The summary of a plan on a pull request: it holds no values.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What becomes of a release, by what deploying and asking come to.
+//! The outcome of a release, for each way that deploying and checking can end.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

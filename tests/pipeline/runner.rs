@@ -1,4 +1,4 @@
-//! The runner itself: that it does as GitHub does, and plays nothing that it does not know.
+//! The runner itself: it behaves as GitHub does, and refuses what it does not know.
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Two releases: the binary under test, and the one that comes after it.
 //!
 //! The next release is built from the same source with the edits below: one more migration,
-//! as its authors would have added it, and faults that it has when it is told to.
+//! as its authors would have added it, and faults that `FAULT` turns on.
 
 use std::collections::BTreeMap;
 use std::fs;

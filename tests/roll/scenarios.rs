@@ -177,7 +177,7 @@ pub fn strike(scale: &Scale, blow: Blow, database: Database, network: Option<&Ne
     })
 }
 
-/// Has the database answer one instance no more. The others reach it.
+/// Makes the database stop answering one instance. The others reach it.
 pub fn cut_off_from_store(scale: &Scale) -> Death {
     let balancer = Balancer::start_with(scale.timeouts);
     let database = Database::Postgres.create();
@@ -189,7 +189,7 @@ pub fn cut_off_from_store(scale: &Scale) -> Death {
     strike_first(scale, group, |_| proxy.go_silent())
 }
 
-/// Has the database answer no instance until each of them has noticed. Returns what clients saw
+/// Makes the database answer no instance until each of them has noticed. Returns what clients saw
 /// that retry.
 pub fn outlast_outage(scale: &Scale) -> Seen {
     let balancer = Balancer::start_with(scale.timeouts);

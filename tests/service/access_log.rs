@@ -11,7 +11,7 @@ const ROOT: &str = "Root=1-67891233-abcdef012345678912345678";
 /// The fields that a header may appear in.
 const FIELDS: [&str; 3] = ["http.request_id", "traceparent", "amzn_trace_id"];
 
-/// Has `service` answer a request with `headers`, and gives the line of its log about it.
+/// Sends `service` a request with `headers`, and returns its log line.
 fn line_about(service: &Service, headers: &str) -> String {
     let about_requests = || {
         let log = service.log();

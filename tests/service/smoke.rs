@@ -1,5 +1,4 @@
-//! What `tests/smoke` asks a service after a release, held against the real binary and against
-//! services that are broken.
+//! The checks of `tests/smoke`, run on the real binary and on broken services.
 
 use std::fs;
 use std::io::{Read, Write};

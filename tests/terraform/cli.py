@@ -41,7 +41,7 @@ os._exit((call.recv(1) or b"\\xff")[0])
 
 
 def read_models_once():
-    """Has all sessions share what is read of a service's model, and which services there are."""
+    """Makes all sessions share what is read of a service's model, and which services there are."""
     read, listed = {}, {}
     load_file = botocore.loaders.JSONFileLoader.load_file
     list_services = botocore.loaders.Loader.list_available_services

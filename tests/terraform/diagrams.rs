@@ -34,7 +34,7 @@ fn pictures_are_what_would_be_drawn_now() {
     run(command("diagrams/draw").arg(folder.path()));
     for name in PICTURES {
         let drawn = fs::read_to_string(folder.path().join(name).with_extension("svg")).unwrap();
-        assert_eq!(parts(&picture(name)), parts(&drawn), "run diagrams/draw: {name} is of before");
+        assert_eq!(parts(&picture(name)), parts(&drawn), "run diagrams/draw: {name} is outdated");
     }
 }
 
@@ -82,7 +82,7 @@ fn picture(name: &str) -> String {
 }
 
 /// What a picture says, in order: its sources' digest, words, icons and arrows, and what
-/// they are of. Where Graphviz puts a letter, to a hair, is its own affair.
+/// they are of. The exact places of letters differ between versions of Graphviz.
 fn parts(svg: &str) -> Vec<String> {
     let tags = svg.split('<').filter_map(|tag| tag.split_once('>'));
     tags.filter_map(|(tag, text)| match tag.split_whitespace().next()? {

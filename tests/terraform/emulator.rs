@@ -42,7 +42,7 @@ impl Emulator {
         Emulator { process, address: SocketAddr::from(([127, 0, 0, 1], port)), folder }
     }
 
-    /// Has `command` take this for AWS.
+    /// Makes `command` take this for AWS.
     pub fn enter<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         isolated(command)
             .env("AWS_ENDPOINT_URL", format!("http://{}", self.address))

@@ -38,7 +38,7 @@ fn the_dsn_of_a_parameter_is_written_and_without_it_the_service_can_start() {
     assert_eq!(dsn, "https://a@example.com/1\n");
     assert!(!told.contains("example.com"), "{told}");
 
-    // That of before is better than none.
+    // The previous one is better than none.
     tools.add("aws", "exit 255");
     assert_eq!(fetch().0, "https://a@example.com/1\n");
 }

@@ -84,7 +84,7 @@ impl Account {
         Account { emulator, zones }
     }
 
-    /// Has permissions/cases.py judge requests.
+    /// Makes permissions/cases.py judge requests.
     #[track_caller]
     pub fn expect(&self, classes: &[&str]) {
         let mut cases = python("cases.py");
@@ -94,7 +94,7 @@ impl Account {
         println!("{}", said(&judged));
     }
 
-    /// Has `command` be a job of GitHub's with this role.
+    /// Makes `command` a job of GitHub's with this role.
     pub fn enter<'a>(&self, role: &str, gate: &Gate, command: &'a mut Command) -> &'a mut Command {
         let role = json!({
             "RoleArn": format!("arn:aws:iam::123456789012:role/terraform/hello-birthday-{role}"),

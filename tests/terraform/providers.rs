@@ -63,7 +63,7 @@ pub struct RunningProvider {
 }
 
 impl RunningProvider {
-    /// Has Terraform use it.
+    /// Makes Terraform use it.
     pub fn attach<'a>(&self, terraform: &'a mut Command) -> &'a mut Command {
         terraform.env("TF_REATTACH_PROVIDERS", &self.address)
     }
@@ -137,7 +137,7 @@ pub fn oldest_in(name: &str) -> Provider {
     found.unwrap_or_else(|error| panic!("no AWS provider {RANGE}: {error}"))
 }
 
-/// Has Terraform find and install the newest version within `constraint`, from `mirrors`
+/// Makes Terraform find and install the newest version within `constraint`, from `mirrors`
 /// alone if there are any.
 fn install(name: &str, constraint: &str, mirrors: &[PathBuf]) -> Result<Provider, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("terraform-providers").join(name);

@@ -234,7 +234,11 @@ fn missing_backups_and_wrong_arguments_are_reported() {
     let stack = Stack::new("empty", REGION, 1);
     let cases = [
         (vec!["--recovery-point", "latest"], 1, "no backup in the vault hello-birthday-empty"),
-        (vec!["--recovery-point", "arn:aws:rds:eu-central-1:1:snapshot:x"], 1, "no recovery point"),
+        (
+            vec!["--recovery-point", "arn:aws:rds:eu-central-1:1:snapshot:x"],
+            1,
+            "is not a recovery point",
+        ),
         (vec!["--to-time", "2026-01-31T12:00:00Z"], 1, "there is no database hello-birthday-empty"),
         (vec!["--to-time", "yesterday"], 2, "2026-01-31T12:00:00Z"),
         (vec!["--to-time", "2026-01-31T12:00:00Z", "--from", "sqlite"], 2, "not of SQLite"),
@@ -253,7 +257,7 @@ fn missing_backups_and_wrong_arguments_are_reported() {
     assert!(outcome.contains("there is no group hello-birthday-nowhere"), "{outcome}");
 }
 
-/// Has a host do what it was told: copy a SQLite file that AWS Backup has restored.
+/// Makes a host run its command: copy a SQLite file that AWS Backup has restored.
 fn copies_the_newest_file(told: &Told, file_system: &str) {
     let host = Host::new();
     // The newest folder is the one that was restored into.
@@ -287,7 +291,7 @@ fn copies_the_newest_file(told: &Told, file_system: &str) {
     host.expect_clean();
 }
 
-/// Has a host that is still starting do what it was told: copy the users of a cluster.
+/// Makes a host that is still starting run its command: copy the users of a cluster.
 fn copies_once_it_knows_its_database(told: &Told) {
     // SQLite stands in for both: what is copied does not depend on where it comes from.
     let host = Host::new();

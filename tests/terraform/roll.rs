@@ -384,7 +384,7 @@ impl Group {
         TEMPLATE.emulator.tell("next-refresh", &json!({ "group": self.name, "start": start }));
     }
 
-    /// Has one of the alarms be in ALARM.
+    /// Puts one of the alarms into ALARM.
     fn turn_alarm_on(&self) {
         let name = &self.alarms()[1];
         let alarm = json!({
@@ -402,12 +402,12 @@ impl Group {
         TEMPLATE.emulator.aws("cloudwatch.set_alarm_state", state);
     }
 
-    /// Has every call of an action work again.
+    /// Makes every call of an action work again.
     fn fail_no_more(&self) {
         TEMPLATE.emulator.tell("no-faults", &json!({ "group": self.name }));
     }
 
-    /// Has `times` calls fail, once `after` have not.
+    /// Makes `times` calls fail after `after` successful ones.
     fn fail(&self, action: &str, code: &str, after: u32, times: u32) {
         let fault = json!({
             "group": self.name, "action": action, "code": code, "after": after, "times": times,

@@ -57,12 +57,12 @@ impl Stack<'_> {
         fs::write(file, lines.join("\n") + "\n").unwrap();
     }
 
-    /// Has the next roll fail, and its rollback work.
+    /// Makes the next roll fail, and its rollback work.
     pub fn fail_next_roll(&self) {
         self.emulator.tell("next-refresh", &json!({ "group": self.name, "refresh": "fails" }));
     }
 
-    /// Has an alarm that is watched during a roll be in ALARM.
+    /// Puts an alarm that is watched during a roll into ALARM.
     pub fn turn_alarm_on(&self) {
         let state = json!({
             "AlarmName": format!("{}-5xx", self.name), "StateValue": "ALARM", "StateReason": "a test",
@@ -70,7 +70,7 @@ impl Stack<'_> {
         self.emulator.aws("cloudwatch.set_alarm_state", state);
     }
 
-    /// Has `command` be a job with this role.
+    /// Makes `command` a job with this role.
     pub fn enter<'c>(&self, role: &str, command: &'c mut Command) -> &'c mut Command {
         let boundary = self.account.boundary(self.environment);
         // The scripts need not wait for AWS either.

@@ -55,7 +55,7 @@ impl Tree {
         terraform
     }
 
-    /// Has Terraform, where `command` runs it, depend on nothing of this machine.
+    /// Makes Terraform, where `command` runs it, depend on nothing of this machine.
     pub fn isolate<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             // The user's settings could put another provider in place of this one.

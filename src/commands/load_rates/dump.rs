@@ -133,7 +133,7 @@ impl<R: BufRead> Dump<R> {
         self.bytes += read as u64;
         ensure!(
             self.line.len() <= LINE_BYTES_MAX,
-            "line {}: longer than {LINE_BYTES_MAX} bytes: this is no dump of rates",
+            "line {}: longer than {LINE_BYTES_MAX} bytes: this is not a dump of rates",
             self.number
         );
         for end in [b'\n', b'\r'] {

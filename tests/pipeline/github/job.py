@@ -191,7 +191,7 @@ class Runner:
         self.job.steps.append({"step": said, "outcome": outcome, "code": code, "seconds": round(seconds, 1)})
 
     def use(self, step: dict[str, Any], contexts: dict[str, Any]) -> tuple[int, dict[str, str]]:
-        """Has a stand-in do what an action does."""
+        """Makes a stand-in do what an action does."""
         given = {name: fill(text, contexts, self.functions()) for name, text in (step.get("with") or {}).items()}
         try:
             outputs = actions.find(step["uses"])(self, given) or {}

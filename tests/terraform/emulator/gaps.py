@@ -34,7 +34,7 @@ def extend_moto():
 
 
 def around(owner, name, extension):
-    """Has `extension` called in place of a method, with the method before its arguments."""
+    """Calls `extension` in place of a method, with the method before its arguments."""
     method = getattr(owner, name)
     setattr(owner, name, functools.wraps(method)(functools.partialmethod(extend, extension, method)))
 
