@@ -302,7 +302,7 @@ fn is_about_one_peer(error: &std::io::Error) -> bool {
 
 /// Sends a response without hyper, then closes the connection.
 async fn send_last(mut stream: TcpStream, response: &[u8]) {
-    // The client has read all earlier responses, so the kernel has room for this one. An error
+    // The client has received all earlier responses, so the kernel has room for this one. An error
     // means that the client has closed the connection.
     let _ = timeout(LINGER_TIMEOUT, stream.write_all(response)).await;
     linger(stream).await;

@@ -90,8 +90,8 @@ pub fn set_level(level: LogLevel) {
     }
 }
 
-/// Sends logs to stderr from now on, panics among them, which are reported too. A line never waits for stderr:
-/// those that it is too slow for are counted in `dropped`.
+/// Sends logs to stderr from now on, panics among them, which are reported too. A line never waits
+/// for stderr: those that it is too slow for are counted in `dropped`.
 pub fn start(format: LogFormat, level: LogLevel, dropped: IntCounter) -> anyhow::Result<()> {
     let has_priority = is_journal(&std::io::stderr(), std::env::var_os("JOURNAL_STREAM"));
     let writer = LogWriter::start(std::io::stderr(), has_priority, dropped);

@@ -1,5 +1,5 @@
-//! Writes log lines to stderr from a thread of its own: where stderr is a pipe without a
-//! reader, or a journal whose disk stalls, only that thread waits. Lines beyond a bound are
+//! Writes log lines to stderr from a thread of its own: where stderr is a pipe that is not
+//! read, or a journal whose disk stalls, only that thread waits. Lines beyond a bound are
 //! dropped and counted.
 
 use std::io::{self, Write};

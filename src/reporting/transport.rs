@@ -27,7 +27,7 @@ pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to send nothing after a 429 without a time, as the tracker's own clients do.
 const TRACKER_PAUSE_DEFAULT: Duration = Duration::from_secs(60);
 
-/// Longest pause that a tracker may ask for.
+/// Longest pause, even if the tracker asks for more.
 const TRACKER_PAUSE_MAX: Duration = Duration::from_hours(1);
 
 /// An error tracker's limits, as in `60:error;default:organization, 2700::project`

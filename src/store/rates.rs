@@ -1,8 +1,8 @@
 //! What the databases share in reading and loading rates.
 //!
 //! A query for rates may read a hundred thousand rows, where a lookup of a user reads one. So they
-//! have a queue and a worker of their own, and no transaction with others: no lookup of a user waits for
-//! one of them.
+//! have a queue and a worker of their own, and no transaction with others: no lookup of a user
+//! waits for one of them.
 
 use std::num::NonZeroUsize;
 

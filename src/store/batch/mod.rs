@@ -2,9 +2,10 @@
 //!
 //! Batches form by themselves: whatever queues while one batch runs becomes the next. There is no
 //! timer, so a lone request is not delayed. A batch that must wait before it can run, for example
-//! for a file lock, accepts requests until it has what it waits for; otherwise the clients that one batch
-//! answered would split into halves that take turns. Requests are handed to a worker, and answers
-//! handed back, once per batch, because waking a thread costs more than answering a request.
+//! for a file lock, accepts requests until it has what it waits for; otherwise the clients that one
+//! batch answered would split into halves that take turns. Requests are handed to a worker, and
+//! answers handed back, once per batch, because waking a thread costs more than answering a
+//! request.
 
 mod queue;
 #[cfg(test)]

@@ -6,10 +6,10 @@
 //! engine that speaks Postgres's protocol has them.
 //!
 //! Every step is one statement in its own transaction, because some engines that speak
-//! Postgres's protocol allow only one schema change in a transaction, and no data with it. Every step can be executed
-//! twice: an instance may die between two steps, the server may still execute the last
-//! statement of an instance that died, and with optimistic concurrency a row lock excludes
-//! nobody. A step that loses such a race is retried.
+//! Postgres's protocol allow only one schema change in a transaction, and no data with it.
+//! Every step can be executed twice: an instance may die between two steps, the server may
+//! still execute the last statement of an instance that died, and with optimistic concurrency a
+//! row lock excludes nobody. A step that loses such a race is retried.
 
 use std::pin::pin;
 use std::time::Duration;

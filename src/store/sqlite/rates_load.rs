@@ -3,8 +3,8 @@
 //! A single transaction would block all saves for as long as it takes, and with a rollback journal
 //! all reads while it is written to disk. So the rows of a load are written in short transactions
 //! under a number that no reader uses yet, with pauses in which others get the write lock. Then the
-//! number is switched, and the rows of earlier loads are removed, in short transactions again. What a failed
-//! load has left is removed by the next one.
+//! number is switched, and the rows of earlier loads are removed, in short transactions again. What
+//! a failed load has left is removed by the next one.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// With a rollback journal no connection reads while a commit is under way, nor commits while
-/// another one reads. SQLite's waiters poll, so a writer that commits again at once would keep its own
-/// process's reader out for seconds. They take turns instead: one batch of the other kind passes
-/// a waiting one at most.
+/// another one reads. SQLite's waiters poll, so a writer that commits again at once would keep its
+/// own process's reader out for seconds. They take turns instead: one batch of the other kind
+/// passes a waiting one at most.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Turns(Arc<Shared>);
 
