@@ -58,7 +58,12 @@ fn a_running_host_is_made_an_image_and_tried_and_left_as_it_was() {
     let output = machine.play("packer/bake.yml", &settings);
     assert!(output.status.success(), "{}", said(&output));
     // The role finds all as it should be. Running, the host has an id and a journal again.
-    assert_eq!(changed_tasks(&output)[0], "Remove it", "{}", said(&output));
+    assert_eq!(
+        changed_tasks(&output)[0],
+        "Remove what belongs to the machine",
+        "{}",
+        said(&output)
+    );
     assert!(said(&output).contains("The service works"));
     for unit in ["hello-birthday.service", "hello-birthday.socket", "hello-birthday.timer"] {
         assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
