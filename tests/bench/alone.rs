@@ -11,44 +11,38 @@ use crate::process::cpu_seconds;
 /// while the batch of the other runs.
 pub const BATCH: usize = 32;
 
-/// Finds or saves users, one transaction after the other, for as long as `time`. Returns the
-/// microseconds of processor time that each took.
-pub fn measure(
-    path: &Path,
-    saves: bool,
-    time: Duration,
-    mut next: impl FnMut() -> (String, String),
-) -> f64 {
+/// Finds users, or saves them if `saves`, one transaction after the other, for as long as `time`.
+/// `requests` are their names and dates. Returns the microseconds of processor time of each.
+pub fn measure(path: &Path, saves: bool, time: Duration, requests: &[(String, String)]) -> f64 {
     let connection = Connection::open(path).expect("a database");
     // As the service sets them.
     for (pragma, value) in [("synchronous", "full"), ("wal_autocheckpoint", "16384")] {
         connection.pragma_update(None, pragma, value).expect("a setting");
     }
+    let prepare = |sql| connection.prepare(sql).expect("SQL");
+    let mut begin = prepare(if saves { "begin immediate" } else { "begin" });
+    let mut commit = prepare("commit");
+    let mut find = prepare("select date_of_birth from users where username = ?1");
+    let mut save = prepare(
+        "insert into users (username, date_of_birth) values (?1, ?2)
+         on conflict (username) do update set date_of_birth = excluded.date_of_birth
+         where date_of_birth <> excluded.date_of_birth",
+    );
     let began = (Instant::now(), cpu_seconds(std::process::id()));
-    let mut requests = 0;
+    let mut done = 0;
+    let mut requests = requests.iter().cycle();
     while began.0.elapsed() < time {
-        let execute = |sql| connection.prepare_cached(sql).and_then(|mut sql| sql.execute([]));
-        execute(if saves { "begin immediate" } else { "begin" }).expect("a transaction");
-        for _ in 0..BATCH {
-            let (username, born) = next();
+        begin.execute([]).expect("a transaction");
+        for (username, born) in requests.by_ref().take(BATCH) {
             if saves {
-                let save = "insert into users (username, date_of_birth) values (?1, ?2)
-                    on conflict (username) do update set date_of_birth = excluded.date_of_birth
-                    where date_of_birth <> excluded.date_of_birth";
-                connection
-                    .prepare_cached(save)
-                    .and_then(|mut save| save.execute((username, born)))
-                    .expect("a save");
+                save.execute((username, born)).expect("a save");
             } else {
-                let find = "select date_of_birth from users where username = ?1";
-                connection
-                    .prepare_cached(find)
-                    .and_then(|mut find| find.query_row([username], |row| row.get::<_, String>(0)))
-                    .expect("a look-up");
+                let length = find.query_row([username], |row| Ok(row.get_ref(0)?.as_str()?.len()));
+                length.expect("a look-up");
             }
         }
-        execute("commit").expect("a commit");
-        requests += BATCH;
+        commit.execute([]).expect("a commit");
+        done += BATCH;
     }
-    (cpu_seconds(std::process::id()) - began.1) * 1e6 / requests as f64
+    (cpu_seconds(std::process::id()) - began.1) * 1e6 / done as f64
 }

@@ -122,15 +122,17 @@ fn on_sqlite(kind: Kind) -> Group {
     ];
     servers.extend(start_beside(folder.path(), "sqlite:beside.db", &[]));
     let per_second = side_by_side(kind, &servers);
-    let mut number = 0;
-    let alone = (0..ROUNDS).map(|_| {
-        alone::measure(&folder.path().join("alone.db"), kind.name == PUT.name, ROUND, || {
-            number += 1;
-            let (user, mut name) = (random(number) % USERS, Vec::new());
-            push_name(user, &mut name);
+    // Several for each user, so that saves change the date again in the next cycle.
+    let requests: Vec<(String, String)> = (0..10 * USERS)
+        .map(|number| {
+            let mut name = Vec::new();
+            push_name(random(number) % USERS, &mut name);
             (String::from_utf8(name).expect("letters"), date(number))
         })
-    });
+        .collect();
+    let saves = kind.name == PUT.name;
+    let alone = (0..ROUNDS)
+        .map(|_| alone::measure(&folder.path().join("alone.db"), saves, ROUND, &requests));
     println!(
         "SQLite alone, {} requests in a transaction: {:.2} µs of CPU for each",
         alone::BATCH,

@@ -288,7 +288,7 @@ fn beside(name: &str, size: u64, url: &str, flags: &[&str], folder: &Path) {
             .expect("a vector grows");
     };
     let (_, path) = &paths()[1];
-    let mut figures: [Vec<f64>; 8] = Default::default();
+    let mut figures: [Vec<f64>; 12] = Default::default();
     let mut observe = |at: usize| {
         let finds = load::run(address, 1, Until::Elapsed(ROUND), "200", Arc::new(get));
         let saves = load::run(address, 1, Until::Elapsed(ROUND), "204", Arc::new(put));
@@ -308,14 +308,17 @@ fn beside(name: &str, size: u64, url: &str, flags: &[&str], folder: &Path) {
             let until = Until::Elapsed(ROUND * 2 + ROUND / 4);
             scope.spawn(move || ask(address, CONNECTIONS, until, path));
             thread::sleep(ROUND / 8);
-            observe(4);
+            observe(6);
         });
     }
     let figures = figures.map(|figures| median(&figures));
-    let (alone, beside) = figures.split_at(4);
+    let (alone, beside) = figures.split_at(6);
     println!("\n{name}, {size} prices, {CONNECTIONS} connections that ask for regions");
     println!("| birthdays | alone ms | beside ms | ratio |\n|---|---|---|---|");
-    for (at, what) in ["GET p50", "PUT p50", "GET p99", "PUT p99"].iter().enumerate() {
+    for (at, what) in ["GET p50", "PUT p50", "GET p99", "PUT p99", "slowest GET", "slowest PUT"]
+        .iter()
+        .enumerate()
+    {
         let (alone, beside) = (alone[at], beside[at]);
         println!("| {what} | {alone:.3} | {beside:.3} | {:.2} |", beside / alone);
     }
