@@ -13,6 +13,7 @@ use crate::load::{BUSY, Clients, Load};
 use crate::machine::Machine;
 use crate::threads::{SCHED_IDLE, policy_of};
 
+const RATES: &str = "/rates?date_from=2016-01-01&date_to=2016-01-01&orig_code=A&dest_code=B";
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
 #[test]
@@ -26,9 +27,10 @@ fn it_serves_through_restarts_from_the_file_system_that_it_mounts_and_logs_no_na
     let greeting = client.send("GET", "/hello/Johannes", "").unwrap().expect_status(200).body;
     assert!(greeting.starts_with(r#"{"message":"Hello, Johannes! "#), "{greeting}");
     machine.ask_admin("/readyz");
-    // Its sandbox allows the policy, which the thread sets when it starts.
+    client.send("GET", RATES, "").unwrap().expect_status(404);
+    // Its sandbox allows the policy, which the thread sets when it starts. Other threads may end meanwhile.
     wait_until("the thread that reads rates has its policy", || {
-        let threads = machine.run(&["sh", "-c", "cat /proc/[0-9]*/task/*/stat"]);
+        let threads = machine.run(&["sh", "-c", "cat /proc/[0-9]*/task/*/stat 2>/dev/null; true"]);
         let mut policies = threads.lines().filter_map(|stat| policy_of(stat, "rates-idle"));
         (policies.next() == Some(SCHED_IDLE)).then_some(())
     });

@@ -1,5 +1,6 @@
 //! Executes queries for rates without keeping birthdays waiting.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
@@ -16,9 +17,9 @@ use crate::domain::rates::{Code, DailyTotals, Place, Places, RatesQuery};
 use crate::store::batch::BatchError;
 use crate::store::rates::LoadedPlaces;
 
-/// With a rollback journal a commit waits for all who read, and so do those who come after it. So
-/// a scan gives way to them as often as this.
-const SLICE: Duration = Duration::from_millis(20);
+/// How long a scan reads in one transaction on the worker's own thread. With a rollback journal a
+/// commit waits for every transaction that reads, and later lookups wait for the commit.
+const SLICE: Duration = Duration::from_millis(5);
 
 /// How long a scan may take on the idle thread. With a processor of its own the thread reads half a
 /// million rows meanwhile; after that there is most likely none idle.
@@ -27,6 +28,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_millis(250);
 /// While no processor is idle, how many times as long as a scan took here the next one may wait for
 /// one: so scans take about a tenth of a processor from those that have more urgent work.
 const IDLE_TIMEOUT_FACTOR: u32 = 9;
+
+/// How often to look whether a scan that was cancelled has ended.
+const TAKE_BACK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long to wait at the end for a scan that was cancelled. One that is given up keeps the log
+/// from being copied into the file, which the next start does.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Executes queries, each of which may read a hundred thousand rows, where the event loop and saves
 /// need a processor for microseconds, but at once. With a write-ahead log, which lets others read
@@ -45,6 +53,7 @@ pub(super) struct RatesReader {
 struct IdleScan {
     connection: Connection,
     scan: Scan,
+    /// `None` until it has ended, and if it panicked.
     outcome: Option<rusqlite::Result<Progress>>,
 }
 
@@ -121,24 +130,31 @@ impl RatesReader {
         connection: Connection,
         scan: Scan,
     ) -> Result<(Connection, Option<Scan>), BatchError> {
+        self.take_back(self.idle_timeout);
         let Some(thread) = &mut self.idle_thread else { return Ok((connection, None)) };
-        if thread.is_busy() {
-            // With a scan that has been done here instead.
-            let Some(late) = thread.finish(self.idle_timeout) else {
-                return Ok((connection, None));
-            };
-            if execute(&late.connection, "rollback").is_ok() {
-                self.connections.push(late.connection);
-            }
+        let cancelled = scan.cancelled();
+        if let Err(job) = thread.begin(IdleScan { connection, scan, outcome: None }) {
+            return Ok((job.connection, None));
         }
-        thread.begin(IdleScan { connection, scan, outcome: None });
         let Some(IdleScan { connection, scan, outcome }) = thread.finish(self.idle_timeout) else {
+            cancelled.store(true, Ordering::Relaxed);
             return Ok((self.begin_on_another()?, None));
         };
         self.idle_timeout = IDLE_TIMEOUT;
         let progress = outcome.ok_or_else(|| anyhow!("the scan panicked"))?;
         ensure_in_time(progress.map_err(|error| self.file.explain(error))?)?;
         Ok((connection, Some(scan)))
+    }
+
+    /// Takes the connection of a cancelled scan back, which until then keeps the log from being
+    /// started anew.
+    fn take_back(&mut self, timeout: Duration) {
+        if let Some(thread) = self.idle_thread.as_mut().filter(|thread| thread.is_busy())
+            && let Some(IdleScan { connection, outcome: Some(Ok(_)), .. }) = thread.finish(timeout)
+            && execute(&connection, "rollback").is_ok()
+        {
+            self.connections.push(connection);
+        }
     }
 
     fn start_scan(
@@ -180,10 +196,10 @@ impl RatesReader {
             execute(&connection, "commit").map_err(|error| self.file.explain(error))?;
             let load = self.begin_on(&connection)?;
             if load != Some(scan.load()) {
-                let Some(anew) = self.start_scan(&connection, query, deadline)? else {
+                let Some(restarted) = self.start_scan(&connection, query, deadline)? else {
                     return Ok((connection, None));
                 };
-                scan = anew;
+                scan = restarted;
             }
         }
     }
@@ -214,9 +230,15 @@ impl BlockingBackend<RatesQuery, Option<DailyTotals>> for RatesReader {
         Ok(found)
     }
 
+    fn clean_up(&mut self) -> Option<Duration> {
+        self.take_back(Duration::ZERO);
+        let is_busy = self.idle_thread.as_ref().is_some_and(IdleThread::is_busy);
+        is_busy.then_some(TAKE_BACK_EVERY)
+    }
+
     fn close(self) {
         if let Some(thread) = self.idle_thread {
-            thread.close();
+            thread.close(CLOSE_TIMEOUT);
         }
     }
 }
@@ -260,16 +282,13 @@ mod tests {
     use tempfile::TempDir;
 
     use super::super::journal::JournalChoice;
-    use super::super::pool::Connector;
-    use super::super::queries::Writer;
     use super::super::rates_load::SqliteRatesLoad;
     use super::*;
     use crate::domain::calendar::day_number;
     use crate::domain::rates::Days;
-    use crate::domain::{DateOfBirth, Username};
     use crate::store::database_url::SqliteUrl;
     use crate::store::rates::{DailySum, NamedPlace, PlaceKind};
-    use crate::store::{Migrate, StoreOptions, User};
+    use crate::store::{Migrate, StoreOptions};
 
     /// Longer than anything takes on the slowest machine.
     const PATIENCE: Duration = Duration::from_secs(120);
@@ -277,14 +296,15 @@ mod tests {
     const ORIGINS: u32 = 20;
     /// Regions with few enough ports to look up each, and with more.
     const DESTINATIONS: [(&str, u32); 2] = [("near", 60), ("east", 70)];
-    const DAYS: i8 = 8;
+    /// There are prices of the days before and after as well.
+    const DAYS: std::ops::RangeInclusive<i8> = 2..=7;
 
     fn prepare(path: &Path, journal: JournalChoice) -> DatabaseFile {
         let url = SqliteUrl { path: path.to_owned(), may_create: true };
         DatabaseFile::prepare(&url, journal, Migrate::Auto).unwrap()
     }
 
-    /// Loads a price of `sum` from every origin to every destination on every day.
+    /// Loads a price of `sum` from every origin to every destination on each of some days.
     fn load(path: &Path, sum: i64) {
         let url = SqliteUrl { path: path.to_owned(), may_create: false };
         let mut load = SqliteRatesLoad::begin(&url, StoreOptions::default()).unwrap();
@@ -308,7 +328,7 @@ mod tests {
         let mut sums = Vec::new();
         for origin in 0..ORIGINS {
             for destination in destinations.clone() {
-                for day in 1..=DAYS {
+                for day in DAYS.start() - 1..=DAYS.end() + 1 {
                     let day = day_number(date(2016, 1, day));
                     sums.push(DailySum { origin, destination, day, count: 1, sum });
                 }
@@ -318,19 +338,20 @@ mod tests {
         load.finish().unwrap();
     }
 
-    fn query(destination: &str) -> RatesQuery {
+    fn query(origin: &str, destination: &str) -> RatesQuery {
+        let [from, to] = [*DAYS.start(), *DAYS.end()].map(|day| date(2016, 1, day));
         RatesQuery {
-            days: Days::new(date(2016, 1, 1), date(2016, 1, DAYS)).unwrap(),
-            origin: Code::parse("west").unwrap(),
+            days: Days::new(from, to).unwrap(),
+            origin: Code::parse(origin).unwrap(),
             destination: Code::parse(destination).unwrap(),
         }
     }
 
     /// What is found where each price is `sum`.
     fn totals(destinations: u32, sum: i64) -> DailyTotals {
-        let mut totals = DailyTotals::none(query("east").days);
+        let mut totals = DailyTotals::none(query("west", "east").days);
         let count = u64::from(ORIGINS * destinations);
-        for day in 1..=DAYS {
+        for day in DAYS {
             totals.add(day_number(date(2016, 1, day)), count, i128::from(count) * i128::from(sum));
         }
         totals
@@ -342,7 +363,7 @@ mod tests {
 
     fn find(reader: &mut RatesReader, region: &str) -> Option<DailyTotals> {
         let connection = reader.begin().unwrap();
-        reader.run(connection, vec![query(region)], later()).unwrap().pop().unwrap()
+        reader.run(connection, vec![query("west", region)], later()).unwrap().pop().unwrap()
     }
 
     #[test]
@@ -353,7 +374,7 @@ mod tests {
         load(&path, 7);
         let connection = reader.begin().unwrap();
         for (region, destinations) in DESTINATIONS {
-            let scan = reader.start_scan(&connection, &query(region), later()).unwrap();
+            let scan = reader.start_scan(&connection, &query("west", region), later()).unwrap();
             let mut scan = scan.unwrap();
             let mut pauses = 0;
             while scan.read(&connection, Instant::now()).unwrap() == Progress::Paused {
@@ -373,12 +394,25 @@ mod tests {
             load(&path, 7);
             for (region, destinations) in DESTINATIONS {
                 let connection = reader.begin().unwrap();
-                let error = reader.run(connection, vec![query(region)], Instant::now());
+                let error = reader.run(connection, vec![query("west", region)], Instant::now());
                 let error = error.unwrap_err().to_string();
                 assert_eq!(error, "a query for rates took longer than a request may");
                 assert_eq!(find(&mut reader, region), Some(totals(destinations, 7)));
             }
         }
+    }
+
+    #[test]
+    fn a_scan_that_is_cancelled_ends() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rates.db");
+        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
+        load(&path, 7);
+        let connection = reader.begin().unwrap();
+        let scan = reader.start_scan(&connection, &query("west", "east"), later()).unwrap();
+        let mut scan = scan.unwrap();
+        scan.cancelled().store(true, Ordering::Relaxed);
+        assert_eq!(scan.read_all(&connection).unwrap(), Progress::TooLate);
     }
 
     #[test]
@@ -390,19 +424,21 @@ mod tests {
         let mut reader = RatesReader::new(file.clone()).unwrap();
         reader.slice = Duration::ZERO;
         let connection = reader.begin().unwrap();
-        let mut writer = Writer::open(file.clone(), Connector::new()).unwrap();
+        let writer = file.writer().unwrap();
+        writer.busy_timeout(PATIENCE).unwrap();
+        let turns = file.turns.clone();
         let saving = thread::spawn(move || {
-            let write = writer.begin().unwrap();
-            let born = DateOfBirth::from_stored(date(1990, 5, 20));
-            let user = User { username: Username::parse("Ann").unwrap(), born };
-            writer.run(write, vec![user], later()).map(drop).unwrap();
+            execute(&writer, "begin immediate").unwrap();
+            execute(&writer, "insert into users values ('Ann', '1990-05-20')").unwrap();
+            let _turn = file.wait_for_turn();
+            execute(&writer, "commit").unwrap();
         });
         let began = Instant::now();
-        while file.turns.asked() == 0 {
+        while turns.asked() == 0 {
             assert!(began.elapsed() < PATIENCE, "nobody saves");
             thread::yield_now();
         }
-        let (connection, found) = reader.find(connection, &query("east"), later()).unwrap();
+        let (connection, found) = reader.find(connection, &query("west", "east"), later()).unwrap();
         // The reader is in a transaction, which nobody can commit beside.
         let users: i64 =
             connection.query_row("select count(*) from users", [], |row| row.get(0)).unwrap();
@@ -420,40 +456,79 @@ mod tests {
         reader.slice = Duration::ZERO;
         load(&path, 7);
         let connection = reader.begin().unwrap();
-        let scan = reader.start_scan(&connection, &query("near"), later()).unwrap().unwrap();
+        let scan =
+            reader.start_scan(&connection, &query("west", "near"), later()).unwrap().unwrap();
         execute(&connection, "commit").unwrap();
         load(&path, 8);
         reader.begin_on(&connection).unwrap();
-        let (_, found) = reader.read_here(connection, scan, &query("near"), later()).unwrap();
+        let (_, found) =
+            reader.read_here(connection, scan, &query("west", "near"), later()).unwrap();
         assert_eq!(found, Some(totals(60, 8)));
     }
 
     #[test]
-    fn a_scan_that_finds_no_idle_processor_is_done_on_another_thread() {
+    fn a_scan_that_finds_no_idle_processor_is_read_on_another_thread() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("rates.db");
         let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
         load(&path, 7);
         let (release, released) = channel::<()>();
-        let never_idle = IdleThread::start("never-idle", move |_: &mut IdleScan| {
+        let idle_later = IdleThread::start("idle-later", move |job: &mut IdleScan| {
             // Until the sender is dropped.
             let _ = released.recv();
+            job.outcome = Some(job.scan.read_all(&job.connection));
         });
-        reader.idle_thread = Some(never_idle.unwrap());
+        reader.idle_thread = Some(idle_later.unwrap());
         for timeout in [Duration::from_millis(1), Duration::ZERO] {
             reader.idle_timeout = timeout;
             assert_eq!(find(&mut reader, "east"), Some(totals(70, 7)));
         }
-        assert!(reader.idle_thread.as_ref().unwrap().is_busy());
         assert_eq!(reader.connections.len(), 1);
+        let checkpoint = |reader: &RatesReader| {
+            let checkpoint = "pragma wal_checkpoint(truncate)";
+            let connection = &reader.connections[0];
+            connection.query_row(checkpoint, [], |row| row.get::<_, bool>(0)).unwrap()
+        };
+        reader.connections[0].busy_timeout(Duration::ZERO).unwrap();
+        save(&path);
+        assert!(checkpoint(&reader), "the log is in use");
 
-        // Once a processor is idle, the thread gives its connection back and is used again.
+        // Once a processor is idle, the scan ends, and the log can be started again.
         drop(release);
+        let began = Instant::now();
+        while reader.clean_up().is_some() {
+            assert!(began.elapsed() < PATIENCE, "the connection does not come back");
+            thread::yield_now();
+        }
+        assert_eq!(reader.connections.len(), 2);
+        assert!(!checkpoint(&reader), "the log is not in use");
         reader.idle_timeout = PATIENCE;
-        let connection = reader.begin().unwrap();
-        let error = reader.run(connection, vec![query("east")], later()).unwrap_err();
-        assert_eq!(error.to_string(), "the scan panicked", "the thread reads nothing");
-        assert_eq!(reader.connections.len(), 1);
+        assert_eq!(find(&mut reader, "near"), Some(totals(60, 7)));
         reader.close();
+    }
+
+    fn save(path: &Path) {
+        let connection = Connection::open(path).unwrap();
+        execute(&connection, "insert into users values ('Ann', '1990-05-20')").unwrap();
+    }
+
+    #[test]
+    fn few_pairs_are_short_and_whatever_reads_other_days_is_not() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("rates.db");
+        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
+        load(&path, 7);
+        let connection = reader.begin().unwrap();
+        for (origin, destination, is_short) in [
+            ("P000", "P020", true),
+            ("P000", "near", true),
+            ("P000", "east", false),
+            ("west", "near", false),
+            ("nowhere", "near", true),
+        ] {
+            let query = query(origin, destination);
+            let scan = reader.start_scan(&connection, &query, later()).unwrap().unwrap();
+            assert_eq!(scan.is_short(), is_short, "{origin} to {destination}");
+        }
     }
 }

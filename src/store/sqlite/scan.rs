@@ -1,20 +1,26 @@
 //! Reads the prices that a query for rates asks for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rusqlite::{Connection, Row};
 use tokio::time::Instant;
 
 use crate::domain::calendar::day_number;
 use crate::domain::rates::{DailyTotals, Places, RatesQuery};
 
-/// Destinations up to which each is looked up by itself, rather than reading all prices of an
-/// origin. Most origins have prices to a few destinations for months of days.
+/// Destinations up to which each is looked up by itself. Most origins have prices to a few
+/// destinations for months of days.
 const LOOKUPS_MAX: usize = 64;
 
-/// How many rows can be read while one is looked up.
-const ROWS_PER_LOOKUP: usize = 12;
+/// How many of more destinations one statement reads, days that nobody asks for included: a few
+/// milliseconds at most, for ten years of prices.
+const CHUNK: usize = 16;
 
-/// Rows between two looks at the clock: a fraction of a millisecond.
-const ROWS_PER_CLOCK: usize = 4096;
+/// Rows that a short scan has at most: a fraction of a millisecond, if a lookup takes as long as
+/// reading `ROWS_PER_LOOKUP`.
+const SHORT_SCAN_ROWS_MAX: usize = 4096;
+const ROWS_PER_LOOKUP: usize = 12;
 
 /// What a query asks for of one load, and what was read of it.
 pub(super) struct Scan {
@@ -27,6 +33,7 @@ pub(super) struct Scan {
     days: (i32, i32),
     totals: DailyTotals,
     deadline: Instant,
+    cancelled: Arc<AtomicBool>,
 }
 
 /// How far a scan has got.
@@ -35,7 +42,7 @@ pub(super) enum Progress {
     Complete,
     /// Pairs are left to read.
     Paused,
-    /// It has taken longer than it may.
+    /// It has taken longer than it may, or was cancelled.
     TooLate,
 }
 
@@ -52,6 +59,7 @@ impl Scan {
             days: (day_number(query.days.from()), day_number(query.days.to())),
             totals: DailyTotals::none(query.days),
             deadline,
+            cancelled: Arc::default(),
         }
     }
 
@@ -59,12 +67,18 @@ impl Scan {
         self.load
     }
 
-    /// Whether it takes a fraction of a millisecond: it is of a few pairs and days.
+    /// Whether it takes a fraction of a millisecond.
     pub fn is_short(&self) -> bool {
         let (from, to) = self.days;
         let days = usize::try_from(to - from + 1).unwrap_or(usize::MAX);
         let pairs = self.origins.len().saturating_mul(self.destinations.len());
-        pairs.saturating_mul(days.max(ROWS_PER_LOOKUP)) <= ROWS_PER_CLOCK
+        self.destinations.len() <= LOOKUPS_MAX
+            && pairs.saturating_mul(days.max(ROWS_PER_LOOKUP)) <= SHORT_SCAN_ROWS_MAX
+    }
+
+    /// Ends the scan soon, wherever it is read, if it is set.
+    pub fn cancelled(&self) -> Arc<AtomicBool> {
+        self.cancelled.clone()
     }
 
     pub fn into_totals(self) -> DailyTotals {
@@ -76,84 +90,78 @@ impl Scan {
         self.read(connection, self.deadline)
     }
 
-    /// Reads on until `pause`, and then to the end of a pair.
+    /// Reads on until `pause`, and then to the end of a statement.
     pub fn read(&mut self, connection: &Connection, pause: Instant) -> rusqlite::Result<Progress> {
-        let mut clock =
-            Clock { pause, deadline: self.deadline, rows: 0, progress: Progress::Complete };
         while self.origin < self.origins.len() {
             while self.destination < self.destinations.len() {
-                if clock.progress != Progress::Complete {
-                    return Ok(clock.progress);
-                }
                 if self.destinations.len() <= LOOKUPS_MAX {
-                    self.read_pair(connection, &mut clock)?;
+                    self.read_pair(connection)?;
                 } else {
-                    self.read_pairs(connection, &mut clock)?;
+                    self.read_chunk(connection)?;
+                }
+                let now = Instant::now();
+                if now >= self.deadline || self.cancelled.load(Ordering::Relaxed) {
+                    return Ok(Progress::TooLate);
+                }
+                if now >= pause {
+                    return Ok(self.progress());
                 }
             }
             self.origin += 1;
             self.destination = 0;
         }
-        Ok(match clock.progress {
-            Progress::TooLate => Progress::TooLate,
-            Progress::Paused | Progress::Complete => Progress::Complete,
-        })
+        Ok(Progress::Complete)
+    }
+
+    fn progress(&self) -> Progress {
+        let is_last_origin = self.origin + 1 == self.origins.len();
+        match is_last_origin && self.destination == self.destinations.len() {
+            true => Progress::Complete,
+            false => Progress::Paused,
+        }
     }
 
     /// Reads the next pair.
-    fn read_pair(&mut self, connection: &Connection, clock: &mut Clock) -> rusqlite::Result<()> {
+    fn read_pair(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut prices = connection.prepare_cached(
             "select day, count, sum from prices
              where load = ?1 and orig_code = ?2 and dest_code = ?3 and day between ?4 and ?5",
         )?;
-        let (origin, destination) =
-            (&self.origins[self.origin], &self.destinations[self.destination]);
         let (from, to) = self.days;
-        clock.advance(ROWS_PER_LOOKUP);
+        let origin = &self.origins[self.origin];
+        let destination = &self.destinations[self.destination];
         let mut rows = prices.query((self.load, origin, destination, from, to))?;
         while let Some(row) = rows.next()? {
             add_row(row, &mut self.totals)?;
-            clock.advance(1);
-            if clock.progress == Progress::TooLate {
-                break;
-            }
         }
         self.destination += 1;
         Ok(())
     }
 
-    /// Reads the rest of the pairs of an origin.
-    fn read_pairs(&mut self, connection: &Connection, clock: &mut Clock) -> rusqlite::Result<()> {
+    /// Reads the next pairs of an origin.
+    fn read_chunk(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut prices = connection.prepare_cached(
             "select day, count, sum, dest_code from prices
-             where load = ?1 and orig_code = ?2 and dest_code >= ?3 and day between ?4 and ?5",
+             where load = ?1 and orig_code = ?2 and dest_code between ?3 and ?4
+                 and day between ?5 and ?6",
         )?;
         let (from, to) = self.days;
-        let first = &self.destinations[self.destination];
-        clock.advance(ROWS_PER_LOOKUP);
-        let mut rows = prices.query((self.load, &self.origins[self.origin], first, from, to))?;
+        let origin = &self.origins[self.origin];
+        let end = self.destinations.len().min(self.destination + CHUNK);
+        let mut rest = &self.destinations[self.destination..end];
+        let (first, last) = (&rest[0], &rest[rest.len() - 1]);
+        let mut rows = prices.query((self.load, origin, first, last, from, to))?;
         // Rows come in the order of their destinations, as these are.
         while let Some(row) = rows.next()? {
             let destination = row.get_ref(3)?.as_str()?;
-            let before = self.destination;
-            while self.destinations.get(self.destination).is_some_and(|next| **next < *destination)
-            {
-                self.destination += 1;
+            while rest.first().is_some_and(|next| **next < *destination) {
+                rest = &rest[1..];
             }
-            let is_next_pair = self.destination > before;
-            if clock.progress == Progress::TooLate
-                || (is_next_pair && clock.progress == Progress::Paused)
-            {
-                return Ok(());
+            if rest.first().is_some_and(|next| **next == *destination) {
+                add_row(row, &mut self.totals)?;
             }
-            match self.destinations.get(self.destination) {
-                Some(next) if **next == *destination => add_row(row, &mut self.totals)?,
-                Some(_) => {}
-                None => break,
-            }
-            clock.advance(1);
         }
-        self.destination = self.destinations.len();
+        self.destination = end;
         Ok(())
     }
 }
@@ -162,27 +170,4 @@ fn add_row(row: &Row<'_>, totals: &mut DailyTotals) -> rusqlite::Result<()> {
     let [count, sum]: [i64; 2] = [row.get(1)?, row.get(2)?];
     totals.add(row.get(0)?, count.unsigned_abs(), sum.into());
     Ok(())
-}
-
-/// Tells when a scan is to pause or has taken too long, at the cost of a counter for each row.
-struct Clock {
-    pause: Instant,
-    deadline: Instant,
-    rows: usize,
-    progress: Progress,
-}
-
-impl Clock {
-    fn advance(&mut self, rows: usize) {
-        self.rows += rows;
-        if self.rows >= ROWS_PER_CLOCK {
-            self.rows = 0;
-            let now = Instant::now();
-            if now >= self.deadline {
-                self.progress = Progress::TooLate;
-            } else if now >= self.pause {
-                self.progress = Progress::Paused;
-            }
-        }
-    }
 }

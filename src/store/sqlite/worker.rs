@@ -1,8 +1,9 @@
 //! A thread that executes batches for the event loop, which must not wait for a disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::sync::oneshot;
@@ -28,6 +29,12 @@ pub(super) trait BlockingBackend<Q, A>: Sized + Send + 'static {
         requests: Vec<Q>,
         deadline: Instant,
     ) -> Result<Vec<A>, BatchError>;
+
+    /// Does what is left to do after a batch. Called again after the time it returns, unless
+    /// another batch comes first.
+    fn clean_up(&mut self) -> Option<Duration> {
+        None
+    }
 
     /// Closes what it has open, after its last batch.
     fn close(self) {}
@@ -66,17 +73,25 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             let mut transaction = None;
-            // Ends when the sender is dropped. A batch whose worker is gone has no receiver.
-            for job in received {
+            let mut clean_up_after = None;
+            loop {
+                let job = match clean_up_after {
+                    Some(pause) => received.recv_timeout(pause),
+                    None => received.recv().map_err(RecvTimeoutError::from),
+                };
+                // A batch whose worker is gone has no receiver.
                 match job {
-                    Job::Begin(begun) => {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    // The sender was dropped.
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Ok(Job::Begin(begun)) => {
                         let begin = || {
                             transaction = Some(backend.begin()?);
                             Ok(())
                         };
                         drop(begun.send(unless_panic(begin)));
                     }
-                    Job::Run(requests, deadline, answers) => {
+                    Ok(Job::Run(requests, deadline, answers)) => {
                         let run = || {
                             let begun = transaction.take().map_or_else(|| backend.begin(), Ok)?;
                             backend.run(begun, requests, deadline)
@@ -84,6 +99,7 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
                         drop(answers.send(unless_panic(run)));
                     }
                 }
+                clean_up_after = backend.clean_up();
             }
             drop(transaction);
             backend.close();
