@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::time::Instant;
 
 use super::SqliteError;
-use super::file::{DatabaseFile, execute};
+use super::file::{DatabaseFile, execute, set};
 use super::idle_thread::IdleThread;
 use super::journal::Journal;
 use super::scan::{Progress, Scan};
@@ -28,6 +28,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_millis(250);
 /// While no processor is idle, how many times as long as a scan took here the next one may wait for
 /// one: so scans take about a tenth of a processor from those that have more urgent work.
 const IDLE_TIMEOUT_FACTOR: u32 = 9;
+
+/// Pages that a connection keeps in memory whose scans are read on the idle thread. SQLite allocates
+/// this many at once (`SQLITE_DEFAULT_PCACHE_INITSZ`), by the first read, on the worker's own thread.
+/// More would be allocated on the idle thread, and freed whenever somebody has saved; meanwhile the
+/// allocator and the kernel lock what all threads share. A scan reads each page once anyway.
+const IDLE_CACHE_PAGES: u32 = 20;
 
 /// How often to look whether a scan that was cancelled has ended.
 const TAKE_BACK_EVERY: Duration = Duration::from_millis(100);
@@ -76,12 +82,21 @@ impl RatesReader {
         })
     }
 
+    fn connect(&self) -> Result<Connection, SqliteError> {
+        let connection = self.file.reader()?;
+        if self.idle_thread.is_some() {
+            set(&connection, "cache_size", IDLE_CACHE_PAGES)
+                .map_err(|error| self.file.explain(error))?;
+        }
+        Ok(connection)
+    }
+
     /// Begins a transaction that reads, on a connection that is in none.
     fn begin_on_another(&mut self) -> Result<Connection, BatchError> {
         // Taken out: a connection that failed does not come back.
         let connection = match self.connections.pop() {
             Some(connection) => connection,
-            None => self.file.reader()?,
+            None => self.connect()?,
         };
         self.begin_on(&connection)?;
         Ok(connection)
