@@ -402,9 +402,9 @@ mod tests {
 
     #[test]
     fn a_scan_ends_at_its_deadline() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("rates.db");
         for journal in [JournalChoice::Wal, JournalChoice::Truncate] {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("rates.db");
             let mut reader = RatesReader::new(prepare(&path, journal)).unwrap();
             load(&path, 7);
             for (region, destinations) in DESTINATIONS {
