@@ -35,10 +35,20 @@ enum State<J> {
 impl<J: Send + 'static> IdleThread<J> {
     /// Starts a thread that calls `work` with each job.
     pub fn start(name: &str, work: impl Fn(&mut J) + Send + 'static) -> io::Result<IdleThread<J>> {
+        Self::start_with(name, lower_priority, work)
+    }
+
+    /// Starts it with a call of `prepare`. A test has a thread that need not wait for an idle
+    /// processor.
+    pub fn start_with(
+        name: &str,
+        prepare: fn(),
+        work: impl Fn(&mut J) + Send + 'static,
+    ) -> io::Result<IdleThread<J>> {
         let shared = Arc::new(Mutex::new(State::Empty));
         let states = shared.clone();
         let handle = thread::Builder::new().name(name.to_owned()).spawn(move || {
-            lower_priority();
+            prepare();
             loop {
                 let mut state = states.lock().unwrap_or_else(PoisonError::into_inner);
                 match std::mem::replace(&mut *state, State::Empty) {
@@ -70,7 +80,7 @@ impl<J: Send + 'static> IdleThread<J> {
     /// Gives it `job`, unless it has one or cannot take one at once.
     pub fn begin(&mut self, job: J) -> Result<(), J> {
         match self.shared.try_lock() {
-            Ok(mut state) if matches!(*state, State::Empty) => {
+            Ok(mut state) if !self.is_busy => {
                 *state = State::Ready(job, thread::current());
             }
             _ => return Err(job),
@@ -135,10 +145,14 @@ mod tests {
 
     #[test]
     fn every_job_comes_back_even_if_its_work_panics() {
-        let mut thread = IdleThread::start("idle", |job: &mut i32| {
-            *job += 1;
-            assert!(*job != 3, "as a bug would");
-        })
+        let mut thread = IdleThread::start_with(
+            "test",
+            || (),
+            |job: &mut i32| {
+                *job += 1;
+                assert!(*job != 3, "as a bug would");
+            },
+        )
         .unwrap();
         for job in [1, 2, 3] {
             assert!(!thread.is_busy());
@@ -153,10 +167,14 @@ mod tests {
     #[test]
     fn a_job_that_is_not_finished_is_not_waited_for() {
         let (release, released) = std::sync::mpsc::channel::<()>();
-        let mut thread = IdleThread::start("idle", move |_| {
-            // Until the sender is dropped.
-            let _ = released.recv();
-        })
+        let mut thread = IdleThread::start_with(
+            "test",
+            || (),
+            move |_| {
+                // Until the sender is dropped.
+                let _ = released.recv();
+            },
+        )
         .unwrap();
         begin(&mut thread, 1);
         assert_eq!(thread.finish(Duration::ZERO), None);

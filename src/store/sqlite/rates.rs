@@ -488,11 +488,15 @@ mod tests {
         let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
         load(&path, 7);
         let (release, released) = channel::<()>();
-        let idle_later = IdleThread::start("idle-later", move |job: &mut IdleScan| {
-            // Until the sender is dropped.
-            let _ = released.recv();
-            job.outcome = Some(job.scan.read_all(&job.connection));
-        });
+        let idle_later = IdleThread::start_with(
+            "idle-later",
+            || (),
+            move |job: &mut IdleScan| {
+                // Until the sender is dropped.
+                let _ = released.recv();
+                job.outcome = Some(job.scan.read_all(&job.connection));
+            },
+        );
         reader.idle_thread = Some(idle_later.unwrap());
         for timeout in [Duration::from_millis(1), Duration::ZERO] {
             reader.idle_timeout = timeout;
