@@ -289,7 +289,7 @@ fn read_places(connection: &Connection, load: i64) -> rusqlite::Result<Places> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::sync::mpsc::channel;
     use std::thread;
 
@@ -353,6 +353,34 @@ mod tests {
         load.finish().unwrap();
     }
 
+    /// A reader of a file with prices of 7.
+    struct Fixture {
+        reader: RatesReader,
+        path: PathBuf,
+        _folder: TempDir,
+    }
+
+    impl Fixture {
+        fn new(journal: JournalChoice) -> Fixture {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("rates.db");
+            let reader = RatesReader::new(prepare(&path, journal)).unwrap();
+            load(&path, 7);
+            Fixture { reader, path, _folder: folder }
+        }
+
+        fn start_scan(&mut self, connection: &Connection, origin: &str, destination: &str) -> Scan {
+            let query = query(origin, destination);
+            self.reader.start_scan(connection, &query, later()).unwrap().unwrap()
+        }
+
+        fn find(&mut self, region: &str) -> Option<DailyTotals> {
+            let connection = self.reader.begin().unwrap();
+            let found = self.reader.run(connection, vec![query("west", region)], later());
+            found.unwrap().pop().unwrap()
+        }
+    }
+
     fn query(origin: &str, destination: &str) -> RatesQuery {
         let [from, to] = [*DAYS.start(), *DAYS.end()].map(|day| date(2016, 1, day));
         RatesQuery {
@@ -376,21 +404,12 @@ mod tests {
         Instant::now() + PATIENCE
     }
 
-    fn find(reader: &mut RatesReader, region: &str) -> Option<DailyTotals> {
-        let connection = reader.begin().unwrap();
-        reader.run(connection, vec![query("west", region)], later()).unwrap().pop().unwrap()
-    }
-
     #[test]
     fn a_scan_that_pauses_reads_every_price_once() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("rates.db");
-        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
-        load(&path, 7);
-        let connection = reader.begin().unwrap();
+        let mut fixture = Fixture::new(JournalChoice::Wal);
+        let connection = fixture.reader.begin().unwrap();
         for (region, destinations) in DESTINATIONS {
-            let scan = reader.start_scan(&connection, &query("west", region), later()).unwrap();
-            let mut scan = scan.unwrap();
+            let mut scan = fixture.start_scan(&connection, "west", region);
             let mut pauses = 0;
             while scan.read(&connection, Instant::now()).unwrap() == Progress::Paused {
                 pauses += 1;
@@ -403,41 +422,32 @@ mod tests {
     #[test]
     fn a_scan_ends_at_its_deadline() {
         for journal in [JournalChoice::Wal, JournalChoice::Truncate] {
-            let folder = TempDir::new().unwrap();
-            let path = folder.path().join("rates.db");
-            let mut reader = RatesReader::new(prepare(&path, journal)).unwrap();
-            load(&path, 7);
+            let mut fixture = Fixture::new(journal);
             for (region, destinations) in DESTINATIONS {
-                let connection = reader.begin().unwrap();
-                let error = reader.run(connection, vec![query("west", region)], Instant::now());
+                let connection = fixture.reader.begin().unwrap();
+                let error =
+                    fixture.reader.run(connection, vec![query("west", region)], Instant::now());
                 let error = error.unwrap_err().to_string();
                 assert_eq!(error, "a query for rates took longer than a request may");
-                assert_eq!(find(&mut reader, region), Some(totals(destinations, 7)));
+                assert_eq!(fixture.find(region), Some(totals(destinations, 7)));
             }
         }
     }
 
     #[test]
     fn a_scan_that_is_cancelled_ends() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("rates.db");
-        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
-        load(&path, 7);
-        let connection = reader.begin().unwrap();
-        let scan = reader.start_scan(&connection, &query("west", "east"), later()).unwrap();
-        let mut scan = scan.unwrap();
+        let mut fixture = Fixture::new(JournalChoice::Wal);
+        let connection = fixture.reader.begin().unwrap();
+        let mut scan = fixture.start_scan(&connection, "west", "east");
         scan.cancelled().store(true, Ordering::Relaxed);
         assert_eq!(scan.read_all(&connection).unwrap(), Progress::TooLate);
     }
 
     #[test]
     fn with_a_rollback_journal_a_commit_passes_between_two_slices() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("rates.db");
-        let file = prepare(&path, JournalChoice::Truncate);
-        load(&path, 7);
-        let mut reader = RatesReader::new(file.clone()).unwrap();
+        let Fixture { mut reader, _folder, .. } = Fixture::new(JournalChoice::Truncate);
         reader.slice = Duration::ZERO;
+        let file = reader.file.clone();
         let connection = reader.begin().unwrap();
         let writer = file.writer().unwrap();
         writer.busy_timeout(PATIENCE).unwrap();
@@ -465,28 +475,21 @@ mod tests {
 
     #[test]
     fn a_scan_starts_again_where_a_load_replaces_the_rates_between_two_slices() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("rates.db");
-        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Truncate)).unwrap();
-        reader.slice = Duration::ZERO;
-        load(&path, 7);
-        let connection = reader.begin().unwrap();
-        let scan =
-            reader.start_scan(&connection, &query("west", "near"), later()).unwrap().unwrap();
+        let mut fixture = Fixture::new(JournalChoice::Truncate);
+        fixture.reader.slice = Duration::ZERO;
+        let connection = fixture.reader.begin().unwrap();
+        let scan = fixture.start_scan(&connection, "west", "near");
         execute(&connection, "commit").unwrap();
-        load(&path, 8);
-        reader.begin_on(&connection).unwrap();
+        load(&fixture.path, 8);
+        fixture.reader.begin_on(&connection).unwrap();
         let (_, found) =
-            reader.read_here(connection, scan, &query("west", "near"), later()).unwrap();
+            fixture.reader.read_here(connection, scan, &query("west", "near"), later()).unwrap();
         assert_eq!(found, Some(totals(60, 8)));
     }
 
     #[test]
     fn a_scan_that_finds_no_idle_processor_is_read_on_another_thread() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("rates.db");
-        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
-        load(&path, 7);
+        let mut fixture = Fixture::new(JournalChoice::Wal);
         let (release, released) = channel::<()>();
         let idle_later = IdleThread::start_with(
             "idle-later",
@@ -497,33 +500,33 @@ mod tests {
                 job.outcome = Some(job.scan.read_all(&job.connection));
             },
         );
-        reader.idle_thread = Some(idle_later.unwrap());
+        fixture.reader.idle_thread = Some(idle_later.unwrap());
         for timeout in [Duration::from_millis(1), Duration::ZERO] {
-            reader.idle_timeout = timeout;
-            assert_eq!(find(&mut reader, "east"), Some(totals(70, 7)));
+            fixture.reader.idle_timeout = timeout;
+            assert_eq!(fixture.find("east"), Some(totals(70, 7)));
         }
-        assert_eq!(reader.connections.len(), 1);
+        assert_eq!(fixture.reader.connections.len(), 1);
         let checkpoint = |reader: &RatesReader| {
             let checkpoint = "pragma wal_checkpoint(truncate)";
             let connection = &reader.connections[0];
             connection.query_row(checkpoint, [], |row| row.get::<_, bool>(0)).unwrap()
         };
-        reader.connections[0].busy_timeout(Duration::ZERO).unwrap();
-        save(&path);
-        assert!(checkpoint(&reader), "the log is in use");
+        fixture.reader.connections[0].busy_timeout(Duration::ZERO).unwrap();
+        save(&fixture.path);
+        assert!(checkpoint(&fixture.reader), "the log is in use");
 
         // Once a processor is idle, the scan ends, and the log can be started again.
         drop(release);
         let began = Instant::now();
-        while reader.clean_up().is_some() {
+        while fixture.reader.clean_up().is_some() {
             assert!(began.elapsed() < PATIENCE, "the connection does not come back");
             thread::yield_now();
         }
-        assert_eq!(reader.connections.len(), 2);
-        assert!(!checkpoint(&reader), "the log is not in use");
-        reader.idle_timeout = PATIENCE;
-        assert_eq!(find(&mut reader, "near"), Some(totals(60, 7)));
-        reader.close();
+        assert_eq!(fixture.reader.connections.len(), 2);
+        assert!(!checkpoint(&fixture.reader), "the log is not in use");
+        fixture.reader.idle_timeout = PATIENCE;
+        assert_eq!(fixture.find("near"), Some(totals(60, 7)));
+        fixture.reader.close();
     }
 
     fn save(path: &Path) {
@@ -533,11 +536,8 @@ mod tests {
 
     #[test]
     fn few_pairs_are_short_and_whatever_reads_other_days_is_not() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("rates.db");
-        let mut reader = RatesReader::new(prepare(&path, JournalChoice::Wal)).unwrap();
-        load(&path, 7);
-        let connection = reader.begin().unwrap();
+        let mut fixture = Fixture::new(JournalChoice::Wal);
+        let connection = fixture.reader.begin().unwrap();
         for (origin, destination, is_short) in [
             ("P000", "P020", true),
             ("P000", "near", true),
@@ -545,8 +545,7 @@ mod tests {
             ("west", "near", false),
             ("nowhere", "near", true),
         ] {
-            let query = query(origin, destination);
-            let scan = reader.start_scan(&connection, &query, later()).unwrap().unwrap();
+            let scan = fixture.start_scan(&connection, origin, destination);
             assert_eq!(scan.is_short(), is_short, "{origin} to {destination}");
         }
     }
