@@ -63,8 +63,9 @@ impl SqliteBulk {
         self.file.ensure_not_replaced()
     }
 
-    /// Erases those of `usernames` that exist, and returns how many did. Their bytes are
-    /// overwritten, in the log too unless somebody reads it right now.
+    /// Erases those of `usernames` that exist, and returns how many did. Their rows are overwritten,
+    /// and the log or the rollback journal is truncated. The unused part of a page may keep a copy
+    /// of a row that has moved to another page, until the file is vacuumed.
     pub fn erase(&self, usernames: &[Username]) -> Result<u64, SqliteError> {
         self.explain(set(&self.connection, "secure_delete", true))?;
         let journal = self.file.begin_write(&self.connection)?;
@@ -77,7 +78,10 @@ impl SqliteBulk {
         self.file.ensure_not_replaced()?;
         if self.file.journal == Journal::Wal {
             let checkpoint = "pragma wal_checkpoint(truncate)";
-            self.explain(self.connection.query_row(checkpoint, [], |_| Ok(())))?;
+            let is_busy = self.connection.query_row(checkpoint, [], |row| row.get(0));
+            if self.explain(is_busy)? {
+                return Err(SqliteError::LogInUse(self.file.path().to_owned()));
+            }
         }
         Ok(erased as u64)
     }
@@ -99,5 +103,94 @@ pub(super) fn journal_in_use(path: &Path) -> JournalChoice {
     match (read, version) {
         (Ok(()), [LEGACY]) => JournalChoice::Truncate,
         _ => JournalChoice::Auto,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use jiff::civil::date;
+    use tempfile::TempDir;
+
+    use super::super::file::execute;
+    use super::*;
+
+    fn prepare(folder: &TempDir, journal: JournalChoice) -> (SqliteUrl, DatabaseFile) {
+        let url = SqliteUrl { path: folder.path().join("users.db"), may_create: true };
+        let file = DatabaseFile::prepare(&url, journal, Migrate::Auto).unwrap();
+        (url, file)
+    }
+
+    /// Names whose order has nothing to do with that in which they are saved.
+    fn usernames(number: u64) -> Vec<Username> {
+        let letter = |digit| char::from(b'a' + u8::try_from(digit % 26).unwrap());
+        let name = |index: u64| {
+            let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (0..10).map(|place| letter(mixed >> (6 * place))).collect::<String>()
+        };
+        (1..=number).map(|index| Username::parse(&name(index)).unwrap()).collect()
+    }
+
+    fn save(connection: &Connection, usernames: &[Username]) {
+        let born = DateOfBirth::from_stored(date(1990, 5, 20));
+        let user = |username: &Username| User { username: username.clone(), born };
+        let users: Vec<User> = usernames.iter().map(user).collect();
+        save_all(connection, &users, OnConflict::Replace).unwrap();
+    }
+
+    /// How many of `usernames` can be read in any file of `folder`.
+    fn readable(folder: &TempDir, usernames: &[Username]) -> usize {
+        let files = fs::read_dir(folder.path()).unwrap();
+        let bytes: Vec<u8> =
+            files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+        let words: Vec<&[u8]> = bytes.chunk_by(|_, next| next.is_ascii_lowercase()).collect();
+        let is_in = |name: &&Username| {
+            let name = name.as_str().as_bytes();
+            words.iter().any(|word| word.windows(name.len()).any(|part| part == name))
+        };
+        usernames.iter().filter(is_in).count()
+    }
+
+    #[test]
+    fn one_in_a_hundred_who_are_erased_is_left_in_a_page_that_was_split_at_most() {
+        for journal in [JournalChoice::Wal, JournalChoice::Truncate] {
+            let folder = TempDir::new().unwrap();
+            let (url, file) = prepare(&folder, journal);
+            let usernames = usernames(3000);
+            let writer = file.writer().unwrap();
+            for batch in usernames.chunks(16) {
+                let _journal = file.begin_write(&writer).unwrap();
+                finish(&writer, |writer| {
+                    save(writer, batch);
+                    Ok(())
+                })
+                .unwrap();
+            }
+            let (erased, kept) = usernames.split_at(300);
+            assert_eq!(readable(&folder, erased), erased.len(), "{journal:?}");
+            let bulk = SqliteBulk::open(&url, Migrate::Check).unwrap();
+            assert_eq!(bulk.erase(erased).unwrap(), erased.len() as u64);
+            let left = readable(&folder, erased);
+            assert!(left <= erased.len() / 100, "{journal:?}: {left} of {}", erased.len());
+            assert_eq!(readable(&folder, kept), kept.len(), "{journal:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_read_for_long_is_an_error_and_to_erase_again_ends_it() {
+        let folder = TempDir::new().unwrap();
+        let (url, file) = prepare(&folder, JournalChoice::Wal);
+        let usernames = usernames(1);
+        save(&file.writer().unwrap(), &usernames);
+        let reader = file.reader().unwrap();
+        execute(&reader, "begin").unwrap();
+        find_all(&reader, &usernames).unwrap();
+        let bulk = SqliteBulk::open(&url, Migrate::Check).unwrap();
+        let erased = bulk.erase(&usernames);
+        assert!(matches!(erased, Err(SqliteError::LogInUse(_))), "{erased:?}");
+        execute(&reader, "commit").unwrap();
+        assert_eq!(bulk.erase(&usernames).unwrap(), 0);
+        assert_eq!(readable(&folder, &usernames), 0);
     }
 }

@@ -62,6 +62,9 @@ pub enum SqliteError {
     /// Another load of rates began after this one.
     #[error("another load of rates into {} has begun: this one was stopped and changed nothing; load one dump at a time", .0.display())]
     LoadOvertaken(PathBuf),
+    /// Users were erased, but others read an older state of the file.
+    #[error("the users are erased, but the write-ahead log of {} still holds them, because somebody reads it: erase them once again", .0.display())]
+    LogInUse(PathBuf),
     /// Anything else that SQLite reports.
     #[error("cannot use {}", .0.display())]
     Other(PathBuf, #[source] rusqlite::Error),
@@ -104,6 +107,7 @@ impl SqliteError {
             SqliteError::WalOnNetwork(_) => "WAL on a network file system",
             SqliteError::Moved(_) => "the file was moved, replaced or deleted",
             SqliteError::LoadOvertaken(_) => "another load of rates overtook this one",
+            SqliteError::LogInUse(_) => "the log still holds who was erased",
             SqliteError::Other(..) => "another error of SQLite",
         }
     }

@@ -103,6 +103,9 @@ impl DatabaseFile {
         let explain = |error| self.explain(error);
         // Flushed to disk at every commit, in either journal.
         set(&connection, "synchronous", "full").map_err(explain)?;
+        // A page that is split would keep copies of rows that moved to another, and so outlive users
+        // who are erased (<https://www.sqlite.org/pragma.html#pragma_secure_delete>).
+        set(&connection, "secure_delete", "fast").map_err(explain)?;
         if self.journal == Journal::Wal {
             let page_bytes = connection.pragma_query_value(None, "page_size", |row| row.get(0));
             let page_bytes: u32 = page_bytes.map_err(explain)?;
