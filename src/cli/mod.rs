@@ -122,7 +122,7 @@ pub struct HealthArgs {
 #[derive(Args)]
 pub struct MigrateArgs {
     #[command(flatten)]
-    pub database: DatabaseArgs,
+    pub store: StoreArgs,
     #[command(flatten)]
     pub logging: LoggingArgs,
 }
@@ -204,7 +204,7 @@ pub struct Options {
     pub keep_alive_timeout: Duration,
 
     #[command(flatten)]
-    pub database: DatabaseArgs,
+    store: StoreArgs,
     /// URL of a Postgres replica to read from, which may lag behind; user, password and
     /// database default to the primary's [default: none]
     #[arg(
@@ -364,6 +364,13 @@ pub struct DatabaseArgs {
         help_heading = "Database"
     )]
     postgres_ca_file: Option<PathBuf>,
+}
+
+/// A database that the service is to use.
+#[derive(Args)]
+pub struct StoreArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// SQLite journal mode; auto: wal on a known local file system, truncate on any other
     #[arg(
         long,
@@ -426,7 +433,7 @@ impl Options {
     /// The database and how to use it. The error does not quote a URL, which may
     /// hold a password.
     pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
-        let (source, options) = self.database.store()?;
+        let (source, options) = self.store.store()?;
         let options = StoreOptions {
             read_source: self.read_source(&source)?,
             migrate: match self.migrate {
@@ -467,14 +474,16 @@ impl DatabaseArgs {
         source.read().map_err(|error| invalid(format!("{origin}: {error}")))?;
         Ok(source)
     }
+}
 
+impl StoreArgs {
     /// The database and how to use it. The error does not quote a URL, which may
     /// hold a password.
     pub fn store(&self) -> Result<(UrlSource, StoreOptions), clap::Error> {
-        let source = self.source()?;
+        let source = self.database.source()?;
         let options = StoreOptions {
             sqlite_journal: self.sqlite_journal,
-            postgres_ca_file: self.postgres_ca_file.clone(),
+            postgres_ca_file: self.database.postgres_ca_file.clone(),
             ..StoreOptions::default()
         };
         Ok((source, options))
@@ -563,15 +572,18 @@ pub struct LoadPlan {
     pub file: PathBuf,
     /// The database to load it into.
     pub database: UrlSource,
-    /// How to use the database.
-    pub options: StoreOptions,
+    /// As in [`StoreOptions`].
+    pub postgres_ca_file: Option<PathBuf>,
 }
 
 impl LoadRatesArgs {
     /// The plan. The error does not quote a URL, which may hold a password.
     pub fn plan(self) -> Result<LoadPlan, clap::Error> {
-        let (database, options) = self.database.store()?;
-        Ok(LoadPlan { file: self.file, database, options })
+        Ok(LoadPlan {
+            file: self.file,
+            database: self.database.source()?,
+            postgres_ca_file: self.database.postgres_ca_file,
+        })
     }
 }
 

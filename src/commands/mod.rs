@@ -53,7 +53,7 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
             print(b"OK\n")
         }
         Some(Command::Migrate(args)) => {
-            let (database, store) = args.database.store().unwrap_or_else(|error| error.exit());
+            let (database, store) = args.store.store().unwrap_or_else(|error| error.exit());
             let metrics = start_logging(&args.logging)?;
             block_on(migrate::migrate(database, store, metrics))
         }

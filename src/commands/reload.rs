@@ -25,14 +25,13 @@ pub(super) async fn reload_on(
                 }
             }
         }
-        match database.read() {
-            Err(error) => tracing::warn!(%error, "the database stays the one it is"),
-            Ok(DatabaseUrl::Sqlite(url)) => {
-                if opened != Some(DatabaseUrl::Sqlite(url)) {
-                    tracing::warn!("the database URL has changed: restart the service to use it");
-                }
+        match (&opened, database.read()) {
+            (_, Err(error)) => tracing::warn!(%error, "the database stays the one it is"),
+            (Some(DatabaseUrl::Postgres(_)), Ok(DatabaseUrl::Postgres(_))) => store.reconnect(),
+            (Some(opened), Ok(now)) if *opened == now => {}
+            (_, Ok(_)) => {
+                tracing::warn!("the database URL has changed: restart the service to use it");
             }
-            Ok(DatabaseUrl::Postgres(_)) => store.reconnect(),
         }
         tracing::info!("read again on SIGHUP");
     }

@@ -5,11 +5,12 @@
 //! waits for one of them.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use super::batch::BatchLimits;
 use super::postgres::PostgresRatesLoad;
 use super::sqlite::SqliteRatesLoad;
-use super::{DatabaseUrl, QUEUE_DELAY_MAX, STORE_TIMEOUT, StoreOptions, UrlSource};
+use super::{DatabaseUrl, QUEUE_DELAY_MAX, STORE_TIMEOUT, UrlSource};
 use crate::domain::rates::{Code, Place, Places};
 
 /// Queries for rates that may wait. The fastest take a tenth of a millisecond, so that this many
@@ -84,12 +85,13 @@ pub(crate) enum RatesLoad {
 }
 
 impl RatesLoad {
-    /// Opens the database, creating and migrating it as needed, and begins.
-    pub async fn begin(source: &UrlSource, options: StoreOptions) -> anyhow::Result<RatesLoad> {
+    /// Opens the database, creating and migrating it as needed, and begins. `ca_file` is as in
+    /// [`StoreOptions`](super::StoreOptions).
+    pub async fn begin(source: &UrlSource, ca_file: Option<&Path>) -> anyhow::Result<RatesLoad> {
         Ok(match source.read()? {
-            DatabaseUrl::Sqlite(url) => RatesLoad::Sqlite(SqliteRatesLoad::begin(&url, options)?),
+            DatabaseUrl::Sqlite(url) => RatesLoad::Sqlite(SqliteRatesLoad::begin(&url)?),
             DatabaseUrl::Postgres(_) => {
-                RatesLoad::Postgres(PostgresRatesLoad::begin(source.clone(), options).await?)
+                RatesLoad::Postgres(PostgresRatesLoad::begin(source.clone(), ca_file).await?)
             }
         })
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{BINARY, Service, new_folder, run};
+use crate::harness::{BINARY, Service, new_folder, run, wait_until};
 
 fn binary(args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
@@ -82,6 +82,7 @@ fn bad_flags_exit_2_and_say_what_is_right() {
         (&["--keep-alive-timeout", "3h"], "at most 2h"),
         (&["--log-level", "loud"], "info"),
         (&["--sqlite-journal", "delete"], "auto, wal, truncate"),
+        (&["erase", "--sqlite-journal", "wal", "John"], "unexpected argument"),
         (&["--database-url", "mysql://db/app"], "use sqlite:PATH"),
         (&["--database-url", "sqlite:"], "the path is missing"),
         (&["--database-url", "postgres:///app"], "names no host"),
@@ -302,9 +303,14 @@ fn sighup_reads_the_log_level_again_and_ends_nothing() {
     fs::write(folder.path().join("url"), "sqlite:one.db").unwrap();
     let service = Service::start_in(&folder, &["--database-url-file", "url"]);
     service.save("John", "1990-05-20");
-    fs::write(folder.path().join("url"), "sqlite:two.db").unwrap();
-    service.signal(Signal::HUP);
-    service.wait_for_log("restart the service to use it");
+    for (number, url) in ["sqlite:two.db", "postgres://db/app", "sqlite:one.db"].iter().enumerate()
+    {
+        fs::write(folder.path().join("url"), url).unwrap();
+        service.signal(Signal::HUP);
+        let reloads = || service.log().matches("read again on SIGHUP").count();
+        wait_until("the file is read again", || (reloads() > number).then_some(()));
+    }
+    assert_eq!(service.log().matches("restart the service to use it").count(), 2);
     service.get("/hello/John").expect_status(200);
     service.stop();
 }

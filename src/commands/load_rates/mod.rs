@@ -106,8 +106,8 @@ impl Loading {
 
     async fn write_prices(&mut self, rates: &mut Rates) -> anyhow::Result<()> {
         if self.load.is_none() {
-            let LoadPlan { database, options, .. } = &self.plan;
-            let load = RatesLoad::begin(database, options.clone()).await;
+            let LoadPlan { database, postgres_ca_file, .. } = &self.plan;
+            let load = RatesLoad::begin(database, postgres_ca_file.as_deref()).await;
             self.load = Some(load.context("cannot open the database")?);
         }
         let load = self.load.as_mut().expect("it has begun");

@@ -1,5 +1,7 @@
 //! Loads rates in one transaction, of which readers see nothing until it commits.
 
+use std::path::Path;
+
 use jiff::ToSpan;
 use jiff::civil::{Date, date};
 use tokio_postgres::error::SqlState;
@@ -11,7 +13,7 @@ use super::migrate::migrate;
 use super::tls::Tls;
 use crate::domain::rates::Code;
 use crate::store::rates::{DailySum, NamedPlace, PlaceKind};
-use crate::store::{StoreOptions, UrlSource};
+use crate::store::{Migrate, UrlSource};
 
 /// Locks the row until the end, so that loads that begin at once are carried out one by one.
 const LOCK: &str = "insert into rates_loads values (1, 1)
@@ -36,14 +38,14 @@ pub(crate) struct PostgresRatesLoad {
 }
 
 impl PostgresRatesLoad {
-    /// Opens the database, migrating it as `options` allow, and begins. Waits for a load under way.
+    /// Opens the database, migrating it as needed, and begins. Waits for a load under way.
     pub async fn begin(
         source: UrlSource,
-        options: StoreOptions,
+        ca_file: Option<&Path>,
     ) -> Result<PostgresRatesLoad, PostgresError> {
-        let tls = Tls::new(options.postgres_ca_file.as_deref())?;
+        let tls = Tls::new(ca_file)?;
         let connector = Connector::new(source, tls);
-        migrate(&connector, options.migrate).await?;
+        migrate(&connector, Migrate::Auto).await?;
         let load = PostgresRatesLoad { connection: connector.connect().await?, add_prices: None };
         // Each statement sees the rows of a load that it has waited for.
         load.client().batch_execute("begin isolation level read committed").await?;

@@ -301,9 +301,9 @@ mod tests {
     use super::*;
     use crate::domain::calendar::day_number;
     use crate::domain::rates::Days;
+    use crate::store::Migrate;
     use crate::store::database_url::SqliteUrl;
     use crate::store::rates::{DailySum, NamedPlace, PlaceKind};
-    use crate::store::{Migrate, StoreOptions};
 
     /// Longer than anything takes on the slowest machine.
     const PATIENCE: Duration = Duration::from_secs(120);
@@ -322,7 +322,7 @@ mod tests {
     /// Loads a price of `sum` from every origin to every destination on each of some days.
     fn load(path: &Path, sum: i64) {
         let url = SqliteUrl { path: path.to_owned(), may_create: false };
-        let mut load = SqliteRatesLoad::begin(&url, StoreOptions::default()).unwrap();
+        let mut load = SqliteRatesLoad::begin(&url).unwrap();
         let code = |text: &str| Code::parse(text).unwrap();
         let named = |code, parent| NamedPlace { place: Place { code, parent }, name: None };
         let regions = ["west", "east", "near"].map(|region| named(code(region), None));

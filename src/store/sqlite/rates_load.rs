@@ -16,7 +16,7 @@ use super::bulk::journal_in_use;
 use super::file::DatabaseFile;
 use super::queries::finish;
 use crate::domain::rates::Code;
-use crate::store::StoreOptions;
+use crate::store::Migrate;
 use crate::store::database_url::SqliteUrl;
 use crate::store::rates::{DailySum, NamedPlace, PlaceKind};
 
@@ -40,8 +40,8 @@ pub(crate) struct SqliteRatesLoad {
 
 impl SqliteRatesLoad {
     /// Opens the file, keeping the journal of one that others may be using, and takes a number.
-    pub fn begin(url: &SqliteUrl, options: StoreOptions) -> Result<SqliteRatesLoad, SqliteError> {
-        let file = DatabaseFile::prepare(url, journal_in_use(&url.path), options.migrate)?;
+    pub fn begin(url: &SqliteUrl) -> Result<SqliteRatesLoad, SqliteError> {
+        let file = DatabaseFile::prepare(url, journal_in_use(&url.path), Migrate::Auto)?;
         let connection = file.writer()?;
         let mut load = SqliteRatesLoad { file, connection, number: 0 };
         load.number = load.transaction(|connection| {
