@@ -2,6 +2,7 @@
 //! sentence, and nothing in them is damaged.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::harness::{BINARY, Service, letters, new_folder, wait_until};
+use crate::harness::{BINARY, Service, letters, new_folder, request, wait_until};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
@@ -337,6 +338,20 @@ fn a_store_that_hangs_keeps_no_request_waiting() {
     outside.execute_batch("rollback").unwrap();
     wait_until("the store answers", || (service.get("/health").status == 200).then_some(()));
     service.save("John", "1990-05-20");
+}
+
+#[test]
+fn the_save_of_a_client_that_closes_its_connection_is_carried_out() {
+    let service = Service::start(&[]);
+    let outside = connect_to_file_of(&service);
+    outside.execute_batch("begin immediate").unwrap();
+    let mut stream = service.connect();
+    stream.write_all(request("PUT", "/hello/John", "", BORN).as_bytes()).unwrap();
+    let in_flight = || service.metric("hello_birthday_http_requests_in_flight");
+    wait_until("the save waits", || (in_flight() == 1.0).then_some(()));
+    drop(stream);
+    outside.execute_batch("rollback").unwrap();
+    wait_until("John is saved", || (service.get("/hello/John").status == 200).then_some(()));
 }
 
 #[test]

@@ -54,12 +54,8 @@ type ResponseSender<A> = oneshot::Sender<Result<A, StoreError>>;
 
 impl<A> Waiter<A> {
     pub fn answer(self, answer: Result<A, StoreError>) {
-        // The client may have closed the connection.
+        // Whoever asked may have stopped waiting, as `/health` does.
         let _ = self.response.send(answer);
-    }
-
-    fn is_gone(&self) -> bool {
-        self.response.is_closed()
     }
 }
 
@@ -180,8 +176,7 @@ impl<Q, A> Queue<Q, A> {
         }
     }
 
-    /// Moves waiting requests into `batch`, as many as there is room for. Drops those whose callers
-    /// have gone: an abandoned save must not overtake a later one elsewhere.
+    /// Moves waiting requests into `batch`, as many as there is room for.
     pub fn join(&self, batch: &mut Batch<Q, A>) {
         let room = self.limits.batch_max.get() - batch.len();
         self.dequeue(|QueueState { waiting, .. }| {
@@ -189,11 +184,6 @@ impl<Q, A> Queue<Q, A> {
             batch.requests.extend(waiting.requests.drain(..joining));
             batch.waiters.extend(waiting.waiters.drain(..joining));
         });
-        if batch.waiters.iter().any(Waiter::is_gone) {
-            let Batch { requests, waiters } = std::mem::replace(batch, Batch::with_capacity(0));
-            let all = requests.into_iter().zip(waiters);
-            (batch.requests, batch.waiters) = all.filter(|(_, waiter)| !waiter.is_gone()).unzip();
-        }
     }
 
     fn dequeue<T>(&self, take: impl FnOnce(&mut QueueState<Q, A>) -> T) -> T {
