@@ -11,8 +11,9 @@ use super::worker::WorkerThread;
 use crate::domain::{DateOfBirth, Username};
 use crate::store::batch::{Backend, BatchError};
 
-/// How long a batch may hold up the event loop. One whose pages are in memory takes a few
-/// microseconds for each request; one that must wait for a disk takes longer than this.
+/// A batch that held up the event loop for longer had most likely to wait for a disk. One whose
+/// pages are in memory takes about a microsecond for each request. That a lookup waits is known
+/// only afterwards: a disk that stalls holds up the event loop once, for as long as it stalls.
 const FAST_BATCH_MAX: Duration = Duration::from_micros(500);
 
 /// Fast batches in a row after which the event loop executes them again. A disk that was waited
