@@ -1,6 +1,7 @@
 //! The one place that reads the calendar.
 
 use jiff::civil::Date;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use jiff::tz::TimeZone;
 
 /// Today's date in the service's time zone.
@@ -29,6 +30,12 @@ pub fn zone_data() -> &'static str {
 /// Seconds since 1970, for timestamps.
 pub fn unix_seconds() -> f64 {
     now().as_duration().as_secs_f64()
+}
+
+/// Now, as the `Date` of an HTTP response (RFC 9110, section 5.6.7).
+pub(crate) fn http_date() -> String {
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now());
+    date.expect("the year is not negative")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the calendar")]

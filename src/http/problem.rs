@@ -9,6 +9,7 @@ use hyper::header::{
 use serde::Serialize;
 
 use super::Response;
+use crate::clock::http_date;
 use crate::domain::{DateOfBirthError, UsernameError};
 use crate::store::StoreError;
 
@@ -139,9 +140,11 @@ impl Problem {
              content-type: application/problem+json\r\n\
              content-length: {}\r\n\
              cache-control: no-store\r\n\
-             connection: close\r\n",
+             connection: close\r\n\
+             date: {}\r\n",
             self.status,
-            body.len()
+            body.len(),
+            http_date()
         )
         .into_bytes();
         if self.retry {

@@ -7,10 +7,12 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::fmt::rfc2822;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::harness::{
-    Answer, Client, PATIENCE, Service, read_answers, read_to_end, value, wait_until,
+    Answer, Client, PATIENCE, Service, exchange, read_answers, read_to_end, request, value,
+    wait_until,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -59,15 +61,59 @@ fn a_request_at_a_byte_per_second_times_out() {
     service.get("/hello/John").expect_status(404);
 }
 
+/// Responses to requests that reach no handler.
+#[test]
+fn a_response_written_without_hyper_has_the_headers_of_others() {
+    allow_many_files();
+    let service = Service::start(&[]);
+    let not_found = request("GET", "/nowhere", "Connection: close\r\n", "");
+    let others = || exchange(service.address, not_found.as_bytes()).expect_status(404);
+    let date = |answer: &Answer| rfc2822::parse(answer.header("date").expect("a date")).unwrap();
+    let before = others();
+    let expect_headers = |mut stream: TcpStream, status, what| {
+        let answer = Answer::parse(read_to_end(&mut stream)).expect_problem(status, what);
+        for (name, _) in &before.headers {
+            assert!(answer.header(name).is_some(), "{status}: no {name} in {answer:?}");
+        }
+        let dates = [&before, &answer, &others()].map(date);
+        assert!(dates.is_sorted(), "{status}: {dates:?}");
+        assert_eq!(answer.header("connection"), Some("close"));
+    };
+    let send = |bytes: &str| {
+        let mut stream = service.connect();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        stream
+    };
+
+    // Requests of 15 KiB whose bodies do not come are handled until the time for these is over.
+    let padding = format!("X: {}\r\n", "x".repeat(15 * 1024));
+    let large = request("PUT", "/hello/John", &padding, " ");
+    let [head, half_a_head] = [" ", "\r\n\r\n "].map(|end| large.strip_suffix(end).unwrap());
+    let handled = (0..600).map(|_| send(head)).collect();
+    expect_headers(first_answered(handled), 503, "too many large requests");
+    let unfinished = (0..1200).map(|_| send(half_a_head)).collect();
+    expect_headers(first_answered(unfinished), 408, "too many incomplete requests");
+    expect_headers(send("G"), 408, "head of the request");
+}
+
+/// The first of these that there is an answer for.
+fn first_answered(mut streams: Vec<TcpStream>) -> TcpStream {
+    for stream in &streams {
+        stream.set_nonblocking(true).unwrap();
+    }
+    let is_answered = |stream: &TcpStream| stream.peek(&mut [0]).is_ok();
+    let first = wait_until("one is answered", || streams.iter().position(is_answered));
+    let stream = streams.swap_remove(first);
+    stream.set_nonblocking(false).unwrap();
+    stream
+}
+
 /// Without a bound they would take 130 to 210 MiB.
 #[test]
 fn unfinished_requests_of_5000_clients_leave_the_service_below_128_mib() {
     const CLIENTS: usize = 5000;
     const UNFINISHED_BYTES_MAX: usize = 16 * 1024 * 1024;
-    let mut files = getrlimit(Resource::Nofile);
-    files.current = files.maximum;
-    setrlimit(Resource::Nofile, files).unwrap();
-
+    allow_many_files();
     let header = format!("X: {}", "x".repeat(12 * 1024));
     let body = " ".repeat(8000);
     let put = "PUT /hello/John HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8192\r\n";
@@ -122,6 +168,12 @@ fn a_body_sent_byte_by_byte_takes_no_more_memory_than_another() {
     }
     let more = memory_kib(&service, "VmRSS").saturating_sub(before);
     assert!(more < 8 * 1024, "{more} KiB more for {} bytes", PIECES * streams.len());
+}
+
+fn allow_many_files() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
 }
 
 /// KiB of memory: `VmRSS` is the current size, `VmHWM` the peak.
