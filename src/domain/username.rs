@@ -32,8 +32,8 @@ pub enum UsernameError {
 }
 
 impl Username {
-    /// Unicode characters in NFC. Longer than any name in use, and short enough
-    /// that a row stays far below a database page.
+    /// Unicode characters in NFC. Longer than any name in use; 256 bytes in UTF-8 at most, so that
+    /// rows and requests stay small.
     pub const LEN_MAX: usize = 64;
 
     /// Parses one segment of a request's path, percent-encoded as it came.

@@ -1,4 +1,4 @@
-//! The two JSON objects of the API: a date of birth in, a message out.
+//! The JSON of birthdays: a date of birth in, a message out.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -57,7 +57,7 @@ struct Failure {
     message: &'static str,
     file: String,
     line: u32,
-    /// `read`, `write` or `ping`.
+    /// `read`, `write`, `ping` or `rates`.
     store_kind: Option<&'static str>,
     store_cause: Option<&'static str>,
     unix_seconds: f64,
