@@ -148,7 +148,7 @@ impl Api {
             }
         }
         if self.store.saves_fail() {
-            return Err(Problem::unavailable("saves fail: see the log, and try again"));
+            return Err(Problem::unavailable("saves fail: try again in a moment"));
         }
         Ok(text("OK"))
     }

@@ -59,10 +59,7 @@ impl Problem {
 
     /// 404: no rates were loaded yet.
     pub fn no_rates() -> Problem {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "no rates are loaded: load a dump with hello-birthday load-rates FILE",
-        )
+        Problem::new(StatusCode::NOT_FOUND, "no rates are loaded: try again once they are")
     }
 
     /// 404: there is no such path.
