@@ -76,6 +76,7 @@ pub struct ConnectionState {
     /// How many of these are counted because the request is large.
     large_bytes: AtomicUsize,
     is_shed: AtomicBool,
+    has_unread_body: AtomicBool,
     server: Arc<SharedState>,
     wake: Notify,
 }
@@ -113,6 +114,7 @@ impl ConnectionState {
     /// Records that the head of a request is complete. Returns whether it may be handled.
     pub fn begin_request(&self) -> bool {
         self.finish_receiving();
+        self.has_unread_body.store(false, Ordering::Relaxed);
         let bytes = self.request_bytes();
         let admitted = bytes <= LARGE_REQUEST_BYTES || self.count_large(bytes);
         if admitted {
@@ -200,6 +202,16 @@ impl ConnectionState {
     /// Whether its unfinished request was shed to make room for others.
     pub fn is_shed(&self) -> bool {
         self.is_shed.load(Ordering::Relaxed)
+    }
+
+    /// Records that the body of the last request was not read to its end. What arrives next may be
+    /// the rest of it, so it must not be taken for a request.
+    pub fn leave_body_unread(&self) {
+        self.has_unread_body.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_unread_body(&self) -> bool {
+        self.has_unread_body.load(Ordering::Relaxed)
     }
 
     /// Records that the connection enters `phase` now.
@@ -301,6 +313,7 @@ impl Connections {
             request_bytes: AtomicUsize::new(0),
             large_bytes: AtomicUsize::new(0),
             is_shed: AtomicBool::new(false),
+            has_unread_body: AtomicBool::new(false),
             server: self.server.clone(),
             wake: Notify::new(),
         });

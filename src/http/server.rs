@@ -230,7 +230,7 @@ impl<H: Handler> Server<H> {
             };
             let parts = connection.into_parts();
             stream = parts.io.into_inner();
-            if timed_out != Some(Phase::ResponseSent) {
+            if timed_out != Some(Phase::ResponseSent) || guard.state.has_unread_body() {
                 break timed_out;
             }
             // Nothing is in flight, so a new hyper connection can continue from here. The
@@ -242,7 +242,7 @@ impl<H: Handler> Server<H> {
         guard.state.finish_receiving();
         match timed_out {
             None if is_http2 => send_last(stream, HTTP2_REFUSAL).await,
-            None => linger(stream).await,
+            None | Some(Phase::ResponseSent) => linger(stream).await,
             // A request that is being handled is shed while its body is incomplete.
             Some(Phase::ReadingHead | Phase::Handling) => {
                 let problem = if is_shed {
@@ -259,7 +259,7 @@ impl<H: Handler> Server<H> {
                 send_last(stream, &Problem::too_many_large_requests().to_bytes()).await;
             }
             Some(Phase::WritingResponse) => self.metrics.timed_out_responses.inc(),
-            Some(Phase::Idle | Phase::ResponseSent) => {}
+            Some(Phase::Idle) => {}
         }
     }
 

@@ -58,6 +58,28 @@ fn an_idle_connection_is_kept_for_as_long_as_the_flag_says() {
 }
 
 #[test]
+fn an_unread_body_is_not_taken_for_a_request() {
+    let service = Service::start(&[]);
+    let hidden = request("PUT /hello/John", "", BORN);
+    let length = format!("Content-Length: {}\r\n", hidden.len());
+    for length in [&*length, "Content-Length: 9000\r\n", "Transfer-Encoding: chunked\r\n"] {
+        // The buffer of a head over 8 KiB is freed once it is answered.
+        for padding in [0, 12 * 1024] {
+            let padding = "x".repeat(padding);
+            let mut stream = service.connect();
+            let head =
+                format!("PUT /no HTTP/1.1\r\nHost: localhost\r\nX: {padding}\r\n{length}\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            let answer = Answer::read(&mut stream).unwrap().expect_status(404);
+            assert_eq!(answer.header("connection"), Some("close"));
+            stream.write_all(hidden.as_bytes()).unwrap();
+            assert_eq!(read_to_end(&mut stream), b"", "{length} after {} bytes", head.len());
+            service.get("/hello/John").expect_status(404);
+        }
+    }
+}
+
+#[test]
 fn bytes_after_the_last_request_are_not_answered() {
     let service = Service::start(&[]);
     let cases = [

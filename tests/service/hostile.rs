@@ -71,6 +71,11 @@ const CORPUS: &str = r##"
 204 405 OPTIONS {target} HTTP/1.1\r\n{host}{length}{hidden}
 405 404 DELETE /hello/John HTTP/1.1\r\n{host}{length}{hidden}
 404 404 PUT /nowhere HTTP/1.1\r\n{host}{length}{hidden}
+# So it is after a head over 8 KiB, whose buffer is freed once it is answered.
+200 200 {get}{large}{}{hidden}
+    {length} | {coding}1c\r\n
+413 404 {put}{large}Content-Length: 8193\r\n\r\n{hidden}
+404 404 PUT /nowhere HTTP/1.1\r\n{host}{large}{length}{hidden}
 
 # Chunks. RFC 9112, section 7.1: CRLF after the size and after the data; section 7.1.2: what
 # a trailer says of the framing is not heeded. The admin listener looks at no body.
@@ -159,6 +164,9 @@ const PARTS: [(&str, &str); 10] = [
     ("{chunks}", "1c\r\n{born}\r\n0\r\n\r\n"),
     ("{born}", r#"{"dateOfBirth":"1990-05-20"}"#),
 ];
+
+/// Bytes of `{large}`, which a request may have.
+const LARGE: usize = 12_000;
 
 /// Bytes of `{long}` and headers of `{many}`, which no request may have.
 const LONG: usize = 20_000;
@@ -312,7 +320,8 @@ fn bytes(text: &str, target: &str) -> Vec<u8> {
         sent += rest;
     }
     let (long, many) = ("x".repeat(LONG), "X: y\r\n".repeat(MANY));
-    let others = [("{target}", target), ("{long}", &long), ("{many}", &many)];
+    let large = format!("X: {}\r\n", "x".repeat(LARGE));
+    let others = [("{target}", target), ("{large}", &large), ("{long}", &long), ("{many}", &many)];
     let parts = PARTS.into_iter().chain(others);
     let sent = parts.fold(sent, |sent, (part, text)| sent.replace(part, text));
     // Every character stands for the byte with its number.
