@@ -268,7 +268,7 @@ pub struct Options {
 
     #[command(flatten)]
     pub logging: LoggingArgs,
-    /// Log every answered request at any log level: method, route, status, duration in milliseconds
+    /// Log every handled request at any log level: method, route, status, duration in milliseconds
     /// and request ids
     /// [default: false]
     #[arg(long, env = "HELLO_BIRTHDAY_ACCESS_LOG",

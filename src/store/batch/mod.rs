@@ -58,7 +58,7 @@ pub(super) struct BatchLimits {
     pub batch_max: NonZeroUsize,
     /// Longest predicted queueing delay once a full batch waits; beyond it a request is rejected.
     pub queue_delay_max: Duration,
-    /// Time from a request's arrival to its answer, whatever the database does.
+    /// Time from a request's arrival to its answer, whatever the backend waits for.
     pub timeout: Duration,
     /// How often a worker whose last batch failed runs an empty one, if no requests come, to find
     /// out whether batches succeed again. `None` if nobody asks for that.
