@@ -309,7 +309,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(120);
 
     const ORIGINS: u32 = 20;
-    /// Regions with few enough ports to look up each, and with more.
+    /// Regions with so many ports.
     const DESTINATIONS: [(&str, u32); 2] = [("near", 60), ("east", 70)];
     /// There are prices of the days before and after as well.
     const DAYS: std::ops::RangeInclusive<i8> = 2..=7;
@@ -535,18 +535,23 @@ mod tests {
     }
 
     #[test]
-    fn few_pairs_are_short_and_whatever_reads_other_days_is_not() {
+    fn few_pairs_of_few_days_are_short() {
         let mut fixture = Fixture::new(JournalChoice::Wal);
         let connection = fixture.reader.begin().unwrap();
-        for (origin, destination, is_short) in [
-            ("P000", "P020", true),
-            ("P000", "near", true),
-            ("P000", "east", false),
-            ("west", "near", false),
-            ("nowhere", "near", true),
+        for (origin, destination, months, is_short) in [
+            ("P000", "P020", 1, true),
+            ("P000", "P020", 12, true),
+            ("P000", "near", 1, true),
+            ("P000", "near", 12, false),
+            ("P000", "east", 1, true),
+            ("west", "near", 1, false),
+            ("west", "east", 1, false),
+            ("nowhere", "near", 12, true),
         ] {
-            let scan = fixture.start_scan(&connection, origin, destination);
-            assert_eq!(scan.is_short(), is_short, "{origin} to {destination}");
+            let days = Days::new(date(2016, 1, 1), date(2016, months, 28)).unwrap();
+            let query = RatesQuery { days, ..query(origin, destination) };
+            let scan = fixture.reader.start_scan(&connection, &query, later()).unwrap().unwrap();
+            assert_eq!(scan.is_short(), is_short, "{origin} to {destination}, {months} months");
         }
     }
 }

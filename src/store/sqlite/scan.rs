@@ -3,24 +3,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 use tokio::time::Instant;
 
 use crate::domain::calendar::day_number;
 use crate::domain::rates::{DailyTotals, Places, RatesQuery};
 
-/// Destinations up to which each is looked up by itself. Most origins have prices to a few
-/// destinations for months of days.
-const LOOKUPS_MAX: usize = 64;
-
-/// How many of more destinations one statement reads, days that nobody asks for included: a few
-/// milliseconds at most, for ten years of prices.
-const CHUNK: usize = 16;
-
-/// Rows that a short scan has at most: a fraction of a millisecond, if a lookup takes as long as
-/// reading `ROWS_PER_LOOKUP`.
+/// Rows that a short scan has at most: a fraction of a millisecond, if the statements of a pair take
+/// as long as reading `ROWS_PER_PAIR`.
 const SHORT_SCAN_ROWS_MAX: usize = 4096;
-const ROWS_PER_LOOKUP: usize = 12;
+const ROWS_PER_PAIR: usize = 24;
+
+/// The prices of a pair, on days that are asked for.
+const PRICES: &str = "select day, count, sum from prices
+    where load = ?1 and orig_code = ?2 and dest_code = ?3 and day between ?4 and ?5";
+
+/// The first destination, from one on, that an origin has prices to.
+const NEXT_DESTINATION: &str = "select min(dest_code) from prices
+    where load = ?1 and orig_code = ?2 and dest_code >= ?3";
 
 /// What a query asks for of one load, and what was read of it.
 pub(super) struct Scan {
@@ -72,8 +72,7 @@ impl Scan {
         let (from, to) = self.days;
         let days = usize::try_from(to - from + 1).unwrap_or(usize::MAX);
         let pairs = self.origins.len().saturating_mul(self.destinations.len());
-        self.destinations.len() <= LOOKUPS_MAX
-            && pairs.saturating_mul(days.max(ROWS_PER_LOOKUP)) <= SHORT_SCAN_ROWS_MAX
+        pairs.saturating_mul(days.max(ROWS_PER_PAIR)) <= SHORT_SCAN_ROWS_MAX
     }
 
     /// Ends the scan soon, wherever it is read, if it is set.
@@ -90,84 +89,116 @@ impl Scan {
         self.read(connection, self.deadline)
     }
 
-    /// Reads on until `pause`, and then to the end of a statement.
+    /// Reads on until `pause`, and then to the end of a pair.
     pub fn read(&mut self, connection: &Connection, pause: Instant) -> rusqlite::Result<Progress> {
-        while self.origin < self.origins.len() {
-            while self.destination < self.destinations.len() {
-                if self.destinations.len() <= LOOKUPS_MAX {
-                    self.read_pair(connection)?;
-                } else {
-                    self.read_chunk(connection)?;
-                }
-                let now = Instant::now();
-                if now >= self.deadline || self.cancelled.load(Ordering::Relaxed) {
-                    return Ok(Progress::TooLate);
-                }
-                if now >= pause {
-                    return Ok(self.progress());
-                }
+        while !self.is_complete() {
+            self.read_pair(connection)?;
+            let now = Instant::now();
+            if now >= self.deadline || self.cancelled.load(Ordering::Relaxed) {
+                return Ok(Progress::TooLate);
             }
-            self.origin += 1;
-            self.destination = 0;
+            if now >= pause {
+                break;
+            }
         }
-        Ok(Progress::Complete)
+        Ok(if self.is_complete() { Progress::Complete } else { Progress::Paused })
     }
 
-    fn progress(&self) -> Progress {
-        let is_last_origin = self.origin + 1 == self.origins.len();
-        match is_last_origin && self.destination == self.destinations.len() {
-            true => Progress::Complete,
-            false => Progress::Paused,
-        }
+    fn is_complete(&self) -> bool {
+        self.origin == self.origins.len() || self.destinations.is_empty()
     }
 
-    /// Reads the next pair.
+    /// Reads the next pair. One without prices is seldom alone: most origins have prices to a few
+    /// destinations. So those up to the next one with prices are passed over.
     fn read_pair(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut prices = connection.prepare_cached(
-            "select day, count, sum from prices
-             where load = ?1 and orig_code = ?2 and dest_code = ?3 and day between ?4 and ?5",
-        )?;
+        let mut prices = connection.prepare_cached(PRICES)?;
         let (from, to) = self.days;
         let origin = &self.origins[self.origin];
         let destination = &self.destinations[self.destination];
         let mut rows = prices.query((self.load, origin, destination, from, to))?;
+        let mut has_prices = false;
         while let Some(row) = rows.next()? {
-            add_row(row, &mut self.totals)?;
+            has_prices = true;
+            let [count, sum]: [i64; 2] = [row.get(1)?, row.get(2)?];
+            self.totals.add(row.get(0)?, count.unsigned_abs(), sum.into());
         }
         self.destination += 1;
+        if !has_prices {
+            self.destination += self.count_without_prices(connection)?;
+        }
+        if self.destination == self.destinations.len() {
+            self.origin += 1;
+            self.destination = 0;
+        }
         Ok(())
     }
 
-    /// Reads the next pairs of an origin.
-    fn read_chunk(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut prices = connection.prepare_cached(
-            "select day, count, sum, dest_code from prices
-             where load = ?1 and orig_code = ?2 and dest_code between ?3 and ?4
-                 and day between ?5 and ?6",
-        )?;
-        let (from, to) = self.days;
-        let origin = &self.origins[self.origin];
-        let end = self.destinations.len().min(self.destination + CHUNK);
-        let mut rest = &self.destinations[self.destination..end];
-        let (first, last) = (&rest[0], &rest[rest.len() - 1]);
-        let mut rows = prices.query((self.load, origin, first, last, from, to))?;
-        // Rows come in the order of their destinations, as these are.
-        while let Some(row) = rows.next()? {
-            let destination = row.get_ref(3)?.as_str()?;
-            while rest.first().is_some_and(|next| **next < *destination) {
-                rest = &rest[1..];
-            }
-            if rest.first().is_some_and(|next| **next == *destination) {
-                add_row(row, &mut self.totals)?;
-            }
-        }
-        self.destination = end;
-        Ok(())
+    /// How many of the next destinations the origin has no prices to.
+    fn count_without_prices(&self, connection: &Connection) -> rusqlite::Result<usize> {
+        let rest = &self.destinations[self.destination..];
+        let Some(next) = rest.first() else { return Ok(0) };
+        let mut first = connection.prepare_cached(NEXT_DESTINATION)?;
+        first.query_row((self.load, &self.origins[self.origin], next), |row| {
+            let first = row.get_ref(0)?.as_str_or_null()?;
+            // The destinations are in the order of SQLite's index.
+            Ok(first.map_or(rest.len(), |first| rest.partition_point(|code| **code < *first)))
+        })
     }
 }
 
-fn add_row(row: &Row<'_>, totals: &mut DailyTotals) -> rusqlite::Result<()> {
-    let [count, sum]: [i64; 2] = [row.get(1)?, row.get(2)?];
-    totals.add(row.get(0)?, count.unsigned_abs(), sum.into());
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::civil::date;
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::domain::rates::{Code, Days, Place};
+
+    /// Longer than anything takes on the slowest machine.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn prices_that_nobody_asks_for_are_not_read() {
+        /// Steps of SQLite's virtual machine: twice what a pair with a price takes, and one without.
+        const STEPS_MAX: usize = 10 * 120;
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("migrations/0004_prices.sql")).unwrap();
+        let code = |text: &str| Code::parse(text).unwrap();
+        let [first, last] = [date(2016, 1, 1), date(2016, 12, 31)].map(day_number);
+        let mut insert = connection.prepare("insert into prices values (1, 'P', ?1, ?2, 1, 7)");
+        let insert = insert.as_mut().unwrap();
+        let mut places = Places::default();
+        places.add_region(Place { code: code("region"), parent: None });
+        places.add_port(Place { code: code("P"), parent: None });
+        // Of ten destinations with prices one is asked for, and nine without.
+        for number in 0..100 {
+            let parent = (number % 10 == 0).then(|| code("region"));
+            for letter in 'A'..='J' {
+                let port = format!("{number:02}{letter}");
+                places.add_port(Place { code: code(&port), parent: parent.clone() });
+            }
+            for day in first..=last {
+                insert.execute((format!("{number:02}A"), day)).unwrap();
+            }
+        }
+        let asked = date(2016, 6, 1);
+        let query = RatesQuery {
+            days: Days::new(asked, asked).unwrap(),
+            origin: code("P"),
+            destination: code("region"),
+        };
+        let mut scan = Scan::new(1, &places, &query, Instant::now() + PATIENCE);
+        assert_eq!(scan.read_all(&connection).unwrap(), Progress::Complete);
+        let mut expected = DailyTotals::none(query.days);
+        expected.add(day_number(asked), 10, 70);
+        assert_eq!(scan.into_totals(), expected);
+        let steps = |sql| {
+            connection.prepare_cached(sql).unwrap().get_status(StatementStatus::VmStep) as usize
+        };
+        let [prices, next] = [PRICES, NEXT_DESTINATION].map(steps);
+        assert!(prices > 0 && next > 0);
+        assert!(prices + next <= STEPS_MAX, "{prices} and {next} steps");
+    }
 }
