@@ -80,8 +80,8 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
                     None => received.recv().map_err(RecvTimeoutError::from),
                 };
                 // A batch whose worker is gone has no receiver.
-                match job {
-                    Err(RecvTimeoutError::Timeout) => {}
+                clean_up_after = match job {
+                    Err(RecvTimeoutError::Timeout) => clean_up(&mut backend),
                     // The sender was dropped.
                     Err(RecvTimeoutError::Disconnected) => break,
                     Ok(Job::Begin(begun)) => {
@@ -90,6 +90,8 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
                             Ok(())
                         };
                         drop(begun.send(unless_panic(begin)));
+                        // The batch is not over.
+                        None
                     }
                     Ok(Job::Run(requests, deadline, answers)) => {
                         let run = || {
@@ -97,9 +99,9 @@ impl<Q: Send + 'static, A: Send + 'static> WorkerThread<Q, A> {
                             backend.run(begun, requests, deadline)
                         };
                         drop(answers.send(unless_panic(run)));
+                        clean_up(&mut backend)
                     }
                 }
-                clean_up_after = backend.clean_up();
             }
             drop(transaction);
             backend.close();
@@ -139,6 +141,81 @@ impl<Q: Send + 'static, A: Send + 'static> Backend<Q, A> for WorkerThread<Q, A> 
     }
 }
 
+fn clean_up<Q, A>(backend: &mut impl BlockingBackend<Q, A>) -> Option<Duration> {
+    // One that panics is not called again until the next batch.
+    unless_panic(|| Ok(backend.clean_up())).unwrap_or(None)
+}
+
 fn unless_panic<T>(work: impl FnOnce() -> Result<T, BatchError>) -> Result<T, BatchError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(anyhow!("the batch panicked")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// Longer than anything takes on the slowest machine.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Call {
+        Begin,
+        Run,
+        CleanUp,
+        Close,
+    }
+
+    /// Tells of its calls. After each batch it cleans up three times, of which the last one panics.
+    struct Tells {
+        calls: Sender<Call>,
+        clean_ups: usize,
+    }
+
+    impl BlockingBackend<u32, u32> for Tells {
+        type Transaction = ();
+
+        fn begin(&mut self) -> Result<(), BatchError> {
+            self.calls.send(Call::Begin)?;
+            Ok(())
+        }
+
+        fn run(&mut self, (): (), requests: Vec<u32>, _: Instant) -> Result<Vec<u32>, BatchError> {
+            self.calls.send(Call::Run)?;
+            self.clean_ups = 0;
+            Ok(requests)
+        }
+
+        fn clean_up(&mut self) -> Option<Duration> {
+            self.calls.send(Call::CleanUp).unwrap();
+            self.clean_ups += 1;
+            assert!(self.clean_ups < 3, "as a bug would");
+            Some(Duration::from_millis(1))
+        }
+
+        fn close(self) {
+            self.calls.send(Call::Close).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backend_cleans_up_after_each_batch_and_is_closed_in_the_end() {
+        let (calls, called) = channel();
+        let mut worker =
+            WorkerThread::start("test", Begin::Apart, Tells { calls, clean_ups: 0 }).unwrap();
+        let expect = |expected: &[Call]| {
+            for expected in expected {
+                assert_eq!(called.recv_timeout(PATIENCE).as_ref(), Ok(expected));
+            }
+        };
+        for request in [1, 2] {
+            worker.begin().await.unwrap();
+            let answers = worker.run(vec![request], Instant::now() + PATIENCE).await;
+            assert_eq!(answers.unwrap(), [request]);
+            expect(&[Call::Begin, Call::Run, Call::CleanUp, Call::CleanUp, Call::CleanUp]);
+        }
+        worker.close().await;
+        expect(&[Call::Close]);
+    }
 }
