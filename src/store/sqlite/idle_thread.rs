@@ -1,8 +1,9 @@
-//! A thread that runs only while all others leave a processor idle.
+//! A thread of the lowest priority, for work that may wait until a processor is idle.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -11,25 +12,32 @@ use thread_priority::unix::{
 };
 use thread_priority::{ThreadPriority, thread_native_id};
 
-/// Works on one job at a time, and gives it back.
+/// Works on one job at a time, and gives it back. Dropping it ends the thread once that has finished
+/// its job, which is leaked then.
 ///
 /// Where other threads keep the processors busy, such a thread may not run for seconds, whatever it
 /// was doing. If it holds a lock then, every thread that needs the lock waits for as long (priority
 /// inversion). So its work must not begin or end a transaction, for which SQLite locks what all
 /// connections to a file share, nor drop what others allocated, and its owner only tries to lock
-/// what the two share.
+/// what the two share. A limit remains: a file system may lock a file while it reads from it. XFS
+/// does (`xfs_ilock` with `XFS_IOLOCK_SHARED`, around a buffered read), so that a thread that writes
+/// to the file may wait for this one.
 pub(super) struct IdleThread<J> {
-    shared: Arc<Mutex<State<J>>>,
+    shared: Arc<Shared<J>>,
     thread: Thread,
     is_busy: bool,
 }
 
+struct Shared<J> {
+    state: Mutex<State<J>>,
+    is_closed: AtomicBool,
+}
+
 enum State<J> {
     Empty,
-    /// For the thread, which then wakes the other one.
+    /// A job, and the thread to wake once it is finished.
     Ready(J, Thread),
     Finished(J),
-    Closed,
 }
 
 impl<J: Send + 'static> IdleThread<J> {
@@ -45,29 +53,14 @@ impl<J: Send + 'static> IdleThread<J> {
         prepare: fn(),
         work: impl Fn(&mut J) + Send + 'static,
     ) -> io::Result<IdleThread<J>> {
-        let shared = Arc::new(Mutex::new(State::Empty));
-        let states = shared.clone();
+        let shared = Shared { state: Mutex::new(State::Empty), is_closed: AtomicBool::new(false) };
+        let shared = Arc::new(shared);
+        let own = shared.clone();
         let handle = thread::Builder::new().name(name.to_owned()).spawn(move || {
             prepare();
-            loop {
-                let mut state = states.lock().unwrap_or_else(PoisonError::into_inner);
-                match std::mem::replace(&mut *state, State::Empty) {
-                    State::Ready(mut job, owner) => {
-                        drop(state);
-                        // A job that is not finished shows that.
-                        let _ = catch_unwind(AssertUnwindSafe(|| work(&mut job)));
-                        *states.lock().unwrap_or_else(PoisonError::into_inner) =
-                            State::Finished(job);
-                        owner.unpark();
-                    }
-                    State::Closed => break,
-                    other => {
-                        *state = other;
-                        drop(state);
-                        thread::park();
-                    }
-                }
-            }
+            own.work_until_closed(work);
+            // To drop a job that nobody has taken would lock what others need.
+            std::mem::forget(own);
         })?;
         Ok(IdleThread { shared, thread: handle.thread().clone(), is_busy: false })
     }
@@ -79,7 +72,7 @@ impl<J: Send + 'static> IdleThread<J> {
 
     /// Gives it `job`, unless it has one or cannot take one at once.
     pub fn begin(&mut self, job: J) -> Result<(), J> {
-        match self.shared.try_lock() {
+        match self.shared.state.try_lock() {
             Ok(mut state) if !self.is_busy => {
                 *state = State::Ready(job, thread::current());
             }
@@ -90,32 +83,64 @@ impl<J: Send + 'static> IdleThread<J> {
         Ok(())
     }
 
-    /// Waits for the job, but no longer than `timeout`.
-    pub fn finish(&mut self, timeout: Duration) -> Option<J> {
-        let began = Instant::now();
+    /// Waits for the job, and after each `timeout` only if it `goes_on`.
+    pub fn finish(&mut self, timeout: Duration, mut goes_on: impl FnMut() -> bool) -> Option<J> {
+        let mut began = Instant::now();
         loop {
-            if let Ok(mut state) = self.shared.try_lock()
+            if let Ok(mut state) = self.shared.state.try_lock()
                 && let State::Finished(_) = *state
                 && let State::Finished(job) = std::mem::replace(&mut *state, State::Empty)
             {
                 self.is_busy = false;
                 return Some(job);
             }
-            let left = timeout.checked_sub(began.elapsed()).filter(|left| !left.is_zero())?;
+            if began.elapsed() >= timeout {
+                if !goes_on() {
+                    return None;
+                }
+                began = Instant::now();
+            }
             // Returns at once if the thread has finished meanwhile.
-            thread::park_timeout(left);
+            thread::park_timeout(timeout.saturating_sub(began.elapsed()));
+        }
+    }
+}
+
+impl<J> Drop for IdleThread<J> {
+    fn drop(&mut self) {
+        self.shared.is_closed.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+impl<J> Shared<J> {
+    fn work_until_closed(&self, work: impl Fn(&mut J)) {
+        while !self.is_closed.load(Ordering::Acquire) {
+            let Some((mut job, owner)) = self.take_ready() else {
+                thread::park();
+                continue;
+            };
+            // A job that is not finished shows that.
+            let _ = catch_unwind(AssertUnwindSafe(|| work(&mut job)));
+            *self.lock() = State::Finished(job);
+            owner.unpark();
         }
     }
 
-    /// Ends the thread, unless it has a job that it does not finish within `timeout`.
-    pub fn close(mut self, timeout: Duration) {
-        if self.is_busy && self.finish(timeout).is_none() {
-            return;
+    fn take_ready(&self) -> Option<(J, Thread)> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, State::Empty) {
+            State::Ready(job, owner) => Some((job, owner)),
+            other => {
+                *state = other;
+                None
+            }
         }
-        if let Ok(mut state) = self.shared.try_lock() {
-            *state = State::Closed;
-        }
-        self.thread.unpark();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,6 +154,8 @@ fn lower_priority() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+
     use super::*;
 
     /// Longer than anything takes on the slowest machine.
@@ -159,27 +186,51 @@ mod tests {
             begin(&mut thread, job);
             assert!(thread.is_busy());
             assert_eq!(thread.begin(job), Err(job));
-            assert_eq!(thread.finish(PATIENCE), Some(job + 1));
+            assert_eq!(thread.finish(PATIENCE, || false), Some(job + 1));
         }
-        thread.close(PATIENCE);
+    }
+
+    /// A thread whose jobs take until the sender is dropped. The receiver fails once it has ended.
+    fn start_held() -> (IdleThread<i32>, Sender<()>, Receiver<()>) {
+        let (release, released) = channel::<()>();
+        let (alive, ended) = channel::<()>();
+        let work = move |_: &mut i32| {
+            let _alive = &alive;
+            let _ = released.recv();
+        };
+        (IdleThread::start_with("test", || (), work).unwrap(), release, ended)
     }
 
     #[test]
-    fn a_job_that_is_not_finished_is_not_waited_for() {
-        let (release, released) = std::sync::mpsc::channel::<()>();
-        let mut thread = IdleThread::start_with(
-            "test",
-            || (),
-            move |_| {
-                // Until the sender is dropped.
-                let _ = released.recv();
-            },
-        )
-        .unwrap();
+    fn a_job_is_waited_for_while_it_goes_on() {
+        let (mut thread, release, _ended) = start_held();
         begin(&mut thread, 1);
-        assert_eq!(thread.finish(Duration::ZERO), None);
+        let mut asked = 0;
+        let mut goes_on = || {
+            asked += 1;
+            asked % 3 != 0
+        };
+        assert_eq!(thread.finish(Duration::ZERO, &mut goes_on), None);
+        assert_eq!(asked, 3);
         assert!(thread.is_busy());
-        thread.close(Duration::ZERO);
-        drop(release);
+        let mut release = Some(release);
+        let mut goes_on = || {
+            release = None;
+            true
+        };
+        assert_eq!(thread.finish(Duration::ZERO, &mut goes_on), Some(1));
+    }
+
+    #[test]
+    fn a_thread_that_is_dropped_ends_after_its_job() {
+        for is_busy in [false, true] {
+            let (mut thread, release, ended) = start_held();
+            if is_busy {
+                begin(&mut thread, 1);
+            }
+            drop(thread);
+            drop(release);
+            assert_eq!(ended.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+        }
     }
 }

@@ -151,7 +151,9 @@ impl RatesReader {
         if let Err(job) = thread.begin(IdleScan { connection, scan, outcome: None }) {
             return Ok((job.connection, None));
         }
-        let Some(IdleScan { connection, scan, outcome }) = thread.finish(self.idle_timeout) else {
+        let Some(IdleScan { connection, scan, outcome }) =
+            thread.finish(self.idle_timeout, || false)
+        else {
             cancelled.store(true, Ordering::Relaxed);
             return Ok((self.begin_on_another()?, None));
         };
@@ -165,7 +167,8 @@ impl RatesReader {
     /// being started again.
     fn take_back(&mut self, timeout: Duration) {
         if let Some(thread) = self.idle_thread.as_mut().filter(|thread| thread.is_busy())
-            && let Some(IdleScan { connection, outcome: Some(Ok(_)), .. }) = thread.finish(timeout)
+            && let Some(IdleScan { connection, outcome: Some(Ok(_)), .. }) =
+                thread.finish(timeout, || false)
             && execute(&connection, "rollback").is_ok()
         {
             self.connections.push(connection);
@@ -251,10 +254,8 @@ impl BlockingBackend<RatesQuery, Option<DailyTotals>> for RatesReader {
         is_busy.then_some(TAKE_BACK_EVERY)
     }
 
-    fn close(self) {
-        if let Some(thread) = self.idle_thread {
-            thread.close(CLOSE_TIMEOUT);
-        }
+    fn close(mut self) {
+        self.take_back(CLOSE_TIMEOUT);
     }
 }
 
