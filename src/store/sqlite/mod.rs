@@ -1,6 +1,6 @@
 //! Users and rates in a SQLite file. One thread writes users, one or two read them, and one reads
 //! rates. With a write-ahead log the event loop finds users for itself while that is fast, and a
-//! thread of low priority reads what takes long of rates.
+//! thread of the lowest priority executes long queries for rates.
 
 mod backup;
 mod bulk;

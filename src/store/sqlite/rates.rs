@@ -1,9 +1,8 @@
 //! Executes queries for rates without keeping birthdays waiting.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{anyhow, ensure};
+use anyhow::anyhow;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::time::Instant;
 
@@ -44,33 +43,53 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Executes queries, each of which may read a hundred thousand rows, where the event loop and saves
 /// need a processor for microseconds, but at once. With a write-ahead log, which lets others read
-/// and save meanwhile, prices are read on a thread that runs while a processor is idle.
+/// and save meanwhile, prices are read on a thread of the lowest priority.
 pub(super) struct RatesReader {
     file: DatabaseFile,
-    /// Those that are open and in no transaction.
+    /// Those that are open and in no transaction. One whose scan was stopped comes back, and one
+    /// that failed is closed.
     connections: Vec<Connection>,
     places: Option<LoadedPlaces>,
     idle_thread: Option<IdleThread<IdleScan>>,
     idle_timeout: Duration,
+    close_timeout: Duration,
     slice: Duration,
 }
 
-/// A scan in the transaction of its connection.
-struct IdleScan {
+/// A transaction that reads, on its connection.
+pub(super) struct Snapshot {
     connection: Connection,
+    /// The number of the load that it reads.
+    load: Option<i64>,
+}
+
+/// A scan for the idle thread.
+struct IdleScan {
+    snapshot: Snapshot,
     scan: Scan,
     /// `None` until it has ended, and if it panicked.
     outcome: Option<rusqlite::Result<Progress>>,
 }
 
+impl IdleScan {
+    fn read(&mut self) {
+        self.outcome = Some(self.scan.read_all(&self.snapshot.connection));
+    }
+}
+
+/// How far the idle thread has got.
+enum IdleRead {
+    Complete(Snapshot, DailyTotals),
+    /// It has not begun.
+    Refused(Snapshot, Scan),
+    /// It has the transaction until that is taken back.
+    GivenUp,
+}
+
 impl RatesReader {
     /// Opens connections when queries need them.
     pub fn new(file: DatabaseFile) -> std::io::Result<RatesReader> {
-        let start = || {
-            IdleThread::start("rates-idle", |IdleScan { connection, scan, outcome }| {
-                *outcome = Some(scan.read_all(connection));
-            })
-        };
+        let start = || IdleThread::start("rates-idle", IdleScan::read);
         let idle_thread = (file.journal == Journal::Wal).then(start).transpose()?;
         Ok(RatesReader {
             file,
@@ -78,6 +97,7 @@ impl RatesReader {
             places: None,
             idle_thread,
             idle_timeout: IDLE_TIMEOUT,
+            close_timeout: CLOSE_TIMEOUT,
             slice: SLICE,
         })
     }
@@ -91,103 +111,114 @@ impl RatesReader {
         Ok(connection)
     }
 
-    /// Begins a transaction that reads, on a connection that is in none.
-    fn begin_on_another(&mut self) -> Result<Connection, BatchError> {
+    fn begin_transaction(&mut self) -> Result<Snapshot, SqliteError> {
         // Taken out: a connection that failed does not come back.
         let connection = match self.connections.pop() {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        self.begin_on(&connection)?;
-        Ok(connection)
+        self.begin_on(connection)
     }
 
-    /// Returns the load that it reads.
-    fn begin_on(&self, connection: &Connection) -> Result<Option<i64>, SqliteError> {
+    fn begin_on(&self, connection: Connection) -> Result<Snapshot, SqliteError> {
         // For as long as it takes to lock the file, and not for the query: others may read
         // meanwhile, and SQLite lets no new reader in while a commit waits.
         let _turn = self.file.wait_for_turn();
-        execute(connection, "begin")
-            .and_then(|()| current_load(connection))
-            .map_err(|error| self.file.explain(error))
+        // What locks the file is the first read.
+        let load = execute(&connection, "begin")
+            .and_then(|()| current_load(&connection))
+            .map_err(|error| self.file.explain(error))?;
+        Ok(Snapshot { connection, load })
     }
 
-    /// Finds what `query` asks for in the transaction of `connection` or, where that takes long, in
-    /// others. Returns a connection that is in one.
+    /// Finds what `query` asks for in the transaction of `snapshot` or, where that takes long, in
+    /// others. Returns one that has not ended.
     fn find(
         &mut self,
-        connection: Connection,
+        snapshot: Snapshot,
         query: &RatesQuery,
         deadline: Instant,
-    ) -> Result<(Connection, Option<DailyTotals>), BatchError> {
-        let Some(scan) = self.start_scan(&connection, query, deadline)? else {
-            return Ok((connection, None));
+    ) -> Result<(Snapshot, Option<DailyTotals>), BatchError> {
+        let Some(scan) = self.start_scan(&snapshot, query, deadline)? else {
+            return Ok((snapshot, None));
         };
-        if scan.is_short() || self.idle_thread.is_none() {
-            return self.read_here(connection, scan, query, deadline);
+        if scan.is_short() {
+            return self.read_here(snapshot, scan, query, deadline);
         }
-        let (connection, read) = self.read_when_idle(connection, scan)?;
-        if let Some(scan) = read {
-            return Ok((connection, Some(scan.into_totals())));
-        }
-        let Some(scan) = self.start_scan(&connection, query, deadline)? else {
-            return Ok((connection, None));
+        let (snapshot, scan) = match self.read_when_idle(snapshot, scan)? {
+            IdleRead::Complete(snapshot, totals) => return Ok((snapshot, Some(totals))),
+            IdleRead::Refused(snapshot, scan) => (snapshot, scan),
+            IdleRead::GivenUp => {
+                let snapshot = self.begin_transaction()?;
+                let Some(scan) = self.start_scan(&snapshot, query, deadline)? else {
+                    return Ok((snapshot, None));
+                };
+                (snapshot, scan)
+            }
         };
         let began = Instant::now();
-        let found = self.read_here(connection, scan, query, deadline);
+        let found = self.read_here(snapshot, scan, query, deadline)?;
         self.idle_timeout = IDLE_TIMEOUT.min(began.elapsed() * IDLE_TIMEOUT_FACTOR);
-        found
+        Ok(found)
     }
 
-    /// Reads on the idle thread. Returns no scan if no processor is idle for long enough.
-    fn read_when_idle(
-        &mut self,
-        connection: Connection,
-        scan: Scan,
-    ) -> Result<(Connection, Option<Scan>), BatchError> {
+    /// Reads on the idle thread, for as long as that finds an idle processor.
+    fn read_when_idle(&mut self, snapshot: Snapshot, scan: Scan) -> Result<IdleRead, BatchError> {
         self.take_back(self.idle_timeout);
-        let Some(thread) = &mut self.idle_thread else { return Ok((connection, None)) };
-        let cancelled = scan.cancelled();
-        if let Err(job) = thread.begin(IdleScan { connection, scan, outcome: None }) {
-            return Ok((job.connection, None));
+        let Some(thread) = &mut self.idle_thread else {
+            return Ok(IdleRead::Refused(snapshot, scan));
+        };
+        let handle = scan.handle();
+        if let Err(job) = thread.begin(IdleScan { snapshot, scan, outcome: None }) {
+            return Ok(IdleRead::Refused(job.snapshot, job.scan));
         }
-        let Some(IdleScan { connection, scan, outcome }) =
-            thread.finish(self.idle_timeout, || false)
-        else {
-            cancelled.store(true, Ordering::Relaxed);
-            return Ok((self.begin_on_another()?, None));
+        let Some(job) = thread.finish(self.idle_timeout, || false) else {
+            handle.cancel();
+            return Ok(IdleRead::GivenUp);
         };
         self.idle_timeout = IDLE_TIMEOUT;
-        let progress = outcome.ok_or_else(|| anyhow!("the scan panicked"))?;
-        ensure_in_time(progress.map_err(|error| self.file.explain(error))?)?;
-        Ok((connection, Some(scan)))
+        let progress = job.outcome.ok_or_else(|| anyhow!("the scan panicked"))?;
+        match progress.map_err(|error| self.file.explain(error))? {
+            Progress::Stopped => Err(self.stop(job.snapshot)),
+            _ => Ok(IdleRead::Complete(job.snapshot, job.scan.into_totals())),
+        }
     }
 
-    /// Takes the connection of a cancelled scan back. Until then its transaction keeps the log from
-    /// being started again.
+    /// Takes the transaction of a cancelled scan back. Until then it keeps the log from being
+    /// started again.
     fn take_back(&mut self, timeout: Duration) {
         if let Some(thread) = self.idle_thread.as_mut().filter(|thread| thread.is_busy())
-            && let Some(IdleScan { connection, outcome: Some(Ok(_)), .. }) =
-                thread.finish(timeout, || false)
-            && execute(&connection, "rollback").is_ok()
+            && let Some(job) = thread.finish(timeout, || false)
+            && let Some(Ok(_)) = job.outcome
         {
+            self.roll_back(job.snapshot);
+        }
+    }
+
+    fn stop(&mut self, snapshot: Snapshot) -> BatchError {
+        self.roll_back(snapshot);
+        anyhow!("a query for rates took longer than a request may")
+    }
+
+    fn roll_back(&mut self, Snapshot { connection, .. }: Snapshot) {
+        if execute(&connection, "rollback").is_ok() {
             self.connections.push(connection);
         }
     }
 
     fn start_scan(
         &mut self,
-        connection: &Connection,
+        snapshot: &Snapshot,
         query: &RatesQuery,
         deadline: Instant,
     ) -> Result<Option<Scan>, SqliteError> {
-        let explain = |error| self.file.explain(error);
-        let Some(load) = current_load(connection).map_err(explain)? else { return Ok(None) };
+        let Some(load) = snapshot.load else { return Ok(None) };
         let places = match self.places.take_if(|places| places.version == load) {
             Some(places) => places,
             None => LoadedPlaces {
                 version: load,
-                places: read_places(connection, load).map_err(explain)?,
+                places: read_places(&snapshot.connection, load)
+                    .map_err(|error| self.file.explain(error))?,
             },
         };
         let LoadedPlaces { places, .. } = self.places.insert(places);
@@ -198,24 +229,25 @@ impl RatesReader {
     /// then, it starts again.
     fn read_here(
         &mut self,
-        connection: Connection,
+        mut snapshot: Snapshot,
         mut scan: Scan,
         query: &RatesQuery,
         deadline: Instant,
-    ) -> Result<(Connection, Option<DailyTotals>), BatchError> {
+    ) -> Result<(Snapshot, Option<DailyTotals>), BatchError> {
         loop {
             let progress = scan
-                .read(&connection, Instant::now() + self.slice)
+                .read(&snapshot.connection, Instant::now() + self.slice)
                 .map_err(|error| self.file.explain(error))?;
-            ensure_in_time(progress)?;
-            if progress == Progress::Complete {
-                return Ok((connection, Some(scan.into_totals())));
+            match progress {
+                Progress::Complete => return Ok((snapshot, Some(scan.into_totals()))),
+                Progress::Stopped => return Err(self.stop(snapshot)),
+                Progress::Paused => {}
             }
-            execute(&connection, "commit").map_err(|error| self.file.explain(error))?;
-            let load = self.begin_on(&connection)?;
-            if load != Some(scan.load()) {
-                let Some(restarted) = self.start_scan(&connection, query, deadline)? else {
-                    return Ok((connection, None));
+            execute(&snapshot.connection, "commit").map_err(|error| self.file.explain(error))?;
+            snapshot = self.begin_on(snapshot.connection)?;
+            if snapshot.load != Some(scan.load()) {
+                let Some(restarted) = self.start_scan(&snapshot, query, deadline)? else {
+                    return Ok((snapshot, None));
                 };
                 scan = restarted;
             }
@@ -224,27 +256,27 @@ impl RatesReader {
 }
 
 impl BlockingBackend<RatesQuery, Option<DailyTotals>> for RatesReader {
-    type Transaction = Connection;
+    type Transaction = Snapshot;
 
-    fn begin(&mut self) -> Result<Connection, BatchError> {
+    fn begin(&mut self) -> Result<Snapshot, BatchError> {
         self.file.ensure_not_replaced()?;
-        self.begin_on_another()
+        Ok(self.begin_transaction()?)
     }
 
     fn run(
         &mut self,
-        mut connection: Connection,
+        mut snapshot: Snapshot,
         queries: Vec<RatesQuery>,
         deadline: Instant,
     ) -> Result<Vec<Option<DailyTotals>>, BatchError> {
         let mut found = Vec::with_capacity(queries.len());
         for query in &queries {
             let totals;
-            (connection, totals) = self.find(connection, query, deadline)?;
+            (snapshot, totals) = self.find(snapshot, query, deadline)?;
             found.push(totals);
         }
-        execute(&connection, "commit").map_err(|error| self.file.explain(error))?;
-        self.connections.push(connection);
+        execute(&snapshot.connection, "commit").map_err(|error| self.file.explain(error))?;
+        self.connections.push(snapshot.connection);
         Ok(found)
     }
 
@@ -255,13 +287,8 @@ impl BlockingBackend<RatesQuery, Option<DailyTotals>> for RatesReader {
     }
 
     fn close(mut self) {
-        self.take_back(CLOSE_TIMEOUT);
+        self.take_back(self.close_timeout);
     }
-}
-
-fn ensure_in_time(progress: Progress) -> Result<(), BatchError> {
-    ensure!(progress != Progress::TooLate, "a query for rates took longer than a request may");
-    Ok(())
 }
 
 /// The number of the load that is read.
@@ -291,7 +318,7 @@ fn read_places(connection: &Connection, load: i64) -> rusqlite::Result<Places> {
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread;
 
     use jiff::civil::date;
@@ -299,6 +326,7 @@ mod tests {
 
     use super::super::journal::JournalChoice;
     use super::super::rates_load::SqliteRatesLoad;
+    use super::super::turns::Turns;
     use super::*;
     use crate::domain::calendar::day_number;
     use crate::domain::rates::Days;
@@ -362,24 +390,44 @@ mod tests {
     }
 
     impl Fixture {
+        /// Its idle thread competes with the rest, and is waited for.
         fn new(journal: JournalChoice) -> Fixture {
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("rates.db");
-            let reader = RatesReader::new(prepare(&path, journal)).unwrap();
+            let mut reader = RatesReader::new(prepare(&path, journal)).unwrap();
+            reader.idle_thread = reader.idle_thread.map(|_| idle_thread(IdleScan::read));
+            reader.idle_timeout = PATIENCE;
+            reader.close_timeout = PATIENCE;
             load(&path, 7);
             Fixture { reader, path, _folder: folder }
         }
 
-        fn start_scan(&mut self, connection: &Connection, origin: &str, destination: &str) -> Scan {
+        fn start_scan(&mut self, snapshot: &Snapshot, origin: &str, destination: &str) -> Scan {
             let query = query(origin, destination);
-            self.reader.start_scan(connection, &query, later()).unwrap().unwrap()
+            self.reader.start_scan(snapshot, &query, later()).unwrap().unwrap()
         }
 
-        fn find(&mut self, region: &str) -> Option<DailyTotals> {
-            let connection = self.reader.begin().unwrap();
-            let found = self.reader.run(connection, vec![query("west", region)], later());
+        fn find(&mut self, origin: &str, destination: &str) -> Option<DailyTotals> {
+            let snapshot = self.reader.begin().unwrap();
+            let found = self.reader.run(snapshot, vec![query(origin, destination)], later());
             found.unwrap().pop().unwrap()
         }
+    }
+
+    fn idle_thread(work: impl Fn(&mut IdleScan) + Send + 'static) -> IdleThread<IdleScan> {
+        IdleThread::start_with("test", || (), work).unwrap()
+    }
+
+    /// A thread that reads once the sender is dropped. The receiver is told how each scan ended.
+    fn held_idle_thread() -> (IdleThread<IdleScan>, Sender<()>, Receiver<Progress>) {
+        let (release, released) = channel::<()>();
+        let (end, ends) = channel();
+        let thread = idle_thread(move |job: &mut IdleScan| {
+            let _ = released.recv();
+            job.read();
+            let _ = end.send(*job.outcome.as_ref().unwrap().as_ref().unwrap());
+        });
+        (thread, release, ends)
     }
 
     fn query(origin: &str, destination: &str) -> RatesQuery {
@@ -405,14 +453,30 @@ mod tests {
         Instant::now() + PATIENCE
     }
 
+    fn wait_for_turns(turns: &Turns, asked: u64) {
+        let began = Instant::now();
+        while turns.asked() < asked {
+            assert!(began.elapsed() < PATIENCE, "nobody asks for a turn");
+            thread::yield_now();
+        }
+    }
+
+    fn clean_up(reader: &mut RatesReader) {
+        let began = Instant::now();
+        while reader.clean_up().is_some() {
+            assert!(began.elapsed() < PATIENCE, "the connection does not come back");
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn a_scan_that_pauses_reads_every_price_once() {
         let mut fixture = Fixture::new(JournalChoice::Wal);
-        let connection = fixture.reader.begin().unwrap();
+        let snapshot = fixture.reader.begin().unwrap();
         for (region, destinations) in DESTINATIONS {
-            let mut scan = fixture.start_scan(&connection, "west", region);
+            let mut scan = fixture.start_scan(&snapshot, "west", region);
             let mut pauses = 0;
-            while scan.read(&connection, Instant::now()).unwrap() == Progress::Paused {
+            while scan.read(&snapshot.connection, Instant::now()).unwrap() == Progress::Paused {
                 pauses += 1;
             }
             assert!(pauses > 1, "{region}");
@@ -425,12 +489,13 @@ mod tests {
         for journal in [JournalChoice::Wal, JournalChoice::Truncate] {
             let mut fixture = Fixture::new(journal);
             for (region, destinations) in DESTINATIONS {
-                let connection = fixture.reader.begin().unwrap();
+                let snapshot = fixture.reader.begin().unwrap();
                 let error =
-                    fixture.reader.run(connection, vec![query("west", region)], Instant::now());
+                    fixture.reader.run(snapshot, vec![query("west", region)], Instant::now());
                 let error = error.unwrap_err().to_string();
                 assert_eq!(error, "a query for rates took longer than a request may");
-                assert_eq!(fixture.find(region), Some(totals(destinations, 7)));
+                assert_eq!(fixture.reader.connections.len(), 1);
+                assert_eq!(fixture.find("west", region), Some(totals(destinations, 7)));
             }
         }
     }
@@ -438,10 +503,10 @@ mod tests {
     #[test]
     fn a_scan_that_is_cancelled_ends() {
         let mut fixture = Fixture::new(JournalChoice::Wal);
-        let connection = fixture.reader.begin().unwrap();
-        let mut scan = fixture.start_scan(&connection, "west", "east");
-        scan.cancelled().store(true, Ordering::Relaxed);
-        assert_eq!(scan.read_all(&connection).unwrap(), Progress::TooLate);
+        let snapshot = fixture.reader.begin().unwrap();
+        let mut scan = fixture.start_scan(&snapshot, "west", "east");
+        scan.handle().cancel();
+        assert_eq!(scan.read_all(&snapshot.connection).unwrap(), Progress::Stopped);
     }
 
     #[test]
@@ -449,7 +514,7 @@ mod tests {
         let Fixture { mut reader, _folder, .. } = Fixture::new(JournalChoice::Truncate);
         reader.slice = Duration::ZERO;
         let file = reader.file.clone();
-        let connection = reader.begin().unwrap();
+        let snapshot = reader.begin().unwrap();
         let writer = file.writer().unwrap();
         writer.busy_timeout(PATIENCE).unwrap();
         let turns = file.turns.clone();
@@ -459,52 +524,70 @@ mod tests {
             let _turn = file.wait_for_turn();
             execute(&writer, "commit").unwrap();
         });
-        let began = Instant::now();
-        while turns.asked() == 0 {
-            assert!(began.elapsed() < PATIENCE, "nobody saves");
-            thread::yield_now();
-        }
-        let (connection, found) = reader.find(connection, &query("west", "east"), later()).unwrap();
+        wait_for_turns(&turns, 1);
+        let (snapshot, found) = reader.find(snapshot, &query("west", "east"), later()).unwrap();
         // The reader is in a transaction, which nobody can commit beside.
-        let users: i64 =
-            connection.query_row("select count(*) from users", [], |row| row.get(0)).unwrap();
+        let users = "select count(*) from users";
+        let users: i64 = snapshot.connection.query_row(users, [], |row| row.get(0)).unwrap();
         assert_eq!(users, 1);
         assert_eq!(found, Some(totals(70, 7)));
-        drop(connection);
+        drop(snapshot);
         saving.join().unwrap();
+    }
+
+    #[test]
+    fn with_a_rollback_journal_a_transaction_waits_for_its_turn_to_begin() {
+        let Fixture { mut reader, _folder, .. } = Fixture::new(JournalChoice::Truncate);
+        let turns = reader.file.turns.clone();
+        let turn = turns.wait();
+        let beginning = thread::spawn(move || reader.begin().map(drop));
+        wait_for_turns(&turns, 2);
+        drop(turn);
+        beginning.join().unwrap().unwrap();
     }
 
     #[test]
     fn a_scan_starts_again_where_a_load_replaces_the_rates_between_two_slices() {
         let mut fixture = Fixture::new(JournalChoice::Truncate);
         fixture.reader.slice = Duration::ZERO;
-        let connection = fixture.reader.begin().unwrap();
-        let scan = fixture.start_scan(&connection, "west", "near");
-        execute(&connection, "commit").unwrap();
+        let snapshot = fixture.reader.begin().unwrap();
+        let scan = fixture.start_scan(&snapshot, "west", "near");
+        execute(&snapshot.connection, "commit").unwrap();
         load(&fixture.path, 8);
-        fixture.reader.begin_on(&connection).unwrap();
+        let snapshot = fixture.reader.begin_on(snapshot.connection).unwrap();
         let (_, found) =
-            fixture.reader.read_here(connection, scan, &query("west", "near"), later()).unwrap();
+            fixture.reader.read_here(snapshot, scan, &query("west", "near"), later()).unwrap();
         assert_eq!(found, Some(totals(60, 8)));
+    }
+
+    #[test]
+    fn the_idle_thread_reads_long_queries_alone_and_no_short_ones() {
+        let mut fixture = Fixture::new(JournalChoice::Wal);
+        let (begin, begun) = channel();
+        // It reads nothing, so that the totals tell who read.
+        fixture.reader.idle_thread = Some(idle_thread(move |job: &mut IdleScan| {
+            begin.send(()).unwrap();
+            job.outcome = Some(Ok(Progress::Complete));
+        }));
+        let none = DailyTotals::none(query("west", "east").days);
+        assert_eq!(fixture.find("west", "east").as_ref(), Some(&none));
+        assert_eq!(begun.try_iter().count(), 1);
+        assert_eq!(fixture.reader.idle_timeout, IDLE_TIMEOUT);
+        assert_ne!(fixture.find("P000", "near").unwrap(), none);
+        assert_eq!(begun.try_iter().count(), 0);
     }
 
     #[test]
     fn a_scan_that_finds_no_idle_processor_is_read_on_another_thread() {
         let mut fixture = Fixture::new(JournalChoice::Wal);
-        let (release, released) = channel::<()>();
-        let idle_later = IdleThread::start_with(
-            "idle-later",
-            || (),
-            move |job: &mut IdleScan| {
-                // Until the sender is dropped.
-                let _ = released.recv();
-                job.outcome = Some(job.scan.read_all(&job.connection));
-            },
-        );
-        fixture.reader.idle_thread = Some(idle_later.unwrap());
+        let (held, release, ends) = held_idle_thread();
+        fixture.reader.idle_thread = Some(held);
         for timeout in [Duration::from_millis(1), Duration::ZERO] {
             fixture.reader.idle_timeout = timeout;
-            assert_eq!(fixture.find("east"), Some(totals(70, 7)));
+            assert_eq!(fixture.find("west", "east"), Some(totals(70, 7)));
+            // No scan takes a ninth of either.
+            assert_ne!(fixture.reader.idle_timeout, timeout);
+            assert!(fixture.reader.idle_timeout <= IDLE_TIMEOUT);
         }
         assert_eq!(fixture.reader.connections.len(), 1);
         let checkpoint = |reader: &RatesReader| {
@@ -518,16 +601,40 @@ mod tests {
 
         // Once a processor is idle, the scan ends, and the log can be started again.
         drop(release);
-        let began = Instant::now();
-        while fixture.reader.clean_up().is_some() {
-            assert!(began.elapsed() < PATIENCE, "the connection does not come back");
-            thread::yield_now();
-        }
+        assert_eq!(ends.recv_timeout(PATIENCE), Ok(Progress::Stopped));
+        clean_up(&mut fixture.reader);
         assert_eq!(fixture.reader.connections.len(), 2);
         assert!(!checkpoint(&fixture.reader), "the log is not in use");
         fixture.reader.idle_timeout = PATIENCE;
-        assert_eq!(fixture.find("near"), Some(totals(60, 7)));
+        assert_eq!(fixture.find("west", "near"), Some(totals(60, 7)));
+        assert_eq!(ends.recv_timeout(PATIENCE), Ok(Progress::Complete));
         fixture.reader.close();
+    }
+
+    #[test]
+    fn a_scan_that_ends_at_its_deadline_does_not_change_how_long_the_next_one_waits() {
+        let mut fixture = Fixture::new(JournalChoice::Wal);
+        let (held, _release, _ends) = held_idle_thread();
+        fixture.reader.idle_thread = Some(held);
+        fixture.reader.idle_timeout = Duration::ZERO;
+        let snapshot = fixture.reader.begin().unwrap();
+        let found = fixture.reader.run(snapshot, vec![query("west", "east")], Instant::now());
+        assert!(found.is_err());
+        assert_eq!(fixture.reader.idle_timeout, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_close_takes_back_a_scan_that_was_given_up() {
+        let Fixture { mut reader, path, _folder } = Fixture::new(JournalChoice::Wal);
+        let (held, release, _ends) = held_idle_thread();
+        reader.idle_thread = Some(held);
+        reader.idle_timeout = Duration::ZERO;
+        let snapshot = reader.begin().unwrap();
+        reader.run(snapshot, vec![query("west", "east")], later()).unwrap();
+        drop(release);
+        reader.close();
+        // The last connection removes the log.
+        assert!(!path.with_extension("db-wal").exists());
     }
 
     fn save(path: &Path) {
@@ -538,7 +645,7 @@ mod tests {
     #[test]
     fn few_pairs_of_few_days_are_short() {
         let mut fixture = Fixture::new(JournalChoice::Wal);
-        let connection = fixture.reader.begin().unwrap();
+        let snapshot = fixture.reader.begin().unwrap();
         for (origin, destination, months, is_short) in [
             ("P000", "P020", 1, true),
             ("P000", "P020", 12, true),
@@ -551,7 +658,7 @@ mod tests {
         ] {
             let days = Days::new(date(2016, 1, 1), date(2016, months, 28)).unwrap();
             let query = RatesQuery { days, ..query(origin, destination) };
-            let scan = fixture.reader.start_scan(&connection, &query, later()).unwrap().unwrap();
+            let scan = fixture.reader.start_scan(&snapshot, &query, later()).unwrap().unwrap();
             assert_eq!(scan.is_short(), is_short, "{origin} to {destination}, {months} months");
         }
     }

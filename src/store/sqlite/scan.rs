@@ -33,7 +33,12 @@ pub(super) struct Scan {
     days: (i32, i32),
     totals: DailyTotals,
     deadline: Instant,
-    cancelled: Arc<AtomicBool>,
+    handle: Arc<ScanHandle>,
+}
+
+/// A scan, for a thread that waits until another one has read it.
+pub(super) struct ScanHandle {
+    is_cancelled: AtomicBool,
 }
 
 /// How far a scan has got.
@@ -43,13 +48,14 @@ pub(super) enum Progress {
     /// Pairs are left to read.
     Paused,
     /// It has taken longer than it may, or was cancelled.
-    TooLate,
+    Stopped,
 }
 
 impl Scan {
     /// Scans `load`, whose places are `places`, until `deadline`.
     pub fn new(load: i64, places: &Places, query: &RatesQuery, deadline: Instant) -> Scan {
         let own = |ports: Vec<&str>| ports.into_iter().map(Box::from).collect();
+        let handle = ScanHandle { is_cancelled: AtomicBool::new(false) };
         Scan {
             load,
             origins: own(places.ports_of(&query.origin)),
@@ -59,7 +65,7 @@ impl Scan {
             days: (day_number(query.days.from()), day_number(query.days.to())),
             totals: DailyTotals::none(query.days),
             deadline,
-            cancelled: Arc::default(),
+            handle: Arc::new(handle),
         }
     }
 
@@ -75,9 +81,8 @@ impl Scan {
         pairs.saturating_mul(days.max(ROWS_PER_PAIR)) <= SHORT_SCAN_ROWS_MAX
     }
 
-    /// Ends the scan soon, wherever it is read, if it is set.
-    pub fn cancelled(&self) -> Arc<AtomicBool> {
-        self.cancelled.clone()
+    pub fn handle(&self) -> Arc<ScanHandle> {
+        self.handle.clone()
     }
 
     pub fn into_totals(self) -> DailyTotals {
@@ -94,8 +99,8 @@ impl Scan {
         while !self.is_complete() {
             self.read_pair(connection)?;
             let now = Instant::now();
-            if now >= self.deadline || self.cancelled.load(Ordering::Relaxed) {
-                return Ok(Progress::TooLate);
+            if now >= self.deadline || self.handle.is_cancelled.load(Ordering::Relaxed) {
+                return Ok(Progress::Stopped);
             }
             if now >= pause {
                 break;
@@ -143,6 +148,13 @@ impl Scan {
             // The destinations are in the order of SQLite's index.
             Ok(first.map_or(rest.len(), |first| rest.partition_point(|code| **code < *first)))
         })
+    }
+}
+
+impl ScanHandle {
+    /// Stops the scan soon.
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
     }
 }
 
