@@ -20,12 +20,12 @@ use crate::store::rates::LoadedPlaces;
 /// commit waits for every transaction that reads, and later lookups wait for the commit.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// How long a scan may take on the idle thread. With a processor of its own, a month of a million
-/// prices takes it 35 ms; after this there is most likely none idle.
+/// How long a scan may read nothing on the idle thread. A pair takes microseconds, so that most
+/// likely no processor is idle then.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// While no processor is idle, how many times as long as a scan took here the next one may wait for
-/// one: so scans take about a tenth of a processor from those that have more urgent work.
+/// While no processor is idle, how many times as long as the last scan took here the next one may
+/// read nothing. Otherwise four in a second at most would be read, however short they are.
 const IDLE_TIMEOUT_FACTOR: u32 = 9;
 
 /// Pages that a connection keeps in memory whose scans are read on the idle thread. SQLite allocates
@@ -172,7 +172,7 @@ impl RatesReader {
         if let Err(job) = thread.begin(IdleScan { snapshot, scan, outcome: None }) {
             return Ok(IdleRead::Refused(job.snapshot, job.scan));
         }
-        let Some(job) = thread.finish(self.idle_timeout, || false) else {
+        let Some(job) = thread.finish(self.idle_timeout, || handle.goes_on()) else {
             handle.cancel();
             return Ok(IdleRead::GivenUp);
         };
@@ -510,6 +510,23 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_goes_on_once_after_each_read_until_half_of_its_time_is_over() {
+        let mut fixture = Fixture::new(JournalChoice::Wal);
+        let snapshot = fixture.reader.begin().unwrap();
+        for (deadline, goes_on) in [(later(), true), (Instant::now(), false)] {
+            let query = query("west", "east");
+            let scan = fixture.reader.start_scan(&snapshot, &query, deadline);
+            let mut scan = scan.unwrap().unwrap();
+            let handle = scan.handle();
+            for _ in 0..2 {
+                assert!(!handle.goes_on());
+                scan.read(&snapshot.connection, Instant::now()).unwrap();
+                assert_eq!(handle.goes_on(), goes_on);
+            }
+        }
+    }
+
+    #[test]
     fn with_a_rollback_journal_a_commit_passes_between_two_slices() {
         let Fixture { mut reader, _folder, .. } = Fixture::new(JournalChoice::Truncate);
         reader.slice = Duration::ZERO;
@@ -575,6 +592,33 @@ mod tests {
         assert_eq!(fixture.reader.idle_timeout, IDLE_TIMEOUT);
         assert_ne!(fixture.find("P000", "near").unwrap(), none);
         assert_eq!(begun.try_iter().count(), 0);
+    }
+
+    #[test]
+    fn a_scan_that_reads_on_is_waited_for() {
+        /// Longer than the thread pauses.
+        const IDLE_TIMEOUT: Duration = Duration::from_millis(50);
+        let mut fixture = Fixture::new(JournalChoice::Wal);
+        fixture.reader.idle_thread = Some(idle_thread(|job: &mut IdleScan| {
+            let began = Instant::now();
+            while began.elapsed() < 2 * IDLE_TIMEOUT {
+                thread::sleep(Duration::from_millis(1));
+                job.scan.read(&job.snapshot.connection, Instant::now()).unwrap();
+            }
+            job.read();
+        }));
+        let began = Instant::now();
+        let is_given_up = |reader: &RatesReader| reader.idle_thread.as_ref().unwrap().is_busy();
+        loop {
+            fixture.reader.idle_timeout = IDLE_TIMEOUT;
+            assert_eq!(fixture.find("west", "east"), Some(totals(70, 7)));
+            // On a busy machine the thread may not run for so long.
+            if !is_given_up(&fixture.reader) {
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "every scan is given up");
+            clean_up(&mut fixture.reader);
+        }
     }
 
     #[test]

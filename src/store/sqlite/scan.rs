@@ -39,6 +39,9 @@ pub(super) struct Scan {
 /// A scan, for a thread that waits until another one has read it.
 pub(super) struct ScanHandle {
     is_cancelled: AtomicBool,
+    /// Whether it has read something since that was asked.
+    has_read: AtomicBool,
+    wait_until: Instant,
 }
 
 /// How far a scan has got.
@@ -55,7 +58,12 @@ impl Scan {
     /// Scans `load`, whose places are `places`, until `deadline`.
     pub fn new(load: i64, places: &Places, query: &RatesQuery, deadline: Instant) -> Scan {
         let own = |ports: Vec<&str>| ports.into_iter().map(Box::from).collect();
-        let handle = ScanHandle { is_cancelled: AtomicBool::new(false) };
+        let now = Instant::now();
+        let handle = ScanHandle {
+            is_cancelled: AtomicBool::new(false),
+            has_read: AtomicBool::new(false),
+            wait_until: now + deadline.saturating_duration_since(now) / 2,
+        };
         Scan {
             load,
             origins: own(places.ports_of(&query.origin)),
@@ -98,6 +106,7 @@ impl Scan {
     pub fn read(&mut self, connection: &Connection, pause: Instant) -> rusqlite::Result<Progress> {
         while !self.is_complete() {
             self.read_pair(connection)?;
+            self.handle.has_read.store(true, Ordering::Relaxed);
             let now = Instant::now();
             if now >= self.deadline || self.handle.is_cancelled.load(Ordering::Relaxed) {
                 return Ok(Progress::Stopped);
@@ -155,6 +164,12 @@ impl ScanHandle {
     /// Stops the scan soon.
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to wait for it: it has read something since the last call, and half of its time is
+    /// left, in which it could be read again.
+    pub fn goes_on(&self) -> bool {
+        self.has_read.swap(false, Ordering::Relaxed) && Instant::now() < self.wait_until
     }
 }
 
