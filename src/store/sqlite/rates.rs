@@ -1,5 +1,6 @@
 //! Executes queries for rates without keeping birthdays waiting.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -16,9 +17,10 @@ use crate::domain::rates::{Code, DailyTotals, Place, Places, RatesQuery};
 use crate::store::batch::BatchError;
 use crate::store::rates::LoadedPlaces;
 
-/// How long a scan reads in one transaction on the worker's own thread. With a rollback journal a
-/// commit waits for every transaction that reads, and later lookups wait for the commit.
-const SLICE: Duration = Duration::from_millis(5);
+/// How long a scan reads in one transaction on the worker's own thread: as long as it took to begin,
+/// which over a network is several round trips, but within this. With a rollback journal a commit
+/// waits for every transaction that reads, and later lookups wait for the commit.
+const SLICE: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(50);
 
 /// How long a scan may read nothing on the idle thread. A pair takes microseconds, so that most
 /// likely no processor is idle then.
@@ -53,7 +55,7 @@ pub(super) struct RatesReader {
     idle_thread: Option<IdleThread<IdleScan>>,
     idle_timeout: Duration,
     close_timeout: Duration,
-    slice: Duration,
+    slice: RangeInclusive<Duration>,
 }
 
 /// A transaction that reads, on its connection.
@@ -61,6 +63,7 @@ pub(super) struct Snapshot {
     connection: Connection,
     /// The number of the load that it reads.
     load: Option<i64>,
+    began_in: Duration,
 }
 
 /// A scan for the idle thread.
@@ -124,11 +127,12 @@ impl RatesReader {
         // For as long as it takes to lock the file, and not for the query: others may read
         // meanwhile, and SQLite lets no new reader in while a commit waits.
         let _turn = self.file.wait_for_turn();
+        let began = Instant::now();
         // What locks the file is the first read.
         let load = execute(&connection, "begin")
             .and_then(|()| current_load(&connection))
             .map_err(|error| self.file.explain(error))?;
-        Ok(Snapshot { connection, load })
+        Ok(Snapshot { connection, load, began_in: began.elapsed() })
     }
 
     /// Finds what `query` asks for in the transaction of `snapshot` or, where that takes long, in
@@ -235,8 +239,9 @@ impl RatesReader {
         deadline: Instant,
     ) -> Result<(Snapshot, Option<DailyTotals>), BatchError> {
         loop {
+            let slice = snapshot.began_in.clamp(*self.slice.start(), *self.slice.end());
             let progress = scan
-                .read(&snapshot.connection, Instant::now() + self.slice)
+                .read(&snapshot.connection, Instant::now() + slice)
                 .map_err(|error| self.file.explain(error))?;
             match progress {
                 Progress::Complete => return Ok((snapshot, Some(scan.into_totals()))),
@@ -529,7 +534,7 @@ mod tests {
     #[test]
     fn with_a_rollback_journal_a_commit_passes_between_two_slices() {
         let Fixture { mut reader, _folder, .. } = Fixture::new(JournalChoice::Truncate);
-        reader.slice = Duration::ZERO;
+        reader.slice = Duration::ZERO..=Duration::ZERO;
         let file = reader.file.clone();
         let snapshot = reader.begin().unwrap();
         let writer = file.writer().unwrap();
@@ -566,7 +571,7 @@ mod tests {
     #[test]
     fn a_scan_starts_again_where_a_load_replaces_the_rates_between_two_slices() {
         let mut fixture = Fixture::new(JournalChoice::Truncate);
-        fixture.reader.slice = Duration::ZERO;
+        fixture.reader.slice = Duration::ZERO..=Duration::ZERO;
         let snapshot = fixture.reader.begin().unwrap();
         let scan = fixture.start_scan(&snapshot, "west", "near");
         execute(&snapshot.connection, "commit").unwrap();
@@ -575,6 +580,29 @@ mod tests {
         let (_, found) =
             fixture.reader.read_here(snapshot, scan, &query("west", "near"), later()).unwrap();
         assert_eq!(found, Some(totals(60, 8)));
+    }
+
+    #[test]
+    fn a_slice_is_as_long_as_its_transaction_took_to_begin_within_bounds() {
+        const NONE: Duration = Duration::ZERO;
+        for (slice, began_in, is_one_slice) in [
+            (NONE..=PATIENCE, NONE, false),
+            (NONE..=PATIENCE, PATIENCE, true),
+            (NONE..=NONE, PATIENCE, false),
+            (PATIENCE..=PATIENCE, NONE, true),
+        ] {
+            let mut fixture = Fixture::new(JournalChoice::Wal);
+            fixture.reader.slice = slice.clone();
+            let mut snapshot = fixture.reader.begin().unwrap();
+            let scan = fixture.start_scan(&snapshot, "west", "near");
+            // Seen by the second transaction.
+            load(&fixture.path, 8);
+            snapshot.began_in = began_in;
+            let (_, found) =
+                fixture.reader.read_here(snapshot, scan, &query("west", "near"), later()).unwrap();
+            let expected = totals(60, if is_one_slice { 7 } else { 8 });
+            assert_eq!(found, Some(expected), "{slice:?} and {began_in:?}");
+        }
     }
 
     #[test]
