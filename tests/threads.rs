@@ -12,3 +12,10 @@ pub fn policy_of(stat: &str, name: &str) -> Option<u32> {
     let (_, rest) = stat.split_once(&format!(" ({name}) "))?;
     rest.split_whitespace().nth(41 - 3)?.parse().ok()
 }
+
+/// Whether a thread waits for something, by its `stat`.
+#[allow(dead_code, reason = "no test target needs all of it")]
+pub fn is_asleep(stat: &str) -> bool {
+    // The name may hold anything, and what follows it no bracket.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+}
