@@ -18,10 +18,10 @@ use thread_priority::{ThreadPriority, thread_native_id};
 /// Where other threads keep the processors busy, such a thread may not run for seconds, whatever it
 /// was doing. If it holds a lock then, every thread that needs the lock waits for as long (priority
 /// inversion). So its work must not begin or end a transaction, for which SQLite locks what all
-/// connections to a file share, nor drop what others allocated, and its owner only tries to lock
-/// what the two share. A limit remains: a file system may lock a file while it reads from it. XFS
-/// does (`xfs_ilock` with `XFS_IOLOCK_SHARED`, around a buffered read), so that a thread that writes
-/// to the file may wait for this one.
+/// connections to a file share, nor drop what others allocated, and its owner waits for no lock that
+/// the two share. A limit remains: a file system may lock a file while it reads from it. XFS does
+/// (`xfs_ilock` with `XFS_IOLOCK_SHARED`, around a buffered read), so that a thread that writes to
+/// the file may wait for this one.
 pub(super) struct IdleThread<J> {
     shared: Arc<Shared<J>>,
     thread: Thread,
@@ -29,7 +29,9 @@ pub(super) struct IdleThread<J> {
 }
 
 struct Shared<J> {
+    /// The thread locks it only while it has a job, so that its owner can always give it one.
     state: Mutex<State<J>>,
+    is_ready: AtomicBool,
     is_closed: AtomicBool,
 }
 
@@ -53,8 +55,11 @@ impl<J: Send + 'static> IdleThread<J> {
         prepare: fn(),
         work: impl Fn(&mut J) + Send + 'static,
     ) -> io::Result<IdleThread<J>> {
-        let shared = Shared { state: Mutex::new(State::Empty), is_closed: AtomicBool::new(false) };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::Empty),
+            is_ready: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+        });
         let own = shared.clone();
         let handle = thread::Builder::new().name(name.to_owned()).spawn(move || {
             prepare();
@@ -70,14 +75,13 @@ impl<J: Send + 'static> IdleThread<J> {
         self.is_busy
     }
 
-    /// Gives it `job`, unless it has one or cannot take one at once.
+    /// Gives it `job`, unless it has one.
     pub fn begin(&mut self, job: J) -> Result<(), J> {
-        match self.shared.state.try_lock() {
-            Ok(mut state) if !self.is_busy => {
-                *state = State::Ready(job, thread::current());
-            }
-            _ => return Err(job),
+        if self.is_busy {
+            return Err(job);
         }
+        *self.shared.lock() = State::Ready(job, thread::current());
+        self.shared.is_ready.store(true, Ordering::Release);
         self.thread.unpark();
         self.is_busy = true;
         Ok(())
@@ -116,26 +120,19 @@ impl<J> Drop for IdleThread<J> {
 impl<J> Shared<J> {
     fn work_until_closed(&self, work: impl Fn(&mut J)) {
         while !self.is_closed.load(Ordering::Acquire) {
-            let Some((mut job, owner)) = self.take_ready() else {
+            if !self.is_ready.swap(false, Ordering::Acquire) {
                 thread::park();
-                continue;
-            };
-            // A job that is not finished shows that.
-            let _ = catch_unwind(AssertUnwindSafe(|| work(&mut job)));
-            *self.lock() = State::Finished(job);
-            owner.unpark();
+            } else if let State::Ready(mut job, owner) = self.replace(State::Empty) {
+                // A job that is not finished shows that.
+                let _ = catch_unwind(AssertUnwindSafe(|| work(&mut job)));
+                self.replace(State::Finished(job));
+                owner.unpark();
+            }
         }
     }
 
-    fn take_ready(&self) -> Option<(J, Thread)> {
-        let mut state = self.lock();
-        match std::mem::replace(&mut *state, State::Empty) {
-            State::Ready(job, owner) => Some((job, owner)),
-            other => {
-                *state = other;
-                None
-            }
-        }
+    fn replace(&self, state: State<J>) -> State<J> {
+        std::mem::replace(&mut self.lock(), state)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<J>> {
@@ -161,15 +158,6 @@ mod tests {
     /// Longer than anything takes on the slowest machine.
     const PATIENCE: Duration = Duration::from_secs(120);
 
-    fn begin(thread: &mut IdleThread<i32>, job: i32) {
-        let began = Instant::now();
-        // It may still be giving back the last one.
-        while thread.begin(job).is_err() {
-            assert!(began.elapsed() < PATIENCE, "it takes no job");
-            thread::yield_now();
-        }
-    }
-
     #[test]
     fn every_job_comes_back_even_if_its_work_panics() {
         let mut thread = IdleThread::start_with(
@@ -181,9 +169,9 @@ mod tests {
             },
         )
         .unwrap();
-        for job in [1, 2, 3] {
+        for job in 0..1000 {
             assert!(!thread.is_busy());
-            begin(&mut thread, job);
+            thread.begin(job).unwrap();
             assert!(thread.is_busy());
             assert_eq!(thread.begin(job), Err(job));
             assert_eq!(thread.finish(PATIENCE, || false), Some(job + 1));
@@ -204,7 +192,7 @@ mod tests {
     #[test]
     fn a_job_is_waited_for_while_it_goes_on() {
         let (mut thread, release, _ended) = start_held();
-        begin(&mut thread, 1);
+        thread.begin(1).unwrap();
         let mut asked = 0;
         let mut goes_on = || {
             asked += 1;
@@ -223,10 +211,12 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_dropped_ends_after_its_job() {
-        for is_busy in [false, true] {
+        for is_busy in [false, true].repeat(100) {
             let (mut thread, release, ended) = start_held();
-            if is_busy {
-                begin(&mut thread, 1);
+            thread.begin(1).unwrap();
+            let release = is_busy.then_some(release);
+            if !is_busy {
+                thread.finish(PATIENCE, || false).unwrap();
             }
             drop(thread);
             drop(release);

@@ -80,10 +80,10 @@ impl IdleScan {
     }
 }
 
-/// How far the idle thread has got.
+/// What has become of a scan for the idle thread.
 enum IdleRead {
     Complete(Snapshot, DailyTotals),
-    /// It has not begun.
+    /// There is none, or it has another one.
     Refused(Snapshot, Scan),
     /// It has the transaction until that is taken back.
     GivenUp,
@@ -625,7 +625,7 @@ mod tests {
     #[test]
     fn a_scan_that_reads_on_is_waited_for() {
         /// Longer than the thread pauses.
-        const IDLE_TIMEOUT: Duration = Duration::from_millis(50);
+        const IDLE_TIMEOUT: Duration = Duration::from_millis(200);
         let mut fixture = Fixture::new(JournalChoice::Wal);
         fixture.reader.idle_thread = Some(idle_thread(|job: &mut IdleScan| {
             let began = Instant::now();
