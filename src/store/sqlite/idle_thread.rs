@@ -123,7 +123,7 @@ impl<J> Shared<J> {
             if !self.is_ready.swap(false, Ordering::Acquire) {
                 thread::park();
             } else if let State::Ready(mut job, owner) = self.replace(State::Empty) {
-                // A job that is not finished shows that.
+                // A panic fails the job, not the thread.
                 let _ = catch_unwind(AssertUnwindSafe(|| work(&mut job)));
                 self.replace(State::Finished(job));
                 owner.unpark();

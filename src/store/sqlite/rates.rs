@@ -26,8 +26,9 @@ const SLICE: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::fro
 /// likely no processor is idle then.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// While no processor is idle, how many times as long as the last scan took here the next one may
-/// read nothing. Otherwise four in a second at most would be read, however short they are.
+/// While no processor is idle, how many times as long as the last scan took on the worker's own
+/// thread the next one may read nothing. With `IDLE_TIMEOUT` for all of them, at most four scans a
+/// second would be read, however short they are.
 const IDLE_TIMEOUT_FACTOR: u32 = 9;
 
 /// Pages that a connection keeps in memory whose scans are read on the idle thread. SQLite allocates
