@@ -22,13 +22,13 @@ use crate::store::rates::LoadedPlaces;
 /// waits for every transaction that reads, and later lookups wait for the commit.
 const SLICE: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(50);
 
-/// How long a scan may read nothing on the idle thread. A pair takes microseconds, so that most
-/// likely no processor is idle then.
+/// How long a scan on the idle thread may be slow. A pair takes microseconds, so that most likely no
+/// processor is idle then.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// While no processor is idle, how many times as long as the last scan took on the worker's own
-/// thread the next one may read nothing. With `IDLE_TIMEOUT` for all of them, at most four scans a
-/// second would be read, however short they are.
+/// thread the next one may be slow. With `IDLE_TIMEOUT` for all of them, at most four scans a second
+/// would be read, however short they are.
 const IDLE_TIMEOUT_FACTOR: u32 = 9;
 
 /// Pages that a connection keeps in memory whose scans are read on the idle thread. SQLite allocates
@@ -177,7 +177,8 @@ impl RatesReader {
         if let Err(job) = thread.begin(IdleScan { snapshot, scan, outcome: None }) {
             return Ok(IdleRead::Refused(job.snapshot, job.scan));
         }
-        let Some(job) = thread.finish(self.idle_timeout, || handle.goes_on()) else {
+        let timeout = self.idle_timeout;
+        let Some(job) = thread.finish(timeout, || handle.goes_on(timeout)) else {
             handle.cancel();
             return Ok(IdleRead::GivenUp);
         };
@@ -516,7 +517,8 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_goes_on_once_after_each_read_until_half_of_its_time_is_over() {
+    fn a_scan_goes_on_while_it_is_not_slow_and_half_of_its_time_is_left() {
+        const LONG: Duration = Duration::from_secs(1);
         let mut fixture = Fixture::new(JournalChoice::Wal);
         let snapshot = fixture.reader.begin().unwrap();
         for (deadline, goes_on) in [(later(), true), (Instant::now(), false)] {
@@ -525,9 +527,11 @@ mod tests {
             let mut scan = scan.unwrap().unwrap();
             let handle = scan.handle();
             for _ in 0..2 {
-                assert!(!handle.goes_on());
+                assert!(!handle.goes_on(Duration::ZERO));
                 scan.read(&snapshot.connection, Instant::now()).unwrap();
-                assert_eq!(handle.goes_on(), goes_on);
+                assert_eq!(handle.goes_on(Duration::ZERO), goes_on);
+                scan.read(&snapshot.connection, Instant::now()).unwrap();
+                assert!(!handle.goes_on(LONG));
             }
         }
     }
@@ -624,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_that_reads_on_is_waited_for() {
+    fn a_scan_that_is_not_slow_is_waited_for() {
         /// Longer than the thread pauses.
         const IDLE_TIMEOUT: Duration = Duration::from_millis(200);
         let mut fixture = Fixture::new(JournalChoice::Wal);
@@ -632,7 +636,7 @@ mod tests {
             let began = Instant::now();
             while began.elapsed() < 2 * IDLE_TIMEOUT {
                 thread::sleep(Duration::from_millis(1));
-                job.scan.read(&job.snapshot.connection, Instant::now()).unwrap();
+                job.scan.handle().note_rows(1_000_000);
             }
             job.read();
         }));

@@ -1,7 +1,8 @@
 //! Reads the prices that a query for rates asks for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::time::Instant;
@@ -9,10 +10,14 @@ use tokio::time::Instant;
 use crate::domain::calendar::day_number;
 use crate::domain::rates::{DailyTotals, Places, RatesQuery};
 
-/// Rows that a short scan has at most: a fraction of a millisecond, if the statements of a pair take
-/// as long as reading `ROWS_PER_PAIR`.
+/// Rows that a short scan has at most: a millisecond or two, if the statements of a pair take as
+/// long as reading `ROWS_PER_PAIR`.
 const SHORT_SCAN_ROWS_MAX: usize = 4096;
-const ROWS_PER_PAIR: usize = 24;
+const ROWS_PER_PAIR: u32 = 24;
+
+/// How long a row may take for its scan to be waited for: ten times as long as on a thread that has
+/// a processor to itself.
+const ROW_TIME_MAX: Duration = Duration::from_micros(4);
 
 /// The prices of a pair, on days that are asked for.
 const PRICES: &str = "select day, count, sum from prices
@@ -39,8 +44,9 @@ pub(super) struct Scan {
 /// A scan, for a thread that waits until another one has read it.
 pub(super) struct ScanHandle {
     is_cancelled: AtomicBool,
-    /// Whether it has read something since that was asked.
-    has_read: AtomicBool,
+    /// How many rows it has read since that was asked, `ROWS_PER_PAIR` for the statements of a pair
+    /// included.
+    rows: AtomicU32,
     wait_until: Instant,
 }
 
@@ -61,7 +67,7 @@ impl Scan {
         let now = Instant::now();
         let handle = ScanHandle {
             is_cancelled: AtomicBool::new(false),
-            has_read: AtomicBool::new(false),
+            rows: AtomicU32::new(0),
             wait_until: now + deadline.saturating_duration_since(now) / 2,
         };
         Scan {
@@ -81,12 +87,12 @@ impl Scan {
         self.load
     }
 
-    /// Whether it takes a fraction of a millisecond.
+    /// Whether it takes a millisecond or two at most.
     pub fn is_short(&self) -> bool {
         let (from, to) = self.days;
         let days = usize::try_from(to - from + 1).unwrap_or(usize::MAX);
         let pairs = self.origins.len().saturating_mul(self.destinations.len());
-        pairs.saturating_mul(days.max(ROWS_PER_PAIR)) <= SHORT_SCAN_ROWS_MAX
+        pairs.saturating_mul(days.max(ROWS_PER_PAIR as usize)) <= SHORT_SCAN_ROWS_MAX
     }
 
     pub fn handle(&self) -> Arc<ScanHandle> {
@@ -106,7 +112,6 @@ impl Scan {
     pub fn read(&mut self, connection: &Connection, pause: Instant) -> rusqlite::Result<Progress> {
         while !self.is_complete() {
             self.read_pair(connection)?;
-            self.handle.has_read.store(true, Ordering::Relaxed);
             let now = Instant::now();
             if now >= self.deadline || self.handle.is_cancelled.load(Ordering::Relaxed) {
                 return Ok(Progress::Stopped);
@@ -130,14 +135,15 @@ impl Scan {
         let origin = &self.origins[self.origin];
         let destination = &self.destinations[self.destination];
         let mut rows = prices.query((self.load, origin, destination, from, to))?;
-        let mut has_prices = false;
+        let mut days = 0;
         while let Some(row) = rows.next()? {
-            has_prices = true;
+            days += 1;
             let [count, sum]: [i64; 2] = [row.get(1)?, row.get(2)?];
             self.totals.add(row.get(0)?, count.unsigned_abs(), sum.into());
         }
         self.destination += 1;
-        if !has_prices {
+        self.handle.note_rows(ROWS_PER_PAIR + days);
+        if days == 0 {
             self.destination += self.count_without_prices(connection)?;
         }
         if self.destination == self.destinations.len() {
@@ -166,10 +172,16 @@ impl ScanHandle {
         self.is_cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether to wait for it: it has read something since the last call, and half of its time is
-    /// left, in which it could be read again.
-    pub fn goes_on(&self) -> bool {
-        self.has_read.swap(false, Ordering::Relaxed) && Instant::now() < self.wait_until
+    pub fn note_rows(&self, rows: u32) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Whether to wait for it: it has not been slow in the time that has `elapsed` since the last
+    /// call, and half of its own time is left, in which it could be read again.
+    pub fn goes_on(&self, elapsed: Duration) -> bool {
+        let rows = self.rows.swap(0, Ordering::Relaxed);
+        let time_max = ROW_TIME_MAX.saturating_mul(rows);
+        rows > 0 && elapsed <= time_max && Instant::now() < self.wait_until
     }
 }
 
