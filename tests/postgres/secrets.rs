@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::cluster::shared;
+use crate::cluster::{execute, shared};
 use crate::commits::Commits;
 use crate::harness::{Failed, Service, new_folder, random, wait_until};
 use crate::load::{BUSY, Clients, Load};
@@ -80,6 +80,35 @@ fn sighup_has_a_service_use_the_database_that_its_file_names_by_then() {
     wait_until_works(&service);
     service.get("/hello/John").expect_status(200);
     service.get("/hello/Jane").expect_status(404);
+}
+
+#[test]
+fn a_database_without_the_schema_is_not_used_after_sighup() {
+    let folder = new_folder();
+    let file = folder.path().join("url");
+    let [ours, empty, others] = [(); 3].map(|()| shared().new_database());
+    execute(&others, "create table users (username text primary key, date_of_birth date)");
+    fs::write(&file, &ours).unwrap();
+    let service = Service::start_in(&folder, &["--database-url-file", file.to_str().unwrap()]);
+    service.save("John", "1990-05-20");
+    let mut reloads = 0;
+    let mut use_database = |url: &str| {
+        fs::write(&file, url).unwrap();
+        service.signal(Signal::HUP);
+        reloads += 1;
+        let seen = || service.log().matches("read again on SIGHUP").count();
+        wait_until("the file is read again", || (seen() == reloads).then_some(()));
+    };
+    for (url, why) in [(&empty, "run hello-birthday migrate"), (&others, "another program")] {
+        use_database(url);
+        expect_unavailable(&service.put("/hello/Jane", BORN));
+        expect_unavailable(&service.get("/hello/John"));
+        service.wait_for_log(why);
+        use_database(&ours);
+        wait_until_works(&service);
+        service.get("/hello/Jane").expect_status(404);
+    }
+    assert_eq!(execute(&others, "select count(*) from users").trim(), "0");
 }
 
 #[test]

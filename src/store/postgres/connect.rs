@@ -1,7 +1,7 @@
 //! Opens connections to Postgres and sets them up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -12,8 +12,9 @@ use tokio_postgres::{Client, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::PostgresError;
+use super::migrate::check_schema;
 use super::tls::Tls;
-use super::url::{PostgresUrl, Server};
+use super::url::{DatabaseName, PostgresUrl, Server};
 use crate::store::database_url::{DatabaseUrl, UrlSource};
 
 /// `204` means flushed to disk, whatever the server, the database or the role has as its
@@ -45,6 +46,9 @@ pub(super) struct Connector {
     preferred_host: Arc<AtomicUsize>,
     /// Connections made before it changed are to be replaced.
     generation: Arc<AtomicU64>,
+    /// The databases that were last found to have this release's schema. A URL that names others by
+    /// now has them checked first. `None` if no schema is needed.
+    checked: Option<Arc<Mutex<Vec<DatabaseName>>>>,
 }
 
 /// A connection on which one statement is executed repeatedly. Dropping it closes it.
@@ -68,6 +72,11 @@ fn read(source: &UrlSource) -> Result<PostgresUrl, PostgresError> {
     }
 }
 
+fn lock(checked: &Mutex<Vec<DatabaseName>>) -> MutexGuard<'_, Vec<DatabaseName>> {
+    // Nothing panics while it holds the lock.
+    checked.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Connector {
     /// Connects to the database at `source`, without a statement timeout.
     pub fn new(source: UrlSource, tls: Tls) -> Connector {
@@ -79,7 +88,14 @@ impl Connector {
             large_queries: false,
             preferred_host: Arc::default(),
             generation: Arc::default(),
+            checked: None,
         }
+    }
+
+    /// Requires this release's schema, which the databases that the URL names now have.
+    pub fn with_checked_schema(&self) -> Result<Connector, PostgresError> {
+        let checked = Some(Arc::new(Mutex::new(self.url()?.databases())));
+        Ok(Connector { checked, ..self.clone() })
     }
 
     /// Changing it replaces all connections before their next use.
@@ -115,12 +131,16 @@ impl Connector {
     pub async fn connect(&self) -> Result<Connection, PostgresError> {
         // Before the URL is read, which may change with it.
         let generation = self.generation.load(Ordering::Relaxed);
-        let servers = self.url()?.servers;
+        let url = self.url()?;
+        let servers = &url.servers;
         let mut failed = None;
         for _ in 0..servers.len() {
             let at = self.preferred_host.load(Ordering::Relaxed);
             match self.connect_to(&servers[at % servers.len()], generation).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    self.check(url.databases(), &connection).await?;
+                    return Ok(connection);
+                }
                 Err(error) => failed = Some(error),
             }
             // Unless a concurrent attempt that failed has moved it already.
@@ -133,6 +153,21 @@ impl Connector {
             );
         }
         Err(failed.expect("a URL names a server"))
+    }
+
+    /// A database that the service did not start with may be empty, or another program's.
+    async fn check(
+        &self,
+        databases: Vec<DatabaseName>,
+        connection: &Connection,
+    ) -> Result<(), PostgresError> {
+        if let Some(checked) = &self.checked
+            && *lock(checked) != databases
+        {
+            check_schema(&connection.client).await?;
+            *lock(checked) = databases;
+        }
+        Ok(())
     }
 
     fn url(&self) -> Result<PostgresUrl, PostgresError> {

@@ -63,12 +63,9 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
 /// Executes the missing steps, if `how` allows that.
 pub(super) async fn migrate(connector: &Connector, how: Migrate) -> Result<(), PostgresError> {
     let Connection { client, .. } = &connector.connect().await?;
-    check_encoding(client).await?;
-    if missing(read_version(client).await?)?.next().is_none() {
-        return Ok(());
-    }
-    if how == Migrate::Check {
-        return Err(PostgresError::NotMigrated);
+    match check_schema(client).await {
+        Err(PostgresError::NotMigrated) if how == Migrate::Auto => {}
+        checked => return checked,
     }
     execute_step(client, CREATE_VERSIONS).await?;
     record(client, 0, 0).await?;
@@ -79,6 +76,15 @@ pub(super) async fn migrate(connector: &Connector, how: Migrate) -> Result<(), P
         record(client, version, migration.works_with).await?;
     }
     Ok(())
+}
+
+/// Fails if the database lacks this release's schema.
+pub(super) async fn check_schema(client: &Client) -> Result<(), PostgresError> {
+    check_encoding(client).await?;
+    match missing(read_version(client).await?)?.next() {
+        None => Ok(()),
+        Some(_) => Err(PostgresError::NotMigrated),
+    }
 }
 
 /// Waits until no other instance migrates. The lock is held until the connection is dropped.

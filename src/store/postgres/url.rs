@@ -42,6 +42,10 @@ pub(super) struct Server {
     pub connect_timeout: Duration,
 }
 
+/// A server, and the database on it; `None` is the one with the user's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DatabaseName(String, Option<String>);
+
 /// Why a text is not a Postgres URL. It quotes nothing of the text but the name of an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostgresUrlError {
@@ -75,6 +79,14 @@ impl PostgresUrl {
 
     /// This URL, with the user, the password and the database that it lacks taken from
     /// `other`.
+    /// Which databases it names, with whatever user and password.
+    pub(super) fn databases(&self) -> Vec<DatabaseName> {
+        let name = |server: &Server| {
+            DatabaseName(server.to_string(), server.config.get_dbname().map(str::to_owned))
+        };
+        self.servers.iter().map(name).collect()
+    }
+
     pub(super) fn completed_by(mut self, other: &PostgresUrl) -> PostgresUrl {
         let Some(other) = other.servers.first().map(|server| &server.config) else {
             return self;
