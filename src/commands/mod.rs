@@ -19,7 +19,9 @@ use std::thread::available_parallelism;
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
+use self::serve::exit_on_next;
 use crate::cli::{self, Cli, Command, LoggingArgs};
+use crate::lifecycle::Signals;
 use crate::logging;
 use crate::metrics::Metrics;
 
@@ -43,43 +45,55 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
             let reports = options.reports.settings().unwrap_or_else(|error| error.exit());
             let metrics = start_logging(&options.logging)?;
             if options.only_migrates() {
-                block_on(migrate::migrate(database, store, metrics))
+                block_on_command(migrate::migrate(database, store, metrics))
             } else {
                 block_on(serve::serve(options, database, store, reports, metrics))
             }
         }
         Some(Command::Health(health)) => {
-            block_on(health::check(health.listen, health.timeout))?;
+            block_on_command(health::check(health.listen, health.timeout))?;
             print(b"OK\n")
         }
         Some(Command::Migrate(args)) => {
             let (database, store) = args.store.store().unwrap_or_else(|error| error.exit());
             let metrics = start_logging(&args.logging)?;
-            block_on(migrate::migrate(database, store, metrics))
+            block_on_command(migrate::migrate(database, store, metrics))
         }
         Some(Command::Copy(args)) => {
             let plan = args.plan().unwrap_or_else(|error| error.exit());
-            let copied = block_on(copy::copy(plan))?;
+            let copied = block_on_command(copy::copy(plan))?;
             print(format!("{copied}\n").as_bytes())
         }
         Some(Command::LoadRates(args)) => {
             let plan = args.plan().unwrap_or_else(|error| error.exit());
-            let loaded = block_on(load_rates::load_rates(plan))?;
+            let loaded = block_on_command(load_rates::load_rates(plan))?;
             print(format!("{loaded}\n").as_bytes())
         }
         Some(Command::Erase(args)) => {
             let plan = args.plan().unwrap_or_else(|error| error.exit());
-            let erased = block_on(erase::erase(plan))?;
+            let erased = block_on_command(erase::erase(plan))?;
             print(format!("{erased}\n").as_bytes())
         }
         Some(Command::Backup(args)) => {
             let plan = args.plan().unwrap_or_else(|error| error.exit());
-            let done = backup::backup(&plan).context("cannot back up the database")?;
+            let done = block_on_command(async move { backup::backup(&plan) })
+                .context("cannot back up the database")?;
             print(format!("{done}\n").as_bytes())
         }
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::manual()?),
     }
+}
+
+/// Carries out a command that a signal ends. The kernel sees to that, but not for the first process
+/// of a container (pid_namespaces(7)).
+fn block_on_command<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    block_on(async {
+        if std::process::id() == 1 {
+            exit_on_next(Signals::catch()?);
+        }
+        command.await
+    })
 }
 
 /// Carries out a command. What it leaves behind in the background, such as a name look-up that is

@@ -37,8 +37,8 @@ const ADMIN_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// a batch waits for another process's lock.
 const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a second signal waits for log lines to be written: too short to be noticed.
-const SECOND_SIGNAL_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a signal that exits at once waits for log lines to be written: too short to be noticed.
+const EXIT_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Serves until a signal, then drains. Returns once every acknowledged save is durable, the
 /// database is closed and errors are reported.
@@ -68,15 +68,25 @@ async fn serve_until_drained(
 ) -> anyhow::Result<()> {
     // From now on it does not end the process, as it does where a terminal is closed.
     let hangups = signal(SignalKind::hangup()).context("cannot catch signals")?;
+    let mut signals = Signals::catch().context("cannot catch signals")?;
     let files = raise_file_limit();
-    let store = Store::open(&database, store_options, &metrics).await;
-    let store = Arc::new(store.context("cannot open the store")?);
-    store.ping().await.context("the store does not answer")?;
+    let opening = async {
+        let store = Store::open(&database, store_options, &metrics).await;
+        let store = Arc::new(store.context("cannot open the store")?);
+        store.ping().await.context("the store does not answer")?;
+        anyhow::Ok(store)
+    };
+    let store = tokio::select! {
+        store = opening => store?,
+        _ = signals.next() => {
+            tracing::info!("stopped before it served");
+            return Ok(());
+        }
+    };
 
     let mut sockets = Sockets::from_environment();
     let public = sockets.next_or_bind(options.listen)?;
     let admin = sockets.next_or_bind(options.admin_listen)?;
-    let mut signals = Signals::catch().context("cannot catch signals")?;
     let status = format!(
         "serving on {}, admin on {}",
         public.socket.local_addr()?,
@@ -189,11 +199,11 @@ fn raise_file_limit() -> usize {
     allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
 }
 
-/// A second signal exits at once.
-fn exit_on_next(mut signals: Signals) {
+/// Exits at the next signal, at once.
+pub(super) fn exit_on_next(mut signals: Signals) {
     tokio::spawn(async move {
         let signal = signals.next().await;
-        logging::flush(SECOND_SIGNAL_FLUSH_TIMEOUT);
+        logging::flush(EXIT_FLUSH_TIMEOUT);
         // The status that a shell reports for a process ended by this signal.
         std::process::exit(128 + signal.as_raw_value());
     });

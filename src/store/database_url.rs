@@ -33,6 +33,9 @@ pub enum DatabaseUrlError {
     /// Not a kind of database there is.
     #[error("not a database URL: use sqlite:PATH or postgres://USER@HOST/DATABASE")]
     Unknown,
+    /// A file with more than the URL, or a terminal's own characters.
+    #[error("a database URL is one line without control characters: remove all else")]
+    NotOneLine,
     /// No path behind `sqlite:`.
     #[error("the path is missing: use sqlite:PATH")]
     NoPath,
@@ -93,6 +96,9 @@ impl FromStr for DatabaseUrl {
     type Err = DatabaseUrlError;
 
     fn from_str(url: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
+        if url.contains(char::is_control) {
+            return Err(DatabaseUrlError::NotOneLine);
+        }
         // Schemes are case-insensitive (RFC 3986, section 3.1).
         let (scheme, rest) = url.split_once(':').ok_or(DatabaseUrlError::Unknown)?;
         let scheme = scheme.to_ascii_lowercase();
@@ -227,7 +233,7 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused_and_no_file_name() {
         use DatabaseUrlError::{
-            Host, InMemory, Mode, NoPath, NotEncoded, Option, ReadOnly, Unknown,
+            Host, InMemory, Mode, NoPath, NotEncoded, NotOneLine, Option, ReadOnly, Unknown,
         };
         let option = |name| Option(OptionName::new(name));
         for (url, error) in [
@@ -247,6 +253,9 @@ mod tests {
             ("sqlite:file://elsewhere/x.db", Host),
             ("sqlite:%FF.db", NotEncoded),
             ("sqlite:x%00.db", NotEncoded),
+            ("sqlite:x.db\nsqlite:y.db", NotOneLine),
+            ("sqlite:x.db\r", NotOneLine),
+            ("postgres://h/db\n# postgres://user:hunter2@h/db", NotOneLine),
             ("sqlite3:x.db", Unknown),
             ("file:x.db", Unknown),
             ("x.db", Unknown),

@@ -1,20 +1,21 @@
 //! How the process starts, is watched and stops.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Answer, BINARY, Client, NoAnswer, Service, connect, exchange, new_folder, random, read_to_end,
-    wait_until,
+    Answer, BINARY, Client, NoAnswer, Service, clean_environment, connect, exchange, new_folder,
+    random, read_to_end, wait, wait_until,
 };
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
@@ -180,6 +181,30 @@ fn a_second_signal_exits_at_once() {
         service.signal(signal);
         assert_eq!(service.wait().code(), Some(code));
         drop(stream);
+    }
+}
+
+/// The kernel lets no signal end the first process of a container by default (pid_namespaces(7)).
+#[test]
+fn the_first_process_of_a_container_ends_at_a_signal_before_it_serves() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://user@{}/db?connect_timeout=600", silent.local_addr().unwrap());
+    for (command, signal, code) in [
+        (&[][..], Signal::TERM, 0),
+        (&[], Signal::INT, 0),
+        (&["migrate"], Signal::TERM, 143),
+        (&["erase", "John"], Signal::INT, 130),
+    ] {
+        let mut container = Command::new("unshare");
+        container.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", BINARY]);
+        container.args(command).args(["--database-url", &url]).stderr(Stdio::null());
+        let mut container = clean_environment(&mut container).spawn().unwrap();
+        // It has caught the signals before it connects.
+        let _connection = silent.accept().unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", container.id());
+        let first = fs::read_to_string(children).unwrap().trim().parse().unwrap();
+        kill_process(Pid::from_raw(first).unwrap(), signal).unwrap();
+        assert_eq!(wait(&mut container).code(), Some(code), "{command:?}");
     }
 }
 
