@@ -68,8 +68,9 @@ pub enum Command {
     ///
     /// The copy can be interrupted and restarted. To miss no user, copy with the service
     /// stopped. If that takes too long, copy while it runs, then stop it and copy again with
-    /// --replace before serving from the destination. If a URL holds a password, pass it in
-    /// its environment variable, which no process list shows.
+    /// --replace before serving from the destination. Users that are only in the destination
+    /// stay there, so erase from both databases whoever asks for it in between. If a URL holds a
+    /// password, pass it in its environment variable, which no process list shows.
     Copy(CopyArgs),
     /// Replace all rates with those of a pg_dump file; the service may be running
     ///

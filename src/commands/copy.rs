@@ -46,7 +46,8 @@ pub async fn copy(plan: CopyPlan) -> anyhow::Result<String> {
         comparison.add(&page, &found);
         progress.advance(page.len() as u64);
     }
-    comparison.conclude(on_conflict)
+    let there = to.count().await.context("cannot count the users of the destination")?;
+    comparison.conclude(on_conflict, there)
 }
 
 /// The users of a database, page by page.
@@ -94,7 +95,8 @@ impl Comparison {
         }
     }
 
-    fn conclude(self, on_conflict: OnConflict) -> anyhow::Result<String> {
+    /// `there` are all users of the destination.
+    fn conclude(self, on_conflict: OnConflict, there: u64) -> anyhow::Result<String> {
         let Comparison { missing, different, .. } = self;
         let users = HumanCount(self.users);
         if different > 0 && on_conflict == OnConflict::Keep {
@@ -114,8 +116,17 @@ impl Comparison {
                 HumanCount(different)
             );
         }
+        // Some may have been erased since they were compared.
+        let only_there = match there.saturating_sub(self.users) {
+            0 => String::new(),
+            number => format!(
+                "{} users are only in the destination and stay there: whoever was erased during a \
+                 move must be erased from both databases\n",
+                HumanCount(number)
+            ),
+        };
         Ok(format!(
-            "{users} users are in both databases, SHA-256 {read}\n\
+            "{users} users are in both databases, SHA-256 {read}\n{only_there}\
              rates are not copied: load them into the other database with hello-birthday load-rates"
         ))
     }

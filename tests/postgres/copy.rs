@@ -110,6 +110,30 @@ fn another_date_is_kept_and_reported_unless_replace_is_given() {
 }
 
 #[test]
+fn users_erased_from_the_source_during_a_move_are_counted_and_stay() {
+    let users = some_users(3);
+    let (erased, _) = users.first_key_value().unwrap();
+    let folder = Folder::new();
+    let [source, target] = ["source.db", "target.db"].map(|name| folder.path(name));
+    let postgres = shared().new_database();
+    make_sqlite(&source, &users);
+    let told = "are only in the destination";
+    for to in [sqlite(&target), postgres.clone()] {
+        let copied = folder.copy(&sqlite(&source), &to, &[]).expect_status(0);
+        assert!(!copied.output.contains(told), "{}", copied.output);
+    }
+    let erase = "delete from users where username = ?1";
+    Connection::open(&source).unwrap().execute(erase, [erased]).unwrap();
+    for to in [sqlite(&target), postgres.clone()] {
+        let copied = folder.copy(&sqlite(&source), &to, &["--replace"]).expect_status(0);
+        let told = format!("1 users {told} and stay there");
+        assert!(copied.output.contains("2 users are in both databases"), "{}", copied.output);
+        assert!(copied.output.contains(&told), "{}", copied.output);
+    }
+    assert!(read_sqlite(&target) == users && read_all::<Users>(&postgres) == users);
+}
+
+#[test]
 fn a_copy_killed_in_the_middle_is_finished_by_the_next() {
     let users = some_users(USERS);
     let folder = Folder::new();
