@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use rusqlite::Connection;
+
 use crate::harness::{BINARY, Client, Service, clean_environment, letters, new_folder, run};
 
 fn erase(service: &Service, usernames: &[&str]) -> (Option<i32>, String, String) {
@@ -98,4 +100,17 @@ fn nobody_is_erased_from_a_file_that_is_not_there() {
     assert!(error.contains("there is no file"), "{error}");
     assert!(!error.contains("John"), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_reader_of_the_log_is_told_of_and_no_privilege() {
+    let service = Service::start(&["--sqlite-journal", "wal"]);
+    service.save("John", "1990-05-20");
+    let reader = Connection::open(service.folder().path().join("hello-birthday.db")).unwrap();
+    reader.execute_batch("begin; select count(*) from users").unwrap();
+    let (status, _, error) = erase(&service, &["John"]);
+    assert_eq!(status, Some(1), "{error}");
+    let told = "the erasure is not complete: the users are erased, but the write-ahead log";
+    assert!(error.contains(told) && !error.contains("privilege"), "{error}");
+    service.get("/hello/John").expect_status(404);
 }

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use jiff::civil::Date;
+use tokio_postgres::error::SqlState;
 
 use super::connect::{Connection, Connector};
 use super::error::PostgresError;
@@ -60,7 +61,12 @@ impl PostgresBulk {
     pub async fn erase(&self, usernames: &[Username]) -> Result<u64, PostgresError> {
         let names: Vec<&str> = usernames.iter().map(Username::as_str).collect();
         let erase = "delete from users where username = any($1::text[])";
-        Ok(self.0.client.execute(erase, &[&names]).await?)
+        self.0.client.execute(erase, &[&names]).await.map_err(|error| {
+            if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+                return PostgresError::MayNotErase(error);
+            }
+            error.into()
+        })
     }
 }
 

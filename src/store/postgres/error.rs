@@ -68,6 +68,9 @@ pub enum PostgresError {
     /// This role lacks the privileges to replace the rates.
     #[error("this role may not replace the rates: run load-rates as the role that owns the tables; {}", describe(.0))]
     MayNotLoad(tokio_postgres::Error),
+    /// This role lacks the privilege to erase users.
+    #[error("this role may not erase users: it needs the privilege delete, which the owner of the tables has; {}", describe(.0))]
+    MayNotErase(tokio_postgres::Error),
     /// The encoding does not have every letter.
     #[error(
         "the database's encoding is not UTF-8, so it cannot store every name: create it with encoding 'UTF8' template template0"
@@ -122,6 +125,7 @@ impl PostgresError {
             }
             PostgresError::MayNotRead(_) => "the schema may not be read",
             PostgresError::MayNotLoad(_) => "the rates may not be replaced",
+            PostgresError::MayNotErase(_) => "users may not be erased",
             PostgresError::NotUtf8 => "the encoding is not UTF-8",
             PostgresError::NotOurs => "the database is another program's",
         }
