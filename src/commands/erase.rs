@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, ensure};
 use indicatif::HumanCount;
 
 use crate::domain::Username;
@@ -29,21 +29,27 @@ pub async fn erase(plan: ErasePlan) -> anyhow::Result<String> {
     Ok(format!("erased {} users; {} were not there", HumanCount(erased), HumanCount(absent)))
 }
 
-/// The usernames of the arguments, or of the lines of stdin if the only argument is `-`.
+/// The usernames of the arguments, or of the lines of stdin if the only argument is `-`. Lines may
+/// be empty, but not all of them.
 fn parse(arguments: Vec<String>) -> anyhow::Result<Vec<Username>> {
-    let (what, names) = match &*arguments {
-        [argument] if argument == "-" => {
-            let lines = io::stdin().lock().lines().collect::<io::Result<Vec<_>>>();
-            ("line", lines.context("cannot read stdin")?)
-        }
-        _ => ("argument", arguments),
-    };
-    let mut usernames = Vec::with_capacity(names.len());
-    for (index, name) in names.iter().enumerate().filter(|(_, name)| !name.trim().is_empty()) {
-        match Username::parse(name.trim()) {
-            Ok(username) => usernames.push(username),
-            Err(error) => bail!("{what} {}: {error}; nobody was erased", index + 1),
+    if arguments != ["-"] {
+        let arguments = (1..).zip(&arguments);
+        return arguments.map(|(number, name)| parse_one("argument", number, name)).collect();
+    }
+    let mut usernames = Vec::new();
+    for (number, line) in (1..).zip(io::stdin().lock().split(b'\n')) {
+        let line = line.context("cannot read stdin")?;
+        let line = str::from_utf8(&line)
+            .map_err(|_| anyhow!("line {number}: not UTF-8: convert it; nobody was erased"))?;
+        if !line.trim().is_empty() {
+            usernames.push(parse_one("line", number, line)?);
         }
     }
+    ensure!(!usernames.is_empty(), "there is no username on stdin; nobody was erased");
     Ok(usernames)
+}
+
+fn parse_one(what: &str, number: u64, name: &str) -> anyhow::Result<Username> {
+    let username = Username::parse(name.trim());
+    username.map_err(|error| anyhow!("{what} {number}: {error}; nobody was erased"))
 }

@@ -15,6 +15,17 @@ fn erase(service: &Service, usernames: &[&str]) -> (Option<i32>, String, String)
     (status.code(), output, error)
 }
 
+fn erase_lines(service: &Service, lines: &[u8]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(BINARY);
+    clean_environment(&mut command).args(["erase", "-"]).current_dir(service.folder().path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
 #[test]
 fn users_are_erased_while_the_service_runs_and_once_more_is_no_error() {
     for journal in ["wal", "truncate"] {
@@ -65,16 +76,7 @@ fn usernames_are_read_from_stdin_and_a_wrong_one_erases_nobody() {
     for name in &names {
         client.send("PUT", &format!("/hello/{name}"), body).unwrap().expect_status(204);
     }
-    let erase_lines = |lines: &str| {
-        let mut command = Command::new(BINARY);
-        clean_environment(&mut command).args(["erase", "-"]).current_dir(service.folder().path());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
+    let erase_lines = |lines: &str| erase_lines(&service, lines.as_bytes());
     let lines = names.join("\n");
     let (status, output, error) = erase_lines(&format!("{lines}\nHunter2\n"));
     assert_eq!((status, &*output), (Some(1), ""));
@@ -88,6 +90,31 @@ fn usernames_are_read_from_stdin_and_a_wrong_one_erases_nobody() {
     for name in [&names[0], &names[1499]] {
         service.get(&format!("/hello/{name}")).expect_status(404);
     }
+}
+
+#[test]
+fn to_name_nobody_is_an_error() {
+    let service = Service::start(&[]);
+    service.save("John", "1990-05-20");
+    for (arguments, told) in [
+        (&[""][..], "argument 1: the username is empty; nobody was erased"),
+        (&["   "], "argument 1: the username is empty"),
+        (&["John", ""], "argument 2: the username is empty"),
+    ] {
+        let (status, output, error) = erase(&service, arguments);
+        assert_eq!((status, &*output), (Some(1), ""), "{arguments:?}");
+        assert!(error.contains(told), "{arguments:?}: {error}");
+    }
+    for (lines, told) in [
+        (&b""[..], "there is no username on stdin; nobody was erased"),
+        (b"\n \r\n", "there is no username on stdin; nobody was erased"),
+        (b"John\n\nJos\xe9\n", "line 3: not UTF-8: convert it; nobody was erased"),
+    ] {
+        let (status, output, error) = erase_lines(&service, lines);
+        assert_eq!((status, &*output), (Some(1), ""), "{lines:?}");
+        assert!(error.contains(told), "{lines:?}: {error}");
+    }
+    service.get("/hello/John").expect_status(200);
 }
 
 #[test]
