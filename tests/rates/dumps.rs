@@ -104,6 +104,18 @@ fn a_refused_dump_changes_nothing_and_its_line_is_named() {
         // Ends that are missing.
         (SMALL.trim_end().trim_end_matches("\\.").into(), "line 11: the dump is cut short"),
         (
+            SMALL[..SMALL.find("\t2016-01-01\t1001").unwrap()].into(),
+            "line 10: the dump is cut short within a row of prices",
+        ),
+        (
+            SMALL[..SMALL.find("003").unwrap()].into(),
+            "line 11: the dump is cut short within a row of prices",
+        ),
+        (
+            format!("{}\\\n", &SMALL[..SMALL.find("anggang").unwrap()]).into(),
+            "line 5: the dump is cut short within a row of ports",
+        ),
+        (
             SMALL[..SMALL.find("COPY public.prices").unwrap()].into(),
             "the dump has no COPY of prices",
         ),
@@ -117,6 +129,14 @@ fn a_refused_dump_changes_nothing_and_its_line_is_named() {
         (b"\x1f\x8b\x08\x00".to_vec(), "a gzip file, not a plain dump: unpack it"),
         (b"\x28\xb5\x2f\xfd\x00".to_vec(), "a zstd file"),
         (b"SQLite format 3\0".to_vec(), "a SQLite database"),
+        (
+            SMALL.encode_utf16().fold(b"\xff\xfe".to_vec(), |mut bytes, unit| {
+                bytes.extend(unit.to_le_bytes());
+                bytes
+            }),
+            "a text in UTF-16, not a plain dump: dump again with pg_dump --file=DUMP",
+        ),
+        (after("\u{feff}SET a = 1;\n"), "line 13: this statement may change rows"),
         (
             b"SET a = 1;\nINSERT INTO public.ports VALUES ('CNGGZ', 'x', NULL);\n".to_vec(),
             "line 2: this dump holds INSERT statements, as pg_dump --inserts writes them: dump again without",
@@ -152,6 +172,7 @@ fn the_smallest_dump_is_loaded_in_whatever_order_and_form() {
         SMALL.to_owned(),
         [&*blocks[2], &blocks[1], &blocks[0]].concat(),
         SMALL.replace('\n', "\r\n"),
+        format!("\u{feff}{SMALL}"),
         SMALL.replace("public.", ""),
         SMALL.replace("public.prices", "\"public\".\"prices\""),
         SMALL.replace("COPY", "\n/* a comment;\n*/ copy").replace("FROM stdin", "from STDIN"),

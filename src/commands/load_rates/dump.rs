@@ -47,6 +47,8 @@ impl Row<'_> {
 pub struct Dump<R> {
     input: R,
     line: Vec<u8>,
+    /// Whether a line end was read after it.
+    has_line_end: bool,
     number: u64,
     bytes: u64,
     statements: Statements,
@@ -74,6 +76,7 @@ impl<R: BufRead> Dump<R> {
         Ok(Dump {
             input,
             line: Vec::new(),
+            has_line_end: false,
             number: 0,
             bytes: 0,
             statements: Statements::default(),
@@ -104,6 +107,12 @@ impl<R: BufRead> Dump<R> {
             }
             let (table, began) = (block.table, self.number);
             self.join_escaped_line_ends()?;
+            ensure!(
+                self.has_line_end,
+                "line {}: the dump is cut short within a row of {}",
+                self.number,
+                table.name()
+            );
             self.fields.read(&self.line);
             let block = self.block.as_ref().expect("the block has not ended");
             let (found, wanted) = (self.fields.len(), block.order.len());
@@ -126,6 +135,7 @@ impl<R: BufRead> Dump<R> {
         let mut input = (&mut self.input).take(LINE_BYTES_MAX as u64 + 1);
         let before = self.line.len();
         let read = input.read_until(b'\n', &mut self.line).context("cannot read the dump")?;
+        self.has_line_end = read > 0 && self.line.last() == Some(&b'\n');
         if read == 0 {
             return Ok(false);
         }
@@ -162,6 +172,8 @@ impl<R: BufRead> Dump<R> {
         let number = self.number;
         let line = str::from_utf8(&self.line)
             .map_err(|_| anyhow::anyhow!("line {number}: not UTF-8: dump with --encoding=UTF8"))?;
+        // The byte order mark of an editor or another shell.
+        let line = line.strip_prefix('\u{feff}').filter(|_| number == 1).unwrap_or(line);
         let is_between = self.statements.unfinished().is_none();
         if let Some(command) = line.strip_prefix('\\').filter(|_| is_between) {
             return self.check_command(command);
