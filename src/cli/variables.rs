@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
 /// What the names of all variables of this program start with.
@@ -52,8 +52,10 @@ impl Given {
         }
     }
 
-    /// Names in `error` the variables that values came from.
+    /// Names in `error` the variables that values came from, and says how to unset one that
+    /// conflicts.
     pub fn name_origins(&self, error: &mut clap::Error) {
+        let mut is_of_variable = false;
         for kind in [ContextKind::InvalidArg, ContextKind::PriorArg] {
             let Some(ContextValue::String(arg)) = error.get(kind) else { continue };
             // As in `--listen <ADDR>`.
@@ -61,7 +63,12 @@ impl Given {
             let origin = self.origin(&flag, &[]);
             if origin != flag {
                 error.insert(kind, ContextValue::String(origin));
+                is_of_variable = true;
             }
+        }
+        if is_of_variable && error.kind() == ErrorKind::ArgumentConflict {
+            let advice = "a variable with an empty value counts as unset".into();
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice]));
         }
     }
 

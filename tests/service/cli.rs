@@ -112,6 +112,25 @@ fn bad_flags_exit_2_and_say_what_is_right() {
 }
 
 #[test]
+fn variables_that_conflict_are_named_with_how_to_unset_one() {
+    let mut command = binary(&[]);
+    command.env("HELLO_BIRTHDAY_DATABASE_URL", "sqlite:x");
+    command.env("HELLO_BIRTHDAY_DATABASE_URL_FILE", "url");
+    let (status, _, error) = run(command);
+    assert_eq!(status.code(), Some(2), "{error}");
+    for told in [
+        "HELLO_BIRTHDAY_DATABASE_URL_FILE",
+        "cannot be used with",
+        "a variable with an empty value counts as unset",
+    ] {
+        assert!(error.contains(told), "{error}");
+    }
+    let flags = ["--database-url-file", "url", "--database-url", "sqlite:x"];
+    let (_, _, error) = run(binary(&flags));
+    assert!(!error.contains("variable"), "{error}");
+}
+
+#[test]
 fn no_error_shows_a_password() {
     let folder = new_folder();
     let file = folder.path().join("url");
