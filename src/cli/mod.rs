@@ -76,8 +76,7 @@ pub enum Command {
     ///
     /// The dump is plain text with the tables regions, ports and prices. Readers find the earlier
     /// rates until all new ones are loaded. If anything in the dump is invalid, the error names the
-    /// line and nothing changes. A SQLite file must exist: the service or migrate creates it. On
-    /// Postgres, run this as the role that owns the tables.
+    /// line and nothing changes. On Postgres, run this as the role that owns the tables.
     LoadRates(LoadRatesArgs),
     /// Erase the data of users at their request; the service may be running
     ///

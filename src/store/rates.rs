@@ -85,8 +85,8 @@ pub(crate) enum RatesLoad {
 }
 
 impl RatesLoad {
-    /// Opens the database, migrating it as needed, and begins. A SQLite file must exist. `ca_file`
-    /// is as in [`StoreOptions`](super::StoreOptions).
+    /// Opens the database, creating and migrating it as needed, and begins. `ca_file` is as in
+    /// [`StoreOptions`](super::StoreOptions).
     pub async fn begin(source: &UrlSource, ca_file: Option<&Path>) -> anyhow::Result<RatesLoad> {
         Ok(match source.read()? {
             DatabaseUrl::Sqlite(url) => RatesLoad::Sqlite(SqliteRatesLoad::begin(&url)?),

@@ -56,8 +56,6 @@ fn main() {
         .collect();
     println!("\n| load | prices | s | prices/s | peak MiB |\n|---|---|---|---|---|");
     for (name, size, url) in &databases {
-        // A load creates no file.
-        drop(start(folder.path(), url));
         load_dump(name, *size, url, folder.path());
     }
     if is_asked("meanwhile") {

@@ -60,20 +60,8 @@ impl Database {
         command
     }
 
-    /// Creates or updates the schema.
-    pub fn migrate(&self) {
-        let mut command = Command::new(BINARY);
-        command.args(["migrate", "--database-url", &self.url]);
-        clean_environment(&mut command).current_dir(self.folder.path());
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Loads a dump to the end, into a file that is created if it is missing.
+    /// Loads a dump to the end.
     pub fn load(&self, dump: &[u8]) -> Loaded {
-        if self.is_sqlite() && !self.folder.path().join("rates.db").exists() {
-            self.migrate();
-        }
         let file = self.folder.path().join("dump.sql");
         std::fs::write(&file, dump).unwrap();
         let mut command = self.load_command();

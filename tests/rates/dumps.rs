@@ -1,7 +1,6 @@
 //! Which dumps are loaded, and what is said of the others.
 
 use std::fs;
-use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::cluster::{execute, programs};
@@ -264,29 +263,8 @@ fn a_file_that_is_missing_or_a_folder_is_named() {
 }
 
 #[test]
-fn rates_are_not_loaded_into_a_file_that_is_not_there() {
-    let database = Database::sqlite("");
-    let mut child = database.load_command().spawn().unwrap();
-    child.stdin.take().unwrap().write_all(SMALL.as_bytes()).unwrap();
-    let loaded = Loaded::of(child.wait_with_output().unwrap());
-    assert_eq!((loaded.status, &*loaded.output), (Some(1), ""));
-    assert!(loaded.error.contains("there is no file"), "{}", loaded.error);
-    assert!(loaded.error.contains("create it with hello-birthday migrate"), "{}", loaded.error);
-    assert_eq!(fs::read_dir(database.folder.path()).unwrap().count(), 0);
-    // An older schema is updated.
-    database.migrate();
-    let file = database.folder.path().join("rates.db");
-    let older = "drop table prices; drop table ports; drop table regions; drop table rates_loads;
-        delete from schema_versions where version > 1";
-    rusqlite::Connection::open(file).unwrap().execute_batch(older).unwrap();
-    let loaded = database.load(SMALL.as_bytes());
-    assert_eq!(loaded.status, Some(0), "{}", loaded.error);
-}
-
-#[test]
 fn a_terminal_sees_a_bar_and_a_log_a_line_for_each_tenth() {
     let database = Database::sqlite("");
-    database.migrate();
     let file = database.folder.path().join("dump.sql");
     fs::write(&file, sample().to_dump()).unwrap();
     let mut command = Command::new("script");

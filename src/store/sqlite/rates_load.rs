@@ -39,11 +39,9 @@ pub(crate) struct SqliteRatesLoad {
 }
 
 impl SqliteRatesLoad {
-    /// Opens the file, migrating it as needed, and takes a number. Never creates the file: under a
-    /// mistaken path, nobody would read the rates. Keeps the journal, which others may be using.
+    /// Opens the file, keeping the journal of one that others may be using, and takes a number.
     pub fn begin(url: &SqliteUrl) -> Result<SqliteRatesLoad, SqliteError> {
-        let url = SqliteUrl { may_create: false, ..url.clone() };
-        let file = DatabaseFile::prepare(&url, journal_in_use(&url.path), Migrate::Auto)?;
+        let file = DatabaseFile::prepare(url, journal_in_use(&url.path), Migrate::Auto)?;
         let connection = file.writer()?;
         let mut load = SqliteRatesLoad { file, connection, number: 0 };
         load.number = load.transaction(|connection| {
