@@ -59,7 +59,10 @@ impl Problem {
 
     /// 404: no rates were loaded yet.
     pub fn no_rates() -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "no rates are loaded: try again once they are")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "no rates are loaded: load a dump with hello-birthday load-rates FILE",
+        )
     }
 
     /// 404: there is no such path.

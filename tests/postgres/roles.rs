@@ -71,7 +71,7 @@ fn the_owner_migrates_and_the_service_serves_with_tokens() {
         service.save("John", "1990-05-20");
         service.save("John", "1990-05-21");
         service.get("/hello/John").expect_status(200);
-        service.get("/rates").expect_problem(404, "no rates are loaded");
+        service.get("/rates").expect_problem(404, "hello-birthday load-rates");
     };
     use_it();
     // A new cluster is not the only one that it is executed in.

@@ -72,11 +72,11 @@ fn a_long_range_has_every_day_newest_first() {
 }
 
 #[test]
-fn until_something_is_loaded_it_is_404_that_says_so() {
+fn until_something_is_loaded_it_is_404_that_says_how_to_load() {
     for database in Database::both() {
         let service = database.start(&[]);
         for path in [MONTH.path(), "/rates".to_owned(), "/rates?date_from=x".to_owned()] {
-            service.get(&path).expect_problem(404, "no rates are loaded");
+            service.get(&path).expect_problem(404, "hello-birthday load-rates FILE");
         }
         // A load needs no restart.
         database.load_rows(&sample());

@@ -23,7 +23,7 @@ use self::dump::Dump;
 use self::rates::Rates;
 use super::progress::Progress;
 use crate::cli::LoadPlan;
-use crate::store::{PlaceKind, RatesLoad};
+use crate::store::{DatabaseUrl, PlaceKind, RatesLoad};
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -35,12 +35,18 @@ const ROWS_PER_UPDATE: u64 = 1024;
 pub async fn load_rates(plan: LoadPlan) -> anyhow::Result<String> {
     let (input, bytes) = open(&plan.file)?;
     let dump = Dump::open(input)?;
+    let new_file = match plan.database.read()? {
+        DatabaseUrl::Sqlite(url) if !url.path.exists() => Some(url.path),
+        _ => None,
+    };
     let mut loading = Loading { plan, load: None };
     match loading.read(dump, Progress::start("read", "bytes", bytes)).await {
         Ok(rates) => {
             let load = loading.load.take().expect("it has begun");
             load.finish().await.context("cannot finish the load")?;
-            Ok(rates)
+            // The path may be mistaken.
+            let created = new_file.map(|path| format!("\ncreated {}", path.display()));
+            Ok(rates + &created.unwrap_or_default())
         }
         Err(error) => {
             if let Some(load) = loading.load {
