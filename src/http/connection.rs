@@ -402,6 +402,11 @@ impl TrackedStream {
     /// request, if any.
     pub fn put_back(&mut self, bytes: Bytes) {
         self.state.free_large();
+        // hyper pauses after some requests, and may not have read all that was put back before.
+        let bytes = match self.read_ahead.is_empty() {
+            true => bytes,
+            false => [bytes, std::mem::take(&mut self.read_ahead)].concat().into(),
+        };
         if is_empty_line(&bytes) {
             self.state.correct(Phase::Idle);
             self.state.set_request_bytes(0);

@@ -510,6 +510,30 @@ mod tests {
         assert_eq!(server.metrics.timed_out_heads.get(), 0);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn pipelined_requests_are_answered_however_many_there_are() {
+        let large = GET.replace("Host", &format!("X: {}\r\nHost", "x".repeat(12 * 1024)));
+        let cases = [
+            (GET.repeat(1000), 1000),
+            (PUT.repeat(1000), 1000),
+            (CHUNKED.repeat(1000), 1000),
+            (format!("{large}{}", PUT.repeat(1000)), 1001),
+            (format!("{}{large}", PUT.repeat(17)).repeat(20), 18 * 20),
+        ];
+        for (requests, count) in cases {
+            let server = server(Reading);
+            let mut client = connect(&server);
+            let start = &requests[..100];
+            let sent = async {
+                send(&mut client, &requests).await;
+                expect_answers(&mut client, count).await;
+            };
+            timeout(SECOND, sent).await.unwrap_or_else(|_| panic!("{count} of {start:?}"));
+            client.shutdown().await.unwrap();
+            assert_eq!(read_to_end(&mut client).await, "", "{start:?}");
+        }
+    }
+
     fn allow_many_files() {
         let mut files = getrlimit(Resource::Nofile);
         files.current = files.maximum;
