@@ -46,6 +46,9 @@ pub const RESPONSE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// that unnecessary. Not longer than `IDLE_TIMEOUT_DRAINING`, so as not to delay a drain.
 const READ_AHEAD_CHECK_DELAY: Duration = IDLE_TIMEOUT_DRAINING;
 
+/// Bytes between two requests that are skipped: a line or two.
+const EMPTY_LINE_BYTES_MAX: usize = 4;
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -433,9 +436,9 @@ impl TrackedStream {
 }
 
 /// Whether `bytes` are what some clients send after a body, which starts no request (RFC 9112,
-/// section 2.2).
+/// section 2.2). More of them take memory as those of a request do.
 fn is_empty_line(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| b"\r\n".contains(byte))
+    bytes.len() <= EMPTY_LINE_BYTES_MAX && bytes.iter().all(|byte| b"\r\n".contains(byte))
 }
 
 impl AsyncRead for TrackedStream {

@@ -566,6 +566,7 @@ mod tests {
         for (start, rest) in [
             (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {bytes}"), "\r\n\r\n"),
             (format!("{GET}GET / HTTP/1.1\r\nHost: a\r\nX: {bytes}"), "\r\n\r\n"),
+            (format!("{GET}{}", "\r\n".repeat(6 * 1024)), GET),
             (format!("{put}Content-Length: {}\r\n\r\n{bytes}", bytes.len() + 1), "x"),
             (format!("{put}Transfer-Encoding: chunked\r\n\r\n3001\r\n{bytes}"), "x\r\n0\r\n\r\n"),
         ] {
