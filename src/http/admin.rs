@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use super::handlers::{close_unless_read, text, with_body};
+use super::handlers::{text, with_body};
 use super::host::check_host;
 use super::{Handler, Problem, Request, Response};
 use crate::lifecycle::Lifecycle;
@@ -27,9 +27,7 @@ pub struct Admin {
 
 impl Handler for Admin {
     async fn handle(&self, request: Request) -> Response {
-        let mut response = self.answer(&request).unwrap_or_else(Response::from);
-        close_unless_read(&mut response, request.body());
-        response
+        self.answer(&request).unwrap_or_else(Response::from)
     }
 }
 

@@ -13,7 +13,8 @@ use super::connection::ConnectionState;
 /// shed, even while its handler runs.
 pub struct RequestBody {
     incoming: Incoming,
-    /// `None` once it is complete.
+    /// `None` once it is complete. `is_end_stream` does not say so reliably: it stays false after
+    /// the last chunk of a body without a length.
     connection: Option<Arc<ConnectionState>>,
 }
 
@@ -21,12 +22,6 @@ impl RequestBody {
     pub(super) fn new(incoming: Incoming, connection: &Arc<ConnectionState>) -> RequestBody {
         let connection = (!incoming.is_end_stream()).then(|| connection.clone());
         RequestBody { incoming, connection }
-    }
-
-    /// Whether it is empty or read to its end. `is_end_stream` does not say so reliably: it
-    /// stays false after the last chunk of a body without a length.
-    pub(super) fn is_complete(&self) -> bool {
-        self.connection.is_none()
     }
 }
 

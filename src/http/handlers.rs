@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use tokio::time::timeout;
@@ -75,7 +75,6 @@ impl Handler for Api {
             if route.is_uncacheable() {
                 response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
             }
-            close_unless_read(&mut response, &body);
             timer.end(response.status());
             response
         }
@@ -182,14 +181,6 @@ async fn read(body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
     };
     let read = timeout(BODY_TIMEOUT, read).await;
     read.unwrap_or_else(|_| Err(Problem::request_timeout("body", BODY_TIMEOUT.as_secs())))
-}
-
-/// Adds `Connection: close` if a part of the body is unread, since no other request can
-/// follow on the connection then.
-pub(super) fn close_unless_read(response: &mut Response, body: &RequestBody) {
-    if !body.is_complete() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
 }
 
 fn options(route: Route<'_>) -> Response {

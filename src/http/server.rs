@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Connections, HEAD_TIMEOUT, Phase, TrackedStream};
+use super::connection::{ConnectionState, Connections, HEAD_TIMEOUT, Phase, TrackedStream};
 use super::{Handler, Problem, Request, RequestBody, Response};
 use crate::metrics::ListenerMetrics;
 
@@ -200,7 +200,7 @@ impl<H: Handler> Server<H> {
                     // The connection ends instead.
                     pending::<()>().await;
                 }
-                let response = self.answer(request).await;
+                let response = self.answer(request, state).await;
                 state.enter(Phase::WritingResponse);
                 Ok::<_, Infallible>(response)
             }
@@ -263,8 +263,13 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Calls the handler, and answers 500 if it panics.
-    fn answer(&self, request: Request) -> impl Future<Output = Response> {
+    /// Calls the handler, and answers 500 if it panics. Adds `Connection: close` if no other
+    /// request can follow on the connection.
+    fn answer(
+        &self,
+        request: Request,
+        connection: &ConnectionState,
+    ) -> impl Future<Output = Response> {
         // No async block: it would reserve memory for the handler's future twice.
         let answer = AssertUnwindSafe(self.handler.handle(request)).catch_unwind();
         answer.map(|answer| {
@@ -272,7 +277,7 @@ impl<H: Handler> Server<H> {
                 self.metrics.panics.inc();
                 Problem::internal_error().into()
             });
-            if self.connections.is_draining() {
+            if self.connections.is_draining() || connection.has_unread_body() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response
