@@ -146,7 +146,7 @@ impl ConnectionState {
     }
 
     /// Records that the buffer of the last request is freed.
-    fn free_large(&self) {
+    pub fn free_large(&self) {
         let bytes = self.large_bytes.swap(0, Ordering::Relaxed);
         if bytes > 0 {
             let mut unfinished = lock(&self.server.unfinished);

@@ -240,6 +240,7 @@ impl<H: Handler> Server<H> {
         let stream = stream.into_stream();
         let is_shed = guard.state.is_shed();
         guard.state.finish_receiving();
+        guard.state.free_large();
         match timed_out {
             None if is_http2 => send_last(stream, HTTP2_REFUSAL).await,
             None | Some(Phase::ResponseSent) => linger(stream).await,
@@ -653,6 +654,11 @@ mod tests {
         }
         for mut client in send_starts(&server, &large, 10).await {
             expect_answers(&mut client, 1).await;
+        }
+        // Those that the server has closed, and their clients have not, hold no buffer.
+        let last = large.replace("\r\nX", "\r\nConnection: close\r\nX");
+        for client in &mut send_starts(&server, &last, admitted + 10).await {
+            expect_answers(client, 1).await;
         }
         assert_eq!(server.metrics.shed_requests.get(), 10);
     }
