@@ -473,10 +473,8 @@ impl AsyncRead for TrackedStream {
             }
             Phase::Idle | Phase::ResponseSent
                 if self.has_responded && is_empty_line(&buffer.filled()[filled..]) => {}
-            phase @ (Phase::Idle | Phase::ResponseSent) => {
-                let read_before = if phase == Phase::Idle { 0 } else { self.read_bytes };
-                self.state.set_request_bytes(read_before + read);
-                self.counted_bytes = 0;
+            Phase::Idle | Phase::ResponseSent => {
+                self.state.set_request_bytes(request_bytes + read);
                 self.state.enter(Phase::ReadingHead);
             }
             Phase::Refused | Phase::WritingResponse => {}
@@ -516,6 +514,9 @@ impl AsyncWrite for TrackedStream {
         if self.state.phase() == Phase::WritingResponse {
             self.state.enter(Phase::ResponseSent);
             self.has_responded = true;
+            // A next request may have begun in the last read.
+            self.state.set_request_bytes(self.read_bytes);
+            self.counted_bytes = 0;
             if self.state.is_large() {
                 self.state.wake.notify_one();
             }

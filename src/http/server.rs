@@ -540,6 +540,24 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn only_the_bytes_of_one_request_are_counted() {
+        const BODY_BYTES: usize = 8000;
+        let server = server(Reading);
+        let mut client = connect(&server);
+        let body = "x".repeat(BODY_BYTES);
+        let put =
+            format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY_BYTES}\r\n\r\n{body}");
+        let (start, rest) = put.split_at(put.len() / 2);
+        send(&mut client, start).await;
+        for _ in 0..UNFINISHED_BYTES_MAX / put.len() + 1 {
+            // The end of a body arrives with the next head.
+            send(&mut client, &format!("{rest}{start}")).await;
+            expect_answers(&mut client, 1).await;
+        }
+        assert_eq!(server.metrics.shed_requests.get(), 0);
+    }
+
     fn allow_many_files() {
         let mut files = getrlimit(Resource::Nofile);
         files.current = files.maximum;
