@@ -114,6 +114,8 @@ impl<H: Handler> Server<H> {
         // A client may close its sending side and still wait for the response.
         http.half_close(true)
             .max_buf_size(HEAD_BYTES_MAX)
+            // The buffer holds more than that after pipelined requests.
+            .max_header_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             // `ConnectionState` bounds more than that, and answers 408.
             .header_read_timeout(None);
@@ -432,6 +434,26 @@ mod tests {
             assert_ne!(length, 0, "closed after {answers:?}");
         }
         assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), count, "{answers}");
+    }
+
+    #[tokio::test]
+    async fn a_long_head_is_refused_after_other_requests_too() {
+        let server = server(Reading);
+        let get = |bytes: usize| {
+            let padding = bytes - "GET / HTTP/1.1\r\nX: \r\nHost: a\r\n\r\n".len();
+            format!("GET / HTTP/1.1\r\nX: {}\r\nHost: a\r\n\r\n", "x".repeat(padding))
+        };
+        for before in [1, 3, 9] {
+            for (bytes, is_answered) in [(HEAD_BYTES_MAX - 1, true), (HEAD_BYTES_MAX + 1, false)] {
+                let mut client = connect(&server);
+                send(&mut client, &format!("{}{}", get(4096).repeat(before), get(bytes))).await;
+                client.shutdown().await.unwrap();
+                let answers = read_to_end(&mut client).await;
+                let answered = before + usize::from(is_answered);
+                assert_eq!(answers.matches(" 200 OK\r\n").count(), answered, "{answers}");
+                assert_eq!(answers.contains("HTTP/1.1 431 "), !is_answered, "{answers}");
+            }
+        }
     }
 
     /// Everything that arrives until the server closes.
