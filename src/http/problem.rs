@@ -134,7 +134,11 @@ impl Problem {
 
     /// The last response of a connection, as hyper would send it.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let body = self.body();
+        [self.head(), self.body()].concat()
+    }
+
+    /// The same in response to HEAD.
+    pub fn head(&self) -> Vec<u8> {
         let mut response = format!(
             "HTTP/1.1 {}\r\n\
              content-type: application/problem+json\r\n\
@@ -143,7 +147,7 @@ impl Problem {
              connection: close\r\n\
              date: {}\r\n",
             self.status,
-            body.len(),
+            self.body().len(),
             http_date()
         )
         .into_bytes();
@@ -153,7 +157,6 @@ impl Problem {
             response.extend(b"\r\n");
         }
         response.extend(b"\r\n");
-        response.extend(body);
         response
     }
 

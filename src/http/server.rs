@@ -5,9 +5,11 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use hyper::Method;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
@@ -194,8 +196,10 @@ impl<H: Handler> Server<H> {
     async fn serve_connection(self: &Arc<Self>, stream: TcpStream) {
         let guard = self.connections.open();
         let state = &guard.state;
+        let is_head = AtomicBool::new(false);
         let service = |request: hyper::Request<Incoming>| {
             let is_admitted = state.begin_request();
+            is_head.store(request.method() == Method::HEAD, Ordering::Relaxed);
             let request = request.map(|body| RequestBody::new(body, state));
             async move {
                 if !is_admitted {
@@ -259,7 +263,12 @@ impl<H: Handler> Server<H> {
             }
             Some(Phase::Refused) => {
                 self.metrics.shed_requests.inc();
-                send_last(stream, &Problem::too_many_large_requests().to_bytes()).await;
+                let problem = Problem::too_many_large_requests();
+                let response = match is_head.into_inner() {
+                    true => problem.head(),
+                    false => problem.to_bytes(),
+                };
+                send_last(stream, &response).await;
             }
             Some(Phase::WritingResponse) => self.metrics.timed_out_responses.inc(),
             Some(Phase::Idle) => {}
@@ -680,6 +689,12 @@ mod tests {
             let end = read_to_end(&mut client).await;
             assert!(end.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{end}");
             assert!(end.contains("\r\nretry-after: 1\r\n"), "{end}");
+            assert!(end.ends_with('}'), "{end}");
+        }
+        for mut client in send_starts(&server, &large.replace("GET", "HEAD"), 10).await {
+            let end = read_to_end(&mut client).await;
+            assert!(end.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{end}");
+            assert!(end.ends_with("\r\n\r\n"), "a body: {end}");
         }
         // Requests that are not large do not count.
         clients.extend(send_starts(&server, &head(7 * 1024), 10).await);
@@ -700,7 +715,7 @@ mod tests {
         for client in &mut send_starts(&server, &last, admitted + 10).await {
             expect_answers(client, 1).await;
         }
-        assert_eq!(server.metrics.shed_requests.get(), 10);
+        assert_eq!(server.metrics.shed_requests.get(), 20);
     }
 
     #[tokio::test(start_paused = true)]
