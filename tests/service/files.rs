@@ -261,7 +261,10 @@ fn a_file_that_is_replaced_is_not_touched() {
         service.put("/hello/John", body).expect_status(503);
         service.get("/hello/John").expect_status(503);
     }
-    service.wait_for_log("was moved, replaced or deleted");
+    let log = service.wait_for_log("was moved, replaced or deleted");
+    for ending in ["wal", "shm", "journal"] {
+        assert!(log.contains(&format!("users.db-{ending}")), "{log}");
+    }
     service.stop();
     assert!(fs::read(&file).unwrap() == before, "the file that replaced it was written");
 

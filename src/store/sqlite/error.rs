@@ -57,7 +57,7 @@ pub enum SqliteError {
     #[error("{} is on a network file system, where WAL loses data, or on one not known as local: leave out --sqlite-journal wal", .0.display())]
     WalOnNetwork(PathBuf),
     /// The file was moved, replaced or deleted while in use.
-    #[error("{} was moved, replaced or deleted while in use: put it back; or, if you mean to use the new file, stop the service, delete {}-wal and {}-shm, and start it again", .0.display(), .0.display(), .0.display())]
+    #[error("{file} was moved, replaced or deleted while in use: put it back; or, if you mean to use the new file, stop the service, delete {file}-wal, {file}-shm and {file}-journal, and start it again", file = .0.display())]
     Moved(PathBuf),
     /// Another load of rates began after this one.
     #[error("another load of rates into {} has begun: this one was stopped and changed nothing; load one dump at a time", .0.display())]
