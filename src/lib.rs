@@ -3,8 +3,8 @@
 //! In reading order: `domain` knows names, dates, birthdays and rates; `store` keeps them, many
 //! requests to a batch; `http` serves both over HTTP; `commands` is what the binary does, with
 //! the life of the service in `serve`. Imports go from the last to the first of these. The
-//! rest is at their edges: `authorities`, `cli`, `clock`, `lifecycle`, `listener`, `logging`,
-//! `metrics`, `reporting` and `systemd`.
+//! rest is at their edges: `authorities`, `cli`, `clock`, `files`, `lifecycle`, `listener`,
+//! `logging`, `metrics`, `reporting` and `systemd`.
 //!
 //! What is public is for the binary, the tests and the benches.
 
@@ -13,6 +13,7 @@ mod cli;
 mod clock;
 mod commands;
 pub mod domain;
+mod files;
 pub mod http;
 mod lifecycle;
 mod listener;

@@ -1,6 +1,5 @@
 //! Makes a consistent copy of the SQLite file, while it is served.
 
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -10,25 +9,34 @@ use anyhow::{Context, bail};
 use indicatif::HumanCount;
 
 use crate::cli::BackupPlan;
+use crate::files::{beside, folder_of, follow, is_same};
 use crate::store::{DatabaseUrl, backup_sqlite};
 
 /// How long to wait for another host's backup, which most likely makes this one unnecessary.
 const BACKUP_LOCK_TIMEOUT: Duration = Duration::from_mins(15);
+
+/// What SQLite appends to the name of a database: nothing, and the endings of the files beside it.
+const DATABASE_ENDINGS: [&str; 4] = ["", "-journal", "-wal", "-shm"];
 
 /// Carries out `plan`. Returns a sentence about the result.
 pub fn backup(plan: &BackupPlan) -> anyhow::Result<String> {
     let DatabaseUrl::Sqlite(database) = plan.database.read()? else {
         bail!("backup copies a SQLite file: use pg_dump for a Postgres database");
     };
-    let file = &plan.file;
+    // The backup is meant for the disk that a link leads to.
+    let file = &follow(&plan.file);
+    let new = beside(file, ".new");
+    let lock_file = beside(file, ".lock");
+    for path in files_of(&new).chain([file.clone(), lock_file.clone()]) {
+        ensure_writable(&path, &database.path)?;
+    }
     // On NFS it excludes all hosts. A process that dies releases it.
-    let _lock = lock(&beside(file, ".lock"))?;
+    let _lock = lock(&lock_file)?;
     if let Some(age) = plan.unless_newer
         && is_newer(file, age)
     {
         return Ok(format!("{} is newer than {age:?}: nothing to do", file.display()));
     }
-    let new = beside(file, ".new");
     remove_left_over(&new)?;
     let copied = backup_sqlite(&database, &new).and_then(|()| replace(file, &new));
     if copied.is_err() {
@@ -39,10 +47,21 @@ pub fn backup(plan: &BackupPlan) -> anyhow::Result<String> {
     Ok(format!("backed up {} bytes to {}", HumanCount(bytes), file.display()))
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
-    let mut path = OsString::from(file);
-    path.push(ending);
-    path.into()
+/// `database` and the files that SQLite keeps beside it.
+fn files_of(database: &Path) -> impl Iterator<Item = PathBuf> {
+    DATABASE_ENDINGS.iter().map(|ending| beside(database, ending))
+}
+
+/// Fails if `path` is a file of the database, or one that a copy must not replace, such as a device.
+fn ensure_writable(path: &Path, database: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    if files_of(&follow(database)).any(|file| is_same(path, &file)) {
+        bail!("cannot write {shown}, which belongs to the database: name another FILE");
+    }
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        bail!("cannot write {shown}, which is not a regular file: name another FILE");
+    }
+    Ok(())
 }
 
 fn lock(path: &Path) -> anyhow::Result<File> {
@@ -73,8 +92,7 @@ fn is_newer(file: &Path, age: Duration) -> bool {
 
 /// Removes what an interrupted backup left, and what SQLite keeps beside it.
 fn remove_left_over(new: &Path) -> anyhow::Result<()> {
-    for ending in ["", "-journal", "-wal", "-shm"] {
-        let path = beside(new, ending);
+    for path in files_of(new) {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", path.display()));
@@ -92,10 +110,6 @@ fn replace(file: &Path, new: &Path) -> anyhow::Result<u64> {
     copy.sync_all().with_context(cannot)?;
     let bytes = copy.metadata().with_context(cannot)?.len();
     fs::rename(new, file).with_context(cannot)?;
-    let folder = match file.parent() {
-        Some(folder) if folder != "" => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder).and_then(|folder| folder.sync_all()).with_context(cannot)?;
+    File::open(folder_of(file)).and_then(|folder| folder.sync_all()).with_context(cannot)?;
     Ok(bytes)
 }

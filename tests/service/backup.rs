@@ -1,7 +1,8 @@
 //! Copies of the SQLite file that are made while it is served.
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::thread;
@@ -19,12 +20,12 @@ fn backup(folder: &Path, arguments: &[&str]) -> (ExitStatus, String, String) {
     run(command)
 }
 
-/// The users in `file`, which must be whole and alone.
-fn users(file: &Path) -> u32 {
+/// The users in `file`, which must be whole.
+fn users(file: &Path, journal: &str) -> u32 {
     let database = Connection::open(file).unwrap();
     let get = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
     assert_eq!(get("pragma integrity_check"), "ok");
-    assert_eq!(get("pragma journal_mode"), "delete");
+    assert_eq!(get("pragma journal_mode"), journal);
     get("select cast(count(*) as text) from users").parse().unwrap()
 }
 
@@ -53,7 +54,7 @@ fn a_backup_is_whole_while_somebody_saves_and_takes_the_place_of_the_last_one() 
             let (status, output, error) = backup(service.folder().path(), &["backup/copy.db"]);
             assert!(status.success(), "{journal}: {error}");
             assert!(output.starts_with("backed up "), "{output}");
-            let now = users(&folder.join("copy.db"));
+            let now = users(&folder.join("copy.db"), "delete");
             assert!(now >= last && now > 0, "{journal}: {now} users after {last}");
             last = now;
             assert_eq!(names(&folder), ["copy.db", "copy.db.lock"], "{journal}");
@@ -63,6 +64,90 @@ fn a_backup_is_whole_while_somebody_saves_and_takes_the_place_of_the_last_one() 
         // The service serves it, which is how it is restored.
         let url = format!("--database-url=sqlite:{}", folder.join("copy.db").display());
         Service::start(&[&url]).get("/hello/John").expect_status(200);
+    }
+}
+
+#[test]
+fn a_backup_never_writes_a_file_of_the_database() {
+    let service = Service::start(&[]);
+    let path = service.folder().path();
+    fs::hard_link(path.join("hello-birthday.db"), path.join("hard.db")).unwrap();
+    symlink("hello-birthday.db", path.join("link.db")).unwrap();
+    symlink(".", path.join("here")).unwrap();
+    service.save("John", "1990-05-20");
+    let refuse = |database: &str, file: &str| {
+        let before = names(path);
+        let url = format!("--database-url=sqlite:{database}");
+        let (status, _, error) = backup(path, &[&url, file]);
+        assert_eq!(status.code(), Some(1), "{database} to {file}");
+        assert!(error.contains("belongs to the database: name another FILE"), "{file}: {error}");
+        assert_eq!(names(path), before, "{database} to {file}");
+    };
+    let refuse_all = || {
+        for database in ["hello-birthday.db", "link.db"] {
+            for file in ["", "-wal", "-shm", "-journal"] {
+                refuse(database, &format!("hello-birthday.db{file}"));
+                refuse(database, &format!("here/hello-birthday.db{file}"));
+            }
+            refuse(database, "hard.db");
+            refuse(database, "link.db");
+        }
+    };
+    refuse_all();
+    service.save("Jane", "1990-05-20");
+    service.stop_in_place();
+    // Now there is no log.
+    refuse_all();
+    assert_eq!(users(&path.join("hello-birthday.db"), "wal"), 2);
+    // The name of the copy while it is incomplete, and that of the lock.
+    for database in ["copy.db.new", "copy.db.new-wal", "copy.db.lock"] {
+        fs::copy(path.join("hello-birthday.db"), path.join(database)).unwrap();
+        refuse(database, "copy.db");
+        assert_eq!(users(&path.join(database), "wal"), 2);
+    }
+}
+
+#[test]
+fn a_backup_replaces_nothing_but_a_regular_file() {
+    let folder = new_folder();
+    let path = folder.path();
+    Service::start_in(&folder, &[]).stop();
+    let _socket = UnixListener::bind(path.join("socket")).unwrap();
+    let made = Command::new("mkfifo").arg(path.join("pipe")).status().unwrap();
+    assert!(made.success());
+    symlink("pipe", path.join("link")).unwrap();
+    symlink("loop", path.join("loop")).unwrap();
+    for folder in ["folder", "locked.db.lock", "begun.db.new"] {
+        fs::create_dir(path.join(folder)).unwrap();
+    }
+    let before = names(path);
+    let links = ["link", "loop"];
+    let files = ["socket", "pipe", "folder", "folder/", ".", "locked.db", "begun.db"];
+    for file in links.iter().chain(&files) {
+        let (status, _, error) = backup(path, &[file]);
+        assert_eq!(status.code(), Some(1), "{file}");
+        assert!(error.contains("is not a regular file: name another FILE"), "{file}: {error}");
+        assert_eq!(names(path), before, "{file}");
+    }
+    assert_eq!(names(&path.join("folder")), [""; 0]);
+    assert!(fs::metadata(path.join("pipe")).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn a_backup_is_written_where_a_link_leads() {
+    let service = Service::start(&[]);
+    let path = service.folder().path();
+    service.save("John", "1990-05-20");
+    fs::create_dir(path.join("disk")).unwrap();
+    symlink("disk/link.db", path.join("copy.db")).unwrap();
+    symlink("copy.db", path.join("disk/link.db")).unwrap();
+    for saved in 1..=2 {
+        let (status, _, error) = backup(path, &["copy.db"]);
+        assert!(status.success(), "{error}");
+        assert!(path.join("copy.db").is_symlink());
+        assert_eq!(names(&path.join("disk")), ["copy.db", "copy.db.lock", "link.db"]);
+        assert_eq!(users(&path.join("disk/copy.db"), "delete"), saved);
+        service.save("Jane", "1990-05-20");
     }
 }
 

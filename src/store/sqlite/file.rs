@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, fcntl_lock, statvfs};
 use super::SqliteError;
 use super::journal::{self, Journal, JournalChoice};
 use super::turns::{Turn, Turns};
+use crate::files::{FileId, beside, file_id, folder_of};
 use crate::store::STORE_TIMEOUT;
 use crate::store::database_url::SqliteUrl;
 use crate::store::schema::Migrate;
@@ -54,10 +55,6 @@ pub(super) struct DatabaseFile {
     /// Of those in this process that read and commit.
     pub turns: Turns,
 }
-
-/// The file system and the number that a file has in it: the same for as long
-/// as it is the same file.
-type FileId = (u64, u64);
 
 impl DatabaseFile {
     /// Creates the file if it is missing, and migrates it, as far as `migrate` allows. Refuses a
@@ -191,8 +188,7 @@ impl DatabaseFile {
     }
 
     fn open_journal(&self) -> Result<fs::File, SqliteError> {
-        let mut path = self.path.clone().into_os_string();
-        path.push("-journal");
+        let path = beside(&self.path, "-journal");
         // SQLite gives an empty one the permissions of the database.
         let mut options = OpenOptions::new();
         let opened = options.read(true).write(true).create(true).mode(0o600).open(path);
@@ -266,18 +262,6 @@ fn create_if_missing(path: &Path) -> Result<(), SqliteError> {
         }
         Err(_) => Err(SqliteError::ReadOnly(path.into())),
     }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != "" => folder,
-        _ => Path::new("."),
-    }
-}
-
-fn file_id(path: &Path) -> io::Result<FileId> {
-    let metadata = fs::metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
 }
 
 pub(super) fn set(
