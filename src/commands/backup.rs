@@ -1,12 +1,14 @@
 //! Makes a consistent copy of the SQLite file, while it is served.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use indicatif::HumanCount;
+use jiff::SignedDuration;
 
 use crate::cli::BackupPlan;
 use crate::files::{beside, folder_of, follow, is_same};
@@ -35,7 +37,8 @@ pub fn backup(plan: &BackupPlan) -> anyhow::Result<String> {
     if let Some(age) = plan.unless_newer
         && is_newer(file, age)
     {
-        return Ok(format!("{} is newer than {age:?}: nothing to do", file.display()));
+        let age = SignedDuration::try_from(age)?;
+        return Ok(format!("{} is newer than {age:#}: nothing to do", file.display()));
     }
     remove_left_over(&new)?;
     let copied = backup_sqlite(&database, &new).and_then(|()| replace(file, &new));
@@ -85,9 +88,17 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     }
 }
 
+/// Whether `file` is a SQLite file that was written less than `age` ago.
 fn is_newer(file: &Path, age: Duration) -> bool {
-    let modified = fs::metadata(file).and_then(|file| file.modified());
-    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed < age))
+    // <https://www.sqlite.org/fileformat.html>, "Magic Header String".
+    const HEADER: &[u8; 16] = b"SQLite format 3\0";
+    let mut header = [0; HEADER.len()];
+    let modified = File::open(file).and_then(|mut file| {
+        file.read_exact(&mut header)?;
+        file.metadata()?.modified()
+    });
+    let is_recent = |modified: SystemTime| modified.elapsed().is_ok_and(|elapsed| elapsed < age);
+    modified.is_ok_and(is_recent) && header == *HEADER
 }
 
 /// Removes what an interrupted backup left, and what SQLite keeps beside it.

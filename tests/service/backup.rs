@@ -165,8 +165,12 @@ fn of_several_processes_one_makes_the_backup_of_the_night() {
         runs.iter().for_each(|(status, _, error)| assert!(status.success(), "{error}"));
         runs.iter().filter(|(_, output, _)| output.starts_with("backed up ")).count()
     };
+    // A file that is no copy does not count, however new it is.
+    fs::write(folder.join("copy.db"), "").unwrap();
     assert_eq!(made(), 1);
     assert_eq!(made(), 0);
+    let (_, output, _) = backup(folder, &["--unless-newer=12h", "copy.db"]);
+    assert_eq!(output, "copy.db is newer than 12h: nothing to do\n");
     let yesterday = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     File::options()
         .write(true)
