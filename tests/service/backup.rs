@@ -214,3 +214,17 @@ fn a_backup_that_fails_leaves_the_last_one_and_says_why() {
     assert!(error.contains("damaged"), "{error}");
     assert_eq!(fs::read_to_string(path.join("copy.db")).unwrap(), "the last one");
 }
+
+#[test]
+fn a_full_disk_is_named_where_the_copy_is_and_not_the_database() {
+    let service = Service::start(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "bash", "-ec"]);
+    command.arg(format!(
+        "mkdir disk; mount -t tmpfs -o size=8k none disk; exec {BINARY} backup disk/copy.db"
+    ));
+    command.current_dir(service.folder().path());
+    let (status, _, error) = run(command);
+    assert_eq!(status.code(), Some(1), "{error}");
+    assert!(error.contains("no space is left on the disk of disk/copy.db"), "{error}");
+}

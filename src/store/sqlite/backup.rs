@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::SqliteError;
 use super::bulk::journal_in_use;
 use super::file::{DatabaseFile, set};
 use crate::store::database_url::SqliteUrl;
@@ -31,17 +32,23 @@ pub fn backup(url: &SqliteUrl, new: &Path) -> anyhow::Result<()> {
     let mut copy = Connection::open_with_flags(new, flags).with_context(cannot)?;
     // Nobody else uses it, so that it needs no shared memory, which NFS does not have.
     set(&copy, "locking_mode", "exclusive")?;
+    let explain = |error: rusqlite::Error| match error.sqlite_error_code() {
+        // Only the copy is written.
+        Some(ErrorCode::DiskFull) => SqliteError::DiskFull(new.to_owned()),
+        _ => file.explain(error),
+    };
     let began = Instant::now();
     let backup = Backup::new(&source, &mut copy)?;
     // All pages at once: a backup in steps starts again whenever another process writes.
-    while backup.step(-1).map_err(|error| file.explain(error))? != StepResult::Done {
+    while backup.step(-1).map_err(explain)? != StepResult::Done {
         ensure!(began.elapsed() < WRITER_WAIT_TIMEOUT, "the database stayed locked: try again");
         sleep(Duration::from_millis(10));
     }
     drop(backup);
     // One file, whatever the journal of the source is.
-    let mode: String =
-        copy.pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0))?;
+    let mode: String = copy
+        .pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0))
+        .with_context(cannot)?;
     ensure!(mode == "delete", "the copy has the journal {mode}");
     let check: String = copy.query_row("pragma integrity_check(1)", [], |row| row.get(0))?;
     if check != "ok" {
