@@ -277,6 +277,35 @@ fn a_file_that_is_replaced_is_not_touched() {
     service.save("Jane", "1990-05-20");
 }
 
+#[test]
+fn a_file_that_is_lost_is_not_created_while_its_log_or_journal_is_left() {
+    let folder = new_folder();
+    let file = folder.path().join("users.db");
+    let service = Service::spawn(&folder, serve("users.db"));
+    service.save("John", "1990-05-20");
+    service.kill();
+    let aside = folder.path().join("aside.db");
+    fs::rename(&file, &aside).unwrap();
+    let log = folder.path().join("users.db-wal");
+    let before = fs::read(&log).unwrap();
+    expect_refusal(&folder, serve("users.db"), "users.db-wal is left of it: put the file back");
+    assert!(!file.exists());
+    assert!(fs::read(&log).unwrap() == before, "the log has changed");
+
+    fs::rename(&aside, &file).unwrap();
+    let service = Service::spawn(&folder, serve("users.db"));
+    service.get("/hello/John").expect_status(200);
+    service.stop();
+
+    fs::remove_file(&file).unwrap();
+    let journal = folder.path().join("users.db-journal");
+    fs::write(&journal, "pages").unwrap();
+    expect_refusal(&folder, serve("users.db"), "users.db-journal is left of it");
+    // As SQLite truncates it when a transaction has ended.
+    fs::write(&journal, "").unwrap();
+    Service::spawn(&folder, serve("users.db")).get("/hello/John").expect_status(404);
+}
+
 fn connect_to_file_of(service: &Service) -> Connection {
     Connection::open(service.folder().path().join("hello-birthday.db")).unwrap()
 }

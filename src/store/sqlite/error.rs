@@ -38,6 +38,9 @@ pub enum SqliteError {
     /// There is no file, and it must not be created.
     #[error("there is no file {}: name one that exists, or create it with hello-birthday migrate and without mode=rw", .0.display())]
     Missing(PathBuf),
+    /// There is no file, but its log or its rollback journal.
+    #[error("there is no file {}, but {} is left of it: put the file back, or delete what is left to start with an empty database", .0.display(), .1.display())]
+    Lost(PathBuf, PathBuf),
     /// The schema is missing or outdated, and must not be migrated.
     #[error("{} lacks this release's schema: run hello-birthday migrate", .0.display())]
     NotMigrated(PathBuf),
@@ -99,6 +102,7 @@ impl SqliteError {
             SqliteError::NotOurs(_) => "the database is another program's",
             SqliteError::MadeByNewerRelease(_) => "the database was made by a newer release",
             SqliteError::Missing(_) => "the file is missing",
+            SqliteError::Lost(..) => "the file is missing, but not its log",
             SqliteError::NotMigrated(_) => "the schema is missing or outdated",
             SqliteError::Journal(..) => "the journal cannot be locked",
             SqliteError::DiskFull(_) => "no space is left on the disk",

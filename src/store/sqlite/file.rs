@@ -77,6 +77,7 @@ impl DatabaseFile {
         }
         let path = resolve(&url.path)?;
         if url.may_create {
+            ensure_not_lost(&path)?;
             create_if_missing(&path)?;
         } else if !path.exists() {
             return Err(SqliteError::Missing(path));
@@ -248,6 +249,19 @@ fn resolve(path: &Path) -> Result<PathBuf, SqliteError> {
     let resolved =
         folder.canonicalize().map_err(|error| SqliteError::Folder(folder.into(), error))?;
     Ok(resolved.join(path.file_name().unwrap_or_default()))
+}
+
+/// Fails if a log or a rollback journal is left, but not its file: with an empty file in its place,
+/// SQLite would delete what they hold.
+fn ensure_not_lost(path: &Path) -> Result<(), SqliteError> {
+    for left in ["-wal", "-journal"].map(|ending| beside(path, ending)) {
+        let holds_pages = fs::metadata(&left).is_ok_and(|left| left.len() > 0);
+        // Looked for in this order: another process that starts creates the file first.
+        if holds_pages && !path.exists() {
+            return Err(SqliteError::Lost(path.into(), left));
+        }
+    }
+    Ok(())
 }
 
 /// Creates a file that only this user may read, as it will hold personal data.
