@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::harness::{BINARY, Service, letters, new_folder, request, wait_until};
+use crate::harness::{BINARY, Service, letters, new_folder, request, run, wait_until};
 
 const BORN: &str = r#"{"dateOfBirth":"1990-05-20"}"#;
 
@@ -275,6 +275,27 @@ fn a_file_that_is_replaced_is_not_touched() {
     service.get("/hello/John").expect_status(200);
     service.get("/hello/Jane").expect_status(404);
     service.save("Jane", "1990-05-20");
+}
+
+#[test]
+fn a_journal_that_root_creates_can_be_written_by_the_user_of_the_service() {
+    let folder = new_folder();
+    if rustix::process::getuid().is_root() {
+        chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let mut command = serve_unprivileged(&folder, "users.db");
+    command.args(["--sqlite-journal", "truncate"]);
+    let service = Service::spawn(&folder, command);
+    let journal = folder.path().join("users.db-journal");
+    // Created with the schema.
+    fs::remove_file(&journal).unwrap();
+    let mut erase = Command::new(BINARY);
+    erase.args(["erase", "--database-url=sqlite:users.db", "Nobody"]).current_dir(folder.path());
+    let (status, _, error) = run(erase);
+    assert!(status.success(), "{error}");
+    let owner = |path| fs::metadata(path).map(|file| (file.uid(), file.gid())).unwrap();
+    assert_eq!(owner(journal), owner(folder.path().join("users.db")));
+    service.save("John", "1990-05-20");
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
-use rustix::fs::{FlockOperation, fcntl_lock, statvfs};
+use rustix::fs::{FlockOperation, OFlags, fcntl_lock, statvfs};
 
 use super::SqliteError;
 use super::journal::{self, Journal, JournalChoice};
@@ -190,10 +190,28 @@ impl DatabaseFile {
 
     fn open_journal(&self) -> Result<fs::File, SqliteError> {
         let path = beside(&self.path, "-journal");
-        // SQLite gives an empty one the permissions of the database.
         let mut options = OpenOptions::new();
-        let opened = options.read(true).write(true).create(true).mode(0o600).open(path);
+        // SQLite follows no link to a journal either, which may lead root to any file.
+        options.read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let opened = match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // SQLite gives an empty one the permissions of the database.
+                options.create(true).mode(0o600).open(&path).inspect(|file| self.give_owner(file))
+            }
+            opened => opened,
+        };
         opened.map_err(|error| SqliteError::Journal(self.path.clone(), error))
+    }
+
+    /// Gives a journal that root creates the owner of the database, as SQLite does when it writes
+    /// to one. Otherwise the service could not open it.
+    fn give_owner(&self, journal: &fs::File) {
+        if rustix::process::geteuid().is_root()
+            && let Ok(database) = fs::metadata(&self.path)
+        {
+            // A server of NFS may refuse this to root. It stores the file as another user's then.
+            let _ = fchown(journal, Some(database.uid()), Some(database.gid()));
+        }
     }
 
     fn lock(&self, journal: &Option<fs::File>) -> Result<(), SqliteError> {
