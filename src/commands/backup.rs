@@ -70,7 +70,9 @@ fn ensure_writable(path: &Path, database: &Path) -> anyhow::Result<()> {
 fn lock(path: &Path) -> anyhow::Result<File> {
     let shown = path.display();
     let file = File::options().write(true).create(true).truncate(false).open(path);
-    let file = file.with_context(|| format!("cannot write {shown}: create its folder"))?;
+    let file = file.with_context(|| {
+        format!("cannot write {shown}: create its folder, and allow this user to write in it")
+    })?;
     let began = Instant::now();
     loop {
         match file.try_lock() {

@@ -191,7 +191,7 @@ fn a_backup_that_fails_leaves_the_last_one_and_says_why() {
         (&["copy.db"][..], "there is no file"),
         (&["--database-url=sqlite:notes.txt", "copy.db"], "is not a SQLite database"),
         (&["--database-url=postgres://localhost/db", "copy.db"], "use pg_dump"),
-        (&["missing/copy.db"], "create its folder"),
+        (&["missing/copy.db"], "create its folder, and allow this user to write in it"),
     ] {
         let (status, output, error) = backup(path, arguments);
         assert_eq!((status.code(), &*output), (Some(1), ""), "{arguments:?}");
