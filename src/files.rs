@@ -30,7 +30,7 @@ pub fn follow(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         match fs::read_link(&path) {
-            Ok(target) => path = folder_of(&path).join(target),
+            Ok(target) => path.set_file_name(target),
             Err(_) => break,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -66,7 +66,12 @@ fn a_missing_file_is_created_but_not_its_folder() {
 fn a_folder_is_refused() {
     let folder = new_folder();
     fs::create_dir(folder.path().join("folder")).unwrap();
-    expect_refusal(&folder, serve("folder"), "folder is a folder: name a file in it");
+    for (database, complaint) in [
+        ("folder", "folder is a folder: name a file in it, as in sqlite:folder/hello-birthday.db"),
+        ("/", "/ is a folder: name a file in it, as in sqlite:/hello-birthday.db"),
+    ] {
+        expect_refusal(&folder, serve(database), complaint);
+    }
 }
 
 #[test]
@@ -236,11 +241,22 @@ fn a_link_stands_for_its_file() {
     let folder = new_folder();
     fs::create_dir(folder.path().join("real")).unwrap();
     Service::spawn(&folder, serve("real/users.db")).stop();
-    std::os::unix::fs::symlink("real/users.db", folder.path().join("link.db")).unwrap();
+    symlink("real/users.db", folder.path().join("link.db")).unwrap();
     let service = Service::spawn(&folder, serve("link.db"));
     service.save("John", "1990-05-20");
     assert!(folder.path().join("real/users.db-wal").exists());
     assert!(!folder.path().join("link.db-wal").exists());
+}
+
+#[test]
+fn a_missing_file_is_created_where_a_link_leads() {
+    let folder = new_folder();
+    symlink("disk/users.db", folder.path().join("link.db")).unwrap();
+    expect_refusal(&folder, serve("link.db"), "cannot reach the folder disk: create it, or mount");
+    fs::create_dir(folder.path().join("disk")).unwrap();
+    Service::spawn(&folder, serve("link.db")).stop();
+    assert!(folder.path().join("disk/users.db").is_file());
+    assert!(folder.path().join("link.db").is_symlink());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::journal::Journal;
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteError {
     /// The path names a folder.
-    #[error("{} is a folder: name a file in it, as in sqlite:{}/hello-birthday.db", .0.display(), .0.display())]
+    #[error("{} is a folder: name a file in it, as in sqlite:{}", .0.display(), .0.join("hello-birthday.db").display())]
     IsAFolder(PathBuf),
     /// The folder is missing or inaccessible.
     #[error("cannot reach the folder {}: create it, or mount its file system, and allow this user into it", .0.display())]

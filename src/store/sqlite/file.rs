@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, OFlags, fcntl_lock, statvfs};
 use super::SqliteError;
 use super::journal::{self, Journal, JournalChoice};
 use super::turns::{Turn, Turns};
-use crate::files::{FileId, beside, file_id, folder_of};
+use crate::files::{FileId, beside, file_id, folder_of, follow};
 use crate::store::STORE_TIMEOUT;
 use crate::store::database_url::SqliteUrl;
 use crate::store::schema::Migrate;
@@ -263,7 +263,8 @@ fn resolve(path: &Path) -> Result<PathBuf, SqliteError> {
     if let Ok(path) = path.canonicalize() {
         return Ok(path);
     }
-    let folder = folder_of(path);
+    let path = follow(path);
+    let folder = folder_of(&path);
     let resolved =
         folder.canonicalize().map_err(|error| SqliteError::Folder(folder.into(), error))?;
     Ok(resolved.join(path.file_name().unwrap_or_default()))
