@@ -57,6 +57,8 @@ pub(super) enum Phase {
     Idle,
     /// Reading the head of a request.
     ReadingHead,
+    /// Waiting for the rest of a head, with hyper's buffers, which are not needed for that.
+    AwaitingHead,
     /// Handling a request; bounded by the handler.
     Handling,
     /// Not handling a request, because too many large ones wait for their answers.
@@ -241,9 +243,10 @@ impl ConnectionState {
         match self.began.load(Ordering::Relaxed) & 7 {
             0 => Phase::Idle,
             1 => Phase::ReadingHead,
-            2 => Phase::Handling,
-            3 => Phase::Refused,
-            4 => Phase::WritingResponse,
+            2 => Phase::AwaitingHead,
+            3 => Phase::Handling,
+            4 => Phase::Refused,
+            5 => Phase::WritingResponse,
             _ => Phase::ResponseSent,
         }
     }
@@ -256,6 +259,8 @@ impl ConnectionState {
             Phase::Idle => self.server.keep_alive_timeout,
             Phase::ReadingHead | Phase::Handling if self.is_shed() => return Some(phase),
             Phase::ReadingHead => HEAD_TIMEOUT,
+            // Its buffers are freed at once.
+            Phase::AwaitingHead => return Some(phase),
             Phase::Handling => return None,
             Phase::Refused => return Some(phase),
             Phase::WritingResponse => RESPONSE_WRITE_TIMEOUT,
@@ -382,6 +387,10 @@ pub(super) struct TrackedStream {
     state: Arc<ConnectionState>,
     /// Bytes to read before those of `stream`.
     read_ahead: Bytes,
+    /// Whether these are part of a head of which the rest is still to come.
+    awaits_head: bool,
+    /// Whether what was read last is an empty line between two requests.
+    has_empty_line: bool,
     /// Bytes of the last request that are counted as unfinished.
     counted_bytes: usize,
     /// Bytes of the last read. All earlier ones belong to requests that hyper has parsed.
@@ -395,6 +404,8 @@ impl TrackedStream {
             stream,
             state,
             read_ahead: Bytes::new(),
+            awaits_head: false,
+            has_empty_line: false,
             counted_bytes: 0,
             read_bytes: 0,
             has_responded: false,
@@ -404,6 +415,7 @@ impl TrackedStream {
     /// Takes back `bytes` that hyper read after the last request: the start of the next
     /// request, if any.
     pub fn put_back(&mut self, bytes: Bytes) {
+        self.has_empty_line = false;
         self.state.free_large();
         // hyper pauses after some requests, and may not have read all that was put back before.
         let bytes = match self.read_ahead.is_empty() {
@@ -422,11 +434,34 @@ impl TrackedStream {
         self.counted_bytes = 0;
     }
 
+    /// Takes back `bytes`, with which hyper waits for the rest of a head.
+    pub fn put_back_head(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() || self.has_responded && is_empty_line(bytes) {
+            self.put_back(Bytes::new());
+            return;
+        }
+        self.state.free_large();
+        self.state.correct(Phase::ReadingHead);
+        self.state.set_request_bytes(bytes.len());
+        // A copy takes the memory that is needed, and no more.
+        self.read_ahead = Bytes::copy_from_slice(bytes);
+        self.awaits_head = true;
+    }
+
     /// Waits until there is something to read.
     pub async fn readable(&self) {
-        if self.read_ahead.is_empty() {
+        if self.read_ahead.is_empty() || self.awaits_head {
             // The next read reports an error.
             let _ = self.stream.readable().await;
+        }
+    }
+
+    /// Whether hyper can do nothing until more of a head arrives.
+    fn needs_no_hyper(&self) -> bool {
+        match self.state.phase() {
+            Phase::Idle | Phase::ReadingHead => true,
+            Phase::ResponseSent => self.has_empty_line,
+            _ => false,
         }
     }
 
@@ -447,32 +482,56 @@ impl AsyncRead for TrackedStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        let began = buffer.filled().len();
         if !self.read_ahead.is_empty() {
             let length = self.read_ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.read_ahead.split_to(length));
-            if self.read_ahead.is_empty() {
-                // An empty slice would keep the whole buffer allocated.
-                self.read_ahead = Bytes::new();
+            if !self.read_ahead.is_empty() {
+                return Poll::Ready(Ok(()));
             }
-            return Poll::Ready(Ok(()));
+            // An empty slice would keep the whole buffer allocated.
+            self.read_ahead = Bytes::new();
+            // The rest of a head goes into the same buffer: hyper makes a larger one after each read
+            // that does not complete a head.
+            if !std::mem::take(&mut self.awaits_head) || buffer.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
         // hyper reads on in these phases only if the head or the body is incomplete.
         let request_bytes = self.state.request_bytes();
-        if matches!(self.state.phase(), Phase::ReadingHead | Phase::Handling)
+        if matches!(self.state.phase(), Phase::ReadingHead | Phase::AwaitingHead | Phase::Handling)
             && request_bytes != self.counted_bytes
         {
             self.counted_bytes = request_bytes;
             self.state.count_unfinished(request_bytes);
         }
         let filled = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if filled > began
+            && (!matches!(polled, Poll::Ready(Ok(()))) || buffer.filled().len() == filled)
+        {
+            // What ends the stream is seen by the next read.
+            return Poll::Ready(Ok(()));
+        }
+        if polled.is_pending() && self.needs_no_hyper() {
+            self.state.correct(Phase::AwaitingHead);
+            self.state.wake.notify_one();
+        }
+        ready!(polled)?;
         let read = buffer.filled().len() - filled;
-        match self.state.phase() {
+        let phase = self.state.phase();
+        let is_between = matches!(phase, Phase::Idle | Phase::ResponseSent);
+        self.has_empty_line =
+            is_between && self.has_responded && is_empty_line(&buffer.filled()[filled..]);
+        match phase {
             Phase::ReadingHead | Phase::Handling => {
                 self.state.set_request_bytes(request_bytes + read);
             }
-            Phase::Idle | Phase::ResponseSent
-                if self.has_responded && is_empty_line(&buffer.filled()[filled..]) => {}
+            Phase::AwaitingHead => {
+                self.state.set_request_bytes(request_bytes + read);
+                self.state.correct(Phase::ReadingHead);
+            }
+            Phase::Idle | Phase::ResponseSent if self.has_empty_line => {}
             Phase::Idle | Phase::ResponseSent => {
                 self.state.set_request_bytes(request_bytes + read);
                 self.state.enter(Phase::ReadingHead);

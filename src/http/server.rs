@@ -236,12 +236,15 @@ impl<H: Handler> Server<H> {
             };
             let parts = connection.into_parts();
             stream = parts.io.into_inner();
-            if timed_out != Some(Phase::ResponseSent) || guard.state.has_unread_body() {
-                break timed_out;
+            // Nothing is in flight in these phases, so a new hyper connection can continue from
+            // here. The old one's buffers are freed.
+            match timed_out {
+                Some(Phase::AwaitingHead) => stream.put_back_head(&parts.read_buf),
+                Some(Phase::ResponseSent) if !guard.state.has_unread_body() => {
+                    stream.put_back(parts.read_buf);
+                }
+                _ => break timed_out,
             }
-            // Nothing is in flight, so a new hyper connection can continue from here. The
-            // old one's read buffer, as large as the largest head so far, is freed.
-            stream.put_back(parts.read_buf);
         };
         let stream = stream.into_stream();
         let is_shed = guard.state.is_shed();
@@ -251,7 +254,7 @@ impl<H: Handler> Server<H> {
             None if is_http2 => send_last(stream, HTTP2_REFUSAL).await,
             None | Some(Phase::ResponseSent) => linger(stream).await,
             // A request that is being handled is shed while its body is incomplete.
-            Some(Phase::ReadingHead | Phase::Handling) => {
+            Some(Phase::ReadingHead | Phase::AwaitingHead | Phase::Handling) => {
                 let problem = if is_shed {
                     self.metrics.shed_requests.inc();
                     Problem::request_shed()
@@ -568,6 +571,30 @@ mod tests {
             timeout(SECOND, sent).await.unwrap_or_else(|_| panic!("{count} of {start:?}"));
             client.shutdown().await.unwrap();
             assert_eq!(read_to_end(&mut client).await, "", "{start:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_may_arrive_in_any_pieces_after_the_last_answer() {
+        for large in [0, 12 * 1024] {
+            let put = PUT.replace("Host", &format!("X: {}\r\nHost", "x".repeat(large)));
+            let body = put.find("\r\n\r\n").unwrap() + 4;
+            for first in [1, body / 2, body - 4, body - 2, body - 1] {
+                for second in [body - 1, body, body + 1] {
+                    let server = server(Reading);
+                    let mut client = connect(&server);
+                    // The first piece comes along with the request before.
+                    let start = format!("{GET}{}", &put[..first]);
+                    let second = second.max(first + 1);
+                    for piece in [&start, &put[first..second], &put[second..]] {
+                        send(&mut client, piece).await;
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                    expect_answers(&mut client, 2).await;
+                    client.shutdown().await.unwrap();
+                    assert_eq!(read_to_end(&mut client).await, "", "{first}, {second}");
+                }
+            }
         }
     }
 

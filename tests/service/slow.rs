@@ -149,6 +149,25 @@ fn unfinished_requests_of_5000_clients_leave_the_service_below_128_mib() {
 }
 
 #[test]
+fn heads_that_have_begun_take_little_memory() {
+    const CLIENTS: usize = 5000;
+    allow_many_files();
+    let service = Service::start(&[]);
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| service.connect()).collect();
+    for start in ["G", "ET / HT"] {
+        for client in &mut clients {
+            client.write_all(start.as_bytes()).unwrap();
+        }
+        service.get("/").expect_status(200);
+    }
+    wait_until("all are open", || (service.metric(OPEN) >= CLIENTS as f64).then_some(()));
+    // With hyper's buffers it is 130 MiB.
+    let peak = memory_kib(&service, "VmHWM") / 1024;
+    println!("{peak} MiB");
+    assert!(peak < 64, "{peak} MiB");
+}
+
+#[test]
 fn a_body_sent_byte_by_byte_takes_no_more_memory_than_another() {
     const PIECES: usize = 2000;
     let service = Service::start(&[]);
