@@ -13,6 +13,8 @@ use crate::cli::ErasePlan;
 /// Users per transaction, so that the service's own saves wait for a moment only.
 const BATCH_USERS: usize = 1000;
 
+const INCOMPLETE: &str = "the erasure is not complete";
+
 /// Carries out `plan`. Returns a sentence about the result, without names.
 pub async fn erase(plan: ErasePlan) -> anyhow::Result<String> {
     let mut usernames = parse(plan.usernames)?;
@@ -23,8 +25,9 @@ pub async fn erase(plan: ErasePlan) -> anyhow::Result<String> {
         .context("cannot open the database")?;
     let mut erased = 0;
     for batch in usernames.chunks(BATCH_USERS) {
-        erased += database.erase(batch).await.context("the erasure is not complete")?;
+        erased += database.erase(batch).await.context(INCOMPLETE)?;
     }
+    database.truncate_log().context(INCOMPLETE)?;
     let absent = usernames.len() as u64 - erased;
     Ok(format!("erased {} users; {} were not there", HumanCount(erased), HumanCount(absent)))
 }

@@ -83,6 +83,14 @@ impl Bulk {
         }
     }
 
+    /// Sees to it that no log of a file holds who was erased.
+    pub fn truncate_log(&self) -> anyhow::Result<()> {
+        match self {
+            Bulk::Sqlite(sqlite) => Ok(sqlite.truncate_log()?),
+            Bulk::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Saves `users`, all or none. They must have different names.
     pub async fn save(&mut self, users: &[User], on_conflict: OnConflict) -> anyhow::Result<()> {
         match self {

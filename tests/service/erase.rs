@@ -83,6 +83,18 @@ fn usernames_are_read_from_stdin_and_a_wrong_one_erases_nobody() {
     assert!(error.contains("line 1501: ") && error.contains("nobody was erased"), "{error}");
     assert!(!error.contains("Hunter2"), "{error}");
     service.get(&format!("/hello/{}", names[0])).expect_status(200);
+    // Somebody reads an older state meanwhile: all are erased, and it is said that the log is not.
+    let reader = Connection::open(service.folder().path().join("hello-birthday.db")).unwrap();
+    reader.execute_batch("begin; select count(*) from users").unwrap();
+    let (status, output, error) = erase_lines(&lines);
+    assert_eq!((status, &*output), (Some(1), ""));
+    assert!(error.contains("still holds them"), "{error}");
+    drop(reader);
+    for name in &names {
+        let path = format!("/hello/{name}");
+        client.send("GET", &path, "").unwrap().expect_status(404);
+        client.send("PUT", &path, body).unwrap().expect_status(204);
+    }
     // As other systems end lines, and with an empty one.
     let (status, output, error) = erase_lines(&format!("{}\r\n\r\n", lines.replace('\n', "\r\n")));
     assert_eq!((status, &*error), (Some(0), ""));

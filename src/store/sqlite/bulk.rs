@@ -64,8 +64,8 @@ impl SqliteBulk {
     }
 
     /// Erases those of `usernames` that exist, and returns how many did. Their rows are overwritten,
-    /// and the log or the rollback journal is truncated. The unused part of a page may keep a copy
-    /// of a row that has moved to another page, until the file is vacuumed.
+    /// but the log holds them until it is truncated. The unused part of a page may keep a copy of a
+    /// row that has moved to another page, until the file is vacuumed.
     pub fn erase(&self, usernames: &[Username]) -> Result<u64, SqliteError> {
         self.explain(set(&self.connection, "secure_delete", true))?;
         let journal = self.file.begin_write(&self.connection)?;
@@ -76,14 +76,21 @@ impl SqliteBulk {
         }))?;
         drop(journal);
         self.file.ensure_not_replaced()?;
-        if self.file.journal == Journal::Wal {
-            let checkpoint = "pragma wal_checkpoint(truncate)";
-            let is_busy = self.connection.query_row(checkpoint, [], |row| row.get(0));
-            if self.explain(is_busy)? {
-                return Err(SqliteError::LogInUse(self.file.path().to_owned()));
-            }
-        }
         Ok(erased as u64)
+    }
+
+    /// Truncates the write-ahead log, if there is one: a rollback journal is truncated with each
+    /// commit. Fails if somebody reads what is only in the log.
+    pub fn truncate_log(&self) -> Result<(), SqliteError> {
+        if self.file.journal == Journal::Truncate {
+            return Ok(());
+        }
+        let checkpoint = "pragma wal_checkpoint(truncate)";
+        let is_busy = self.connection.query_row(checkpoint, [], |row| row.get(0));
+        match self.explain(is_busy)? {
+            true => Err(SqliteError::LogInUse(self.file.path().to_owned())),
+            false => Ok(()),
+        }
     }
 
     fn explain<T>(&self, result: rusqlite::Result<T>) -> Result<T, SqliteError> {
@@ -171,6 +178,7 @@ mod tests {
             assert_eq!(readable(&folder, erased), erased.len(), "{journal:?}");
             let bulk = SqliteBulk::open(&url, Migrate::Check).unwrap();
             assert_eq!(bulk.erase(erased).unwrap(), erased.len() as u64);
+            bulk.truncate_log().unwrap();
             let left = readable(&folder, erased);
             assert!(left <= erased.len() / 100, "{journal:?}: {left} of {}", erased.len());
             assert_eq!(readable(&folder, kept), kept.len(), "{journal:?}");
@@ -187,10 +195,12 @@ mod tests {
         execute(&reader, "begin").unwrap();
         find_all(&reader, &usernames).unwrap();
         let bulk = SqliteBulk::open(&url, Migrate::Check).unwrap();
-        let erased = bulk.erase(&usernames);
-        assert!(matches!(erased, Err(SqliteError::LogInUse(_))), "{erased:?}");
+        assert_eq!(bulk.erase(&usernames).unwrap(), 1);
+        let truncated = bulk.truncate_log();
+        assert!(matches!(truncated, Err(SqliteError::LogInUse(_))), "{truncated:?}");
         execute(&reader, "commit").unwrap();
         assert_eq!(bulk.erase(&usernames).unwrap(), 0);
+        bulk.truncate_log().unwrap();
         assert_eq!(readable(&folder, &usernames), 0);
     }
 }
