@@ -8,14 +8,15 @@ use crate::cli::LoggingArgs;
 use crate::logging;
 use crate::store::{DatabaseUrl, Store, UrlSource};
 
-/// Reads the log level and the database URL again at each of `hangups`, where they are in files.
+/// Reads the log level and the database URL, which named `opened` at the start, again at each of
+/// `hangups`, where they are in files.
 pub(super) async fn reload_on(
     mut hangups: Signal,
     logging: LoggingArgs,
     database: UrlSource,
+    opened: DatabaseUrl,
     store: Arc<Store>,
 ) {
-    let opened = database.read().ok();
     while hangups.recv().await.is_some() {
         if let Some(file) = &logging.log_level_file {
             match logging::read_level(file) {
@@ -27,8 +28,8 @@ pub(super) async fn reload_on(
         }
         match (&opened, database.read()) {
             (_, Err(error)) => tracing::warn!(%error, "the database stays the one it is"),
-            (Some(DatabaseUrl::Postgres(_)), Ok(DatabaseUrl::Postgres(_))) => store.reconnect(),
-            (Some(opened), Ok(now)) if *opened == now => {}
+            (DatabaseUrl::Postgres(_), Ok(DatabaseUrl::Postgres(_))) => store.reconnect(),
+            (opened, Ok(now)) if *opened == now => {}
             (_, Ok(_)) => {
                 tracing::warn!("the database URL has changed: restart the service to use it");
             }

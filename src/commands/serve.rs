@@ -70,6 +70,7 @@ async fn serve_until_drained(
     let hangups = signal(SignalKind::hangup()).context("cannot catch signals")?;
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let files = raise_file_limit();
+    let opened = database.read().context("cannot open the store")?;
     let opening = async {
         let store = Store::open(&database, store_options, &metrics).await;
         let store = Arc::new(store.context("cannot open the store")?);
@@ -130,7 +131,7 @@ async fn serve_until_drained(
     ));
     let probed = store.clone();
     tokio::spawn(async move { probed.probe_when_idle().await });
-    tokio::spawn(reload_on(hangups, options.logging, database, store.clone()));
+    tokio::spawn(reload_on(hangups, options.logging, database, opened, store.clone()));
     tokio::spawn(systemd::feed_watchdog());
     systemd::ready(&status);
 

@@ -46,8 +46,8 @@ pub(super) struct Connector {
     preferred_host: Arc<AtomicUsize>,
     /// Connections made before it changed are to be replaced.
     generation: Arc<AtomicU64>,
-    /// The databases that were last found to have this release's schema. A URL that names others by
-    /// now has them checked first. `None` if no schema is needed.
+    /// The databases, of those that the URL names, that were found to have this release's schema. All
+    /// others are checked first. `None` if no schema is needed.
     checked: Option<Arc<Mutex<Vec<DatabaseName>>>>,
 }
 
@@ -92,10 +92,9 @@ impl Connector {
         }
     }
 
-    /// Requires this release's schema, which the databases that the URL names now have.
-    pub fn with_checked_schema(&self) -> Result<Connector, PostgresError> {
-        let checked = Some(Arc::new(Mutex::new(self.url()?.databases())));
-        Ok(Connector { checked, ..self.clone() })
+    /// Requires this release's schema.
+    pub fn with_checked_schema(&self) -> Connector {
+        Connector { checked: Some(Arc::default()), ..self.clone() }
     }
 
     /// Changing it replaces all connections before their next use.
@@ -136,11 +135,14 @@ impl Connector {
         let mut failed = None;
         for _ in 0..servers.len() {
             let at = self.preferred_host.load(Ordering::Relaxed);
-            match self.connect_to(&servers[at % servers.len()], generation).await {
-                Ok(connection) => {
-                    self.check(url.databases(), &connection).await?;
-                    return Ok(connection);
-                }
+            let server = &servers[at % servers.len()];
+            let connected = async {
+                let connection = self.connect_to(server, generation).await?;
+                self.check(server, servers, &connection).await?;
+                Ok(connection)
+            };
+            match connected.await {
+                Ok(connection) => return Ok(connection),
                 Err(error) => failed = Some(error),
             }
             // Unless a concurrent attempt that failed has moved it already.
@@ -158,15 +160,19 @@ impl Connector {
     /// A database that the service did not start with may be empty, or another program's.
     async fn check(
         &self,
-        databases: Vec<DatabaseName>,
+        server: &Server,
+        servers: &[Server],
         connection: &Connection,
     ) -> Result<(), PostgresError> {
-        if let Some(checked) = &self.checked
-            && *lock(checked) != databases
-        {
-            check_schema(&connection.client).await?;
-            *lock(checked) = databases;
+        let Some(checked) = &self.checked else { return Ok(()) };
+        let database = server.database();
+        if lock(checked).contains(&database) {
+            return Ok(());
         }
+        check_schema(&connection.client).await?;
+        let mut checked = lock(checked);
+        checked.retain(|known| servers.iter().any(|server| server.database() == *known));
+        checked.push(database);
         Ok(())
     }
 

@@ -48,14 +48,13 @@ pub(super) async fn open(
     let connector = Connector::new(source, Tls::new(options.postgres_ca_file.as_deref())?);
     migrate::migrate(&connector, options.migrate).await?;
 
-    let primary = connector.with_checked_schema()?.with_statement_timeout(STATEMENT_TIMEOUT);
+    let primary = connector.with_checked_schema().with_statement_timeout(STATEMENT_TIMEOUT);
     let client = |sql, kind| ReconnectingClient::new(primary.clone(), sql, metrics.retries(kind));
     let status = Arc::new(ReplicaStatus::new(metrics.replica_fallbacks.clone()));
     let replica = options.read_source.map(|source| {
-        let replica = connector.to_replica(source).with_checked_schema()?;
-        Ok::<_, PostgresError>(replica.with_statement_timeout(replica::REPLICA_TIMEOUT))
+        let replica = connector.to_replica(source).with_checked_schema();
+        replica.with_statement_timeout(replica::REPLICA_TIMEOUT)
     });
-    let replica = replica.transpose()?;
     let reads = (0..READERS).map(|_| async {
         let replica = OptionFuture::from(
             replica.clone().map(|replica| Replica::open(replica, FIND, status.clone())),

@@ -79,14 +79,6 @@ impl PostgresUrl {
 
     /// This URL, with the user, the password and the database that it lacks taken from
     /// `other`.
-    /// Which databases it names, with whatever user and password.
-    pub(super) fn databases(&self) -> Vec<DatabaseName> {
-        let name = |server: &Server| {
-            DatabaseName(server.to_string(), server.config.get_dbname().map(str::to_owned))
-        };
-        self.servers.iter().map(name).collect()
-    }
-
     pub(super) fn completed_by(mut self, other: &PostgresUrl) -> PostgresUrl {
         let Some(other) = other.servers.first().map(|server| &server.config) else {
             return self;
@@ -169,6 +161,13 @@ fn about_option(error: &tokio_postgres::Error) -> PostgresUrlError {
 }
 
 /// Shows the host and the port, which are not secret.
+impl Server {
+    /// Which database this is, with whatever user and password.
+    pub fn database(&self) -> DatabaseName {
+        DatabaseName(self.to_string(), self.config.get_dbname().map(str::to_owned))
+    }
+}
+
 impl fmt::Display for Server {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.config.get_ports().first().copied().unwrap_or(5432);
