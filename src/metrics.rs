@@ -122,7 +122,7 @@ impl Metrics {
             requests: counters(
                 registry,
                 "http_requests_total",
-                "Requests answered by a handler. Those that time out or are rejected before are in hello_birthday_http_connections_timed_out_total and hello_birthday_http_requests_shed_total.",
+                "Requests answered by a handler. Those whose heads time out or that are rejected before are in hello_birthday_http_connections_timed_out_total and hello_birthday_http_requests_shed_total.",
                 &["route", "method", "status"],
             ),
             request_seconds: histograms(

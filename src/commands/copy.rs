@@ -95,7 +95,7 @@ impl Comparison {
         }
     }
 
-    /// `there` are all users of the destination.
+    /// `there` is how many users the destination has.
     fn conclude(self, on_conflict: OnConflict, there: u64) -> anyhow::Result<String> {
         let Comparison { missing, different, .. } = self;
         let users = HumanCount(self.users);

@@ -389,7 +389,7 @@ pub(super) struct TrackedStream {
     read_ahead: Bytes,
     /// Whether these are part of a head of which the rest is still to come.
     awaits_head: bool,
-    /// Whether what was read last is an empty line between two requests.
+    /// Whether the last read was no more than an empty line, after a response.
     has_empty_line: bool,
     /// Bytes of the last request that are counted as unfinished.
     counted_bytes: usize,
@@ -441,7 +441,12 @@ impl TrackedStream {
             return;
         }
         self.state.free_large();
-        self.state.correct(Phase::ReadingHead);
+        if self.has_empty_line {
+            // Until now it was idle.
+            self.state.enter(Phase::ReadingHead);
+        } else {
+            self.state.correct(Phase::ReadingHead);
+        }
         self.state.set_request_bytes(bytes.len());
         // A copy takes the memory that is needed, and no more.
         self.read_ahead = Bytes::copy_from_slice(bytes);

@@ -254,20 +254,25 @@ impl<H: Handler> Server<H> {
             None if is_http2 => send_last(stream, HTTP2_REFUSAL).await,
             None | Some(Phase::ResponseSent) => linger(stream).await,
             // A request that is being handled is shed while its body is incomplete.
-            Some(Phase::ReadingHead | Phase::AwaitingHead | Phase::Handling) => {
-                let problem = if is_shed {
+            Some(
+                phase @ (Phase::ReadingHead
+                | Phase::AwaitingHead
+                | Phase::Handling
+                | Phase::Refused),
+            ) => {
+                let problem = if phase == Phase::Refused {
+                    self.metrics.shed_requests.inc();
+                    Problem::too_many_large_requests()
+                } else if is_shed {
                     self.metrics.shed_requests.inc();
                     Problem::request_shed()
                 } else {
                     self.metrics.timed_out_heads.inc();
                     Problem::request_timeout("head of the request", HEAD_TIMEOUT.as_secs())
                 };
-                send_last(stream, &problem.to_bytes()).await;
-            }
-            Some(Phase::Refused) => {
-                self.metrics.shed_requests.inc();
-                let problem = Problem::too_many_large_requests();
-                let response = match is_head.into_inner() {
+                // Until its head is complete, it is that of the request before.
+                let is_complete = matches!(phase, Phase::Handling | Phase::Refused);
+                let response = match is_complete && is_head.into_inner() {
                     true => problem.head(),
                     false => problem.to_bytes(),
                 };

@@ -22,8 +22,8 @@ pub struct RequestMetrics {
     requests: [[OnceLock<RouteMetrics>; METHODS.len()]; Route::ALL.len()],
 }
 
-/// A request in flight. If it is dropped without `end`, the handler panicked or the process is
-/// stopping.
+/// A request in flight. If it is dropped without `end`, the handler panicked or the connection
+/// ended first, as when a request is shed.
 pub(super) struct RequestTimer<'a> {
     requests: &'a RequestMetrics,
     route: &'static str,
