@@ -242,10 +242,16 @@ const TERRAFORM: &str = r#"
         case ${ends[0]} in
         0 | "") ;;
         waits)
-            trap 'echo interrupted; exit 1' INT
-            echo waiting
-            # A signal that arrives as bash's own wait begins would be missed.
-            while :; do sleep 0.1; done
+            # Not in bash, which may miss a signal that arrives as it begins or ends a wait.
+            exec python3 -c '
+import signal
+def end(*_):
+    print("interrupted", flush=True)
+    raise SystemExit(1)
+signal.signal(signal.SIGINT, end)
+print("waiting", flush=True)
+while True: signal.pause()
+'
             ;;
         *)
             echo "Error running command './roll': exit status ${ends[0]}. Output: none"
