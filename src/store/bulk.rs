@@ -1,13 +1,12 @@
 //! All users of a database, thousands at a time and without its queues: for copying them.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::database_url::SqliteUrl;
 use super::postgres::PostgresBulk;
 use super::sqlite::SqliteBulk;
 use super::{DatabaseUrl, Migrate, UrlSource, User};
 use crate::domain::{DateOfBirth, Username};
+use crate::files::file_id;
 
 /// Whether both name one SQLite file. It must not be opened twice: when a process closes a file, it
 /// loses all its locks on it (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
@@ -16,9 +15,8 @@ pub fn is_one_file(one: &UrlSource, other: &UrlSource) -> anyhow::Result<bool> {
     else {
         return Ok(false);
     };
-    let id = |url: SqliteUrl| std::fs::metadata(url.path).map(|file| (file.dev(), file.ino()));
     // A file that does not exist yet is another one.
-    Ok(matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other))
+    Ok(matches!((file_id(&one.path), file_id(&other.path)), (Ok(one), Ok(other)) if one == other))
 }
 
 /// What to do about users that exist already, with another date.

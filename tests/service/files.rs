@@ -293,15 +293,20 @@ fn a_file_that_is_replaced_is_not_touched() {
     service.save("Jane", "1990-05-20");
 }
 
-#[test]
-fn a_journal_that_root_creates_can_be_written_by_the_user_of_the_service() {
-    let folder = new_folder();
+/// Starts a service with a rollback journal, as a user without privileges whose folder this is.
+fn start_unprivileged(folder: &Arc<TempDir>) -> Service {
     if rustix::process::getuid().is_root() {
         chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
     }
-    let mut command = serve_unprivileged(&folder, "users.db");
+    let mut command = serve_unprivileged(folder, "users.db");
     command.args(["--sqlite-journal", "truncate"]);
-    let service = Service::spawn(&folder, command);
+    Service::spawn(folder, command)
+}
+
+#[test]
+fn a_journal_that_root_creates_can_be_written_by_the_user_of_the_service() {
+    let folder = new_folder();
+    let service = start_unprivileged(&folder);
     let journal = folder.path().join("users.db-journal");
     // Created with the schema.
     fs::remove_file(&journal).unwrap();
@@ -464,13 +469,8 @@ fn health_is_503_while_another_process_keeps_the_write_lock_once_a_save_failed_f
 #[test]
 fn health_is_503_while_the_file_is_read_only_once_a_save_failed() {
     let folder = new_folder();
-    if rustix::process::getuid().is_root() {
-        chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    let mut command = serve_unprivileged(&folder, "users.db");
     // Here a connection that is closed leaves no open file behind for the next one.
-    command.args(["--sqlite-journal", "truncate"]);
-    let service = Service::spawn(&folder, command);
+    let service = start_unprivileged(&folder);
     service.save("John", "1990-05-20");
     let file = folder.path().join("users.db");
     let outside = Connection::open(&file).unwrap();
